@@ -1,0 +1,1 @@
+"""What any sequence-to-sequence paper shares: data, training loop, beam search, evaluation. Knows no paper."""

@@ -1,0 +1,179 @@
+"""The one command line of both papers: `python -m papers.<paper> VERB`."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from common.errors import UserError
+from common.paper import Paper
+from common.plan import describe, plan
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, by the shell's convention."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with errors of one line, like every other error here."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(paper: Paper, arguments: list[str] | None = None) -> int:
+    """Run one verb; the exit status: 0, or 2 after a one-line error, or 130 when interrupted."""
+    options = _parser(paper).parse_args(arguments)
+    return guarded(lambda: options.verb(paper, options), f"python -m papers.{paper.name}")
+
+
+def guarded(work: object, program: str) -> int:
+    """Call `work`, turning every foreseeable failure into one line on standard error."""
+    try:
+        work()  # type: ignore[operator]
+        return 0
+    except UserError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{program}: interrupted; the same command goes on from the last saved state", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has gone; keep Python from complaining again while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        cure = "free some space and run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the path and its permissions"
+        print(f"{program}: {error.filename or 'output'}: {error.strerror or error}; {cure}", file=sys.stderr)
+        return 2
+
+
+def _parser(paper: Paper) -> _Parser:
+    parser = _Parser(prog=f"python -m papers.{paper.name}", description=f"{paper.title}. {paper.citation}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=_Parser)
+    names = ", ".join(paper.systems("wmt14"))
+
+    def verb(name: str, function: object, text: str, recipe: bool = False) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(verb=function)
+        if recipe:
+            added.add_argument("recipe", metavar="RECIPE", help=f"a recipe's name ({names}, demo/..., multi30k/...) or a YAML file")
+            added.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="recipe fields to override, dotted where two sections share a name")
+        if name in ("prepare", "train", "score", "tables"):
+            added.add_argument("--runs", type=Path, default=Path("runs"), help="folder of downloads, prepared data and runs (default: runs)")
+        if name in ("plan", "score"):
+            added.add_argument("--json", action="store_true", help="print machine-readable JSON")
+        return added
+
+    verb("plan", _plan, "print parameters, FLOPs, steps and hours of a recipe; touches no data", recipe=True)
+    verb("prepare", _prepare, "download, check, tokenise and encode a recipe's corpus", recipe=True)
+    verb("train", _train, "train a recipe, or go on with a run that was stopped", recipe=True).add_argument(
+        "--out", type=Path, required=True, metavar="RUN", help="the run's folder")
+    averaging = verb("average", _average, "average a run's last checkpoints into the weights that are decoded")
+    averaging.add_argument("run", type=Path, metavar="RUN")
+    averaging.add_argument("--last", type=int, help="how many checkpoints (default: the recipe's evaluate.average)")
+    verb("translate", _translate, "translate untokenised sentences, one a line, from standard input to standard output").add_argument(
+        "run", type=Path, metavar="RUN")
+    _score_options(verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references"))
+    tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
+    tables.add_argument("--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="which runs (default: demo)")
+    tables.add_argument("--results", type=Path, help="folder of finished runs or committed results (default: RUNS/SCALE/PAPER)")
+    tables.add_argument("--out", type=Path, help="where the tables and figures go (default: the results folder)")
+    return parser
+
+
+def _score_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", nargs="?", help="a run folder: decode and score the sets its recipe names")
+    parser.add_argument("--hypothesis", type=Path, metavar="F", help="detokenised hypotheses, one a line")
+    parser.add_argument("--reference", type=Path, metavar="F", help="references, one a line")
+    parser.add_argument("--source", type=Path, metavar="F", help="sources, one a line: adds BLEU by source length")
+    parser.add_argument("--target-language", default=None, metavar="CODE", help="language of hypotheses and references, for tokenised BLEU (default: the paper's)")
+    parser.add_argument("--lowercase", action="store_true", help="score lower-cased text")
+
+
+def _plan(paper: Paper, options: argparse.Namespace) -> None:
+    values = plan(paper, paper.recipe(options.recipe, options.overrides))
+    print(json.dumps(values, indent=2) if options.json else describe(values))
+
+
+def _prepare(paper: Paper, options: argparse.Namespace) -> None:
+    from common.run import prepare_data
+
+    prepared = prepare_data(paper.recipe(options.recipe, options.overrides), options.runs)
+    print(prepared.directory)
+
+
+def _train(paper: Paper, options: argparse.Namespace) -> None:
+    from common.run import train_run
+
+    recipe = paper.recipe(options.recipe, options.overrides)
+    progress = train_run(paper, recipe, options.out, options.runs, _say)
+    _say(f"{recipe.name} trained: {progress.step:,} updates in {options.out}")
+
+
+def _average(paper: Paper, options: argparse.Namespace) -> None:
+    from common.run import average_run, read_recipe
+
+    last = options.last if options.last is not None else read_recipe(paper, options.run).evaluate.average
+    if last < 1:
+        raise UserError(f"--last {last}: write at least 1")
+    about = average_run(options.run, last)
+    _say(f"{options.run / 'model.safetensors'}: mean of the checkpoints at updates {', '.join(map(str, about['averaged_steps']))}")
+
+
+def _translate(paper: Paper, options: argparse.Namespace) -> None:
+    from common.evaluate import translate
+    from common.run import load_run
+
+    run = load_run(paper, options.run)
+    sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
+    for line in translate(run, _stdin_lines()):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def _stdin_lines() -> Iterator[str]:
+    """Standard input line by line; only a line feed ends a line. UserError on text that is not UTF-8."""
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.rstrip(b"\n").rstrip(b"\r").decode("utf-8")
+        except UnicodeDecodeError:
+            raise UserError(f"standard input, line {number}: not UTF-8; convert it first, e.g. with iconv -t UTF-8") from None
+
+
+def _score(paper: Paper, options: argparse.Namespace) -> None:
+    from common.evaluate import evaluate_run, score_files, summary
+
+    if options.run is not None:
+        result = evaluate_run(paper, options.run, options.runs, _say)
+        print(json.dumps(result, indent=2, ensure_ascii=False) if options.json else summary(result))
+        return
+    if options.hypothesis is None or options.reference is None:
+        raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")
+    metric = paper.recipe(paper.systems("wmt14")[0])
+    language = options.target_language or metric.data.target
+    scores = score_files(metric, options.hypothesis, options.reference, options.source, language, options.lowercase)
+    print(json.dumps(scores, indent=2, ensure_ascii=False) if options.json else "\n".join(_score_lines(scores)))
+
+
+def _score_lines(scores: dict[str, object]) -> list[str]:
+    lines = [f"{name}: {value['text']}  [{value['signature']}]" for name, value in scores.items() if name != "by_length"]  # type: ignore[index]
+    lines += [f"  source length {row['low']}-{row['high']}: {row['bleu']:.2f} ({row['sentences']} sentences)" for row in scores.get("by_length", [])]  # type: ignore[attr-defined]
+    return lines
+
+
+def _tables(paper: Paper, options: argparse.Namespace) -> None:
+    results = options.results or options.runs / options.scale / paper.name
+    out = options.out or results
+    section = paper.build_tables(paper, options.scale, results, out)
+    print(section.markdown)
+    _say(f"written to {out}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,110 @@
+"""What a result must say about its origin: machine, versions, commit, hashes; and writing it safely."""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import sacrebleu
+import torch
+
+from common.errors import UserError
+
+
+def environment(device: str | None = None) -> dict[str, Any]:
+    """Hardware, thread count and versions of this process.
+
+    `device` is where the run computes ("cpu", "cuda", ...); without it, the GPU if there is one.
+    """
+    on_gpu = torch.cuda.is_available() if device is None else device.startswith("cuda")
+    return {
+        "hardware": _gpus() if on_gpu else _cpu(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "sacrebleu": sacrebleu.__version__,
+        "platform": platform.platform(),
+    }
+
+
+def commit(root: Path) -> dict[str, Any]:
+    """The commit checked out in `root` and whether tracked files differ from it.
+
+    Without git, a repository at `root` or a commit: None, and dirty, since the code cannot be recovered.
+    """
+    head = _git(root, "rev-parse", "--verify", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": head, "dirty": head is None or changes != ""}
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hex digest of the file's bytes. Raises UserError if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; check the path") from error
+    return digest.hexdigest()
+
+
+def sha256_json(obj: Any) -> str:
+    """Hex digest of the value, whatever the order of its keys. Raises ValueError for NaN and infinities."""
+    text = json.dumps(obj, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_json_atomically(path: str | Path, obj: Any, indent: int | None = 1) -> None:
+    """Write the value as JSON so that a reader sees the old file or the new one, never a part.
+
+    Makes the folder if need be. Raises UserError if the file cannot be written, e.g. when the disk is full,
+    and ValueError for NaN and infinities, which JSON does not have.
+    """
+    path = Path(path)
+    text = json.dumps(obj, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise UserError(f"{path}: cannot be written ({error.strerror}); free some space or write elsewhere") from error
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git prints, or None where it fails or is missing."""
+    # Neither a surrounding repository nor one named by a hook's GIT_DIR may answer for `root`.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment["GIT_CEILING_DIRECTORIES"] = str(root.resolve().parent)
+    # Without the option, `status` would write to the index of a tree that others may be using.
+    command = ["git", "--no-optional-locks", "-C", str(root.resolve()), *arguments]
+    try:
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _gpus() -> str:
+    """The GPUs this run computes on: one, or one per process of a distributed run."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    count = torch.distributed.get_world_size() if distributed else 1
+    return f"{count}x {torch.cuda.get_device_name()}"
+
+
+def _cpu() -> str:
+    """The processor's model and the number of logical cores."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # Linux only; elsewhere the platform's shorter name has to do
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    return f"{model}, {os.cpu_count()} cores"

@@ -1,0 +1,243 @@
+"""Decode and score a run's test sets: RUN/result.json holds the numbers and everything behind them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.data.prepare import Prepared
+from common.decode.translate import decode_ids, translate_stream
+from common.errors import UserError
+from common.data.text import Tokeniser
+from common.eval.bleu import Score, check_parallel, read_lines, sacre_bleu, tokenised_bleu
+from common.eval.by_length import bleu_by_bins, without_unknown
+from common.eval.record import commit, environment, sha256_json, write_json_atomically
+from common.eval.significance import bootstrap_interval
+from common.model import EOS, Batch, pad
+from common.paper import Paper
+from common.plan import training_flops
+from common.recipe import Decode, Recipe
+from common.run import REPOSITORY, LoadedRun, device_of, load_run, prepare_data
+from common.train.loop import clock, negative_log_likelihood, read_log
+
+_TRAIN_SAMPLE = 1000
+"""Training pairs whose likelihood is measured; enough for the two digits that Bahdanau2014 Table 2 prints."""
+_LONGEST = 3
+"""Long sentences kept word for word, as many as Bahdanau2014 Table 3 shows."""
+
+
+def translate_lines(run: LoadedRun, lines: list[str], decode: Decode, say: Callable[[int, int], None] | None = None) -> list[list[int]]:
+    """Target ids, EOS left out, of untokenised source lines."""
+    sources = [run.text.encode_source(line) for line in lines]
+    return [list(hypothesis.tokens) for hypothesis in decode_ids(run.model, sources, decode, progress=say)]
+
+
+def translate(run: LoadedRun, lines: Iterable[str]) -> Iterator[str]:
+    """Detokenised translations of untokenised lines, in order, as they come; empty lines stay empty."""
+
+    def block(lines: list[str]) -> list[str]:
+        return [run.text.detokenise(run.text.target_tokens(ids)) for ids in translate_lines(run, lines, run.recipe.decode)]
+
+    return translate_stream(lines, block)
+
+
+def score_texts(recipe: Recipe, hypotheses: list[str], references: list[str], detokenised: list[str], raw: list[str]) -> tuple[Score, Score]:
+    """The paper's BLEU on tokenised text, and sacreBLEU on detokenised text."""
+    paper = tokenised_bleu(
+        hypotheses, references, lowercase=recipe.data.lowercase, compound_split=recipe.evaluate.metric == "tokenised_compound"
+    )
+    return paper, sacre_bleu(detokenised, raw, lowercase=recipe.data.lowercase)
+
+
+def evaluate_run(paper: Paper, path: Path, runs: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Decode every set the recipe names, score it, and write RUN/result.json; returns what was written."""
+    run = load_run(paper, path)
+    prepared = prepare_data(run.recipe, runs)
+    training = _read_training(path)
+    sets = {name: _evaluate_set(run, prepared, name, say) for name in run.recipe.evaluate.sets}
+    result = {
+        "paper": paper.name,
+        "recipe": run.recipe.name,
+        "title": run.recipe.title,
+        "resolved_recipe": run.recipe.to_dict(),
+        "recipe_sha256": sha256_json(run.recipe.to_dict()),
+        "generated": prepared.manifest["generated"],
+        "data": prepared.manifest,
+        "training": training | _likelihoods(run, prepared, path),
+        "weights": run.weights,
+        "environment": environment(device_of(run.recipe).type),
+        "flops_counted": training_flops(paper, run.recipe) * training["progress"]["step"],
+        "matmul_flops_per_second": matmul_rate(run.model),
+        "sets": sets,
+        **commit(REPOSITORY),
+    }
+    write_json_atomically(path / "attention.json", attention_examples(paper, run, prepared), indent=None)
+    write_json_atomically(path / "result.json", result)
+    return result
+
+
+def _read_training(path: Path) -> dict[str, Any]:
+    """training.json, or for a run that is still going what its log says, marked unfinished."""
+    try:
+        return {**json.loads((path / "training.json").read_text(encoding="utf-8")), "complete": True}
+    except FileNotFoundError:
+        log = read_log(path)
+        if not log:
+            raise UserError(f"{path}: nothing trained yet; run `train` first") from None
+        last = log[-1]
+        return {"progress": {key: last[key] for key in ("step", "epoch", "seconds")}, "complete": False}
+
+
+def _likelihoods(run: LoadedRun, prepared: Prepared, path: Path) -> dict[str, Any]:
+    """Train and dev negative log-likelihood of the decoded weights, and the dev curve of the training."""
+    curve = [{key: entry[key] for key in ("step", "dev_nll_per_token")} for entry in read_log(path) if "dev_nll_per_token" in entry]
+    return {
+        "train": negative_log_likelihood(run.model, prepared.train, _TRAIN_SAMPLE),
+        "dev": negative_log_likelihood(run.model, prepared.valid),
+        "dev_curve": curve,
+    }
+
+
+def _evaluate_set(run: LoadedRun, prepared: Prepared, name: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """The columns of one test set: all sentences and, where the recipe asks, those without unknown words."""
+    lines = prepared.lines(name)
+    decode = run.recipe.decode
+    everything = np.ones(len(lines["source"]), dtype=bool)
+    columns = {"all": _column(run, lines, everything, decode, f"{name}, all", say)}
+    if run.recipe.evaluate.no_unk:
+        sources, references = ([line.split(" ") for line in lines[key]] for key in ("source_tokens", "reference_tokens"))
+        known = without_unknown(sources, references, run.text.source_vocabulary, run.text.target_vocabulary)
+        if known.any():
+            columns["no_unk"] = _column(run, lines, known, _without_unk(decode), f"{name}, no UNK", say)
+    lengths = np.array([len(line.split(" ")) for line in lines["source_tokens"]])
+    longest = np.argsort(-lengths, kind="stable")[:_LONGEST]
+    hypotheses = columns["all"]["hypotheses"]
+    return {
+        "columns": columns,
+        "longest": [
+            {"source": lines["source"][i], "reference": lines["reference"][i], "hypothesis": hypotheses[i]} for i in longest
+        ],
+    }
+
+
+def _without_unk(decode: Decode) -> Decode:
+    """The search of the No-UNK column: UNK disallowed (Bahdanau2014 Table 1)."""
+    return Decode(**{**decode.__dict__, "suppress_unk": True})
+
+
+def _column(run: LoadedRun, lines: dict[str, list[str]], chosen: np.ndarray, decode: Decode, label: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Decode and score the chosen sentences of a set."""
+    kept = {key: [value for value, keep in zip(values, chosen) if keep] for key, values in lines.items()}
+    started = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        seconds = time.monotonic() - started
+        say(f"{run.recipe.name} decoding {label}: {done:,}/{total:,} sentences, {done / seconds:,.1f}/s, {clock((total - done) * seconds / done)} left")
+
+    ids = translate_lines(run, kept["source"], decode, progress)
+    seconds = time.monotonic() - started
+    tokens = [run.text.target_tokens(sentence) for sentence in ids]
+    detokenised = [run.text.detokenise(sentence) for sentence in tokens]
+    score, sacre = score_texts(run.recipe, [" ".join(sentence) for sentence in tokens], kept["reference_tokens"], detokenised, kept["reference"])
+    say(f"{run.recipe.name} {label}: {score.detail}")
+    return {
+        "bleu": score.value,
+        "interval": bootstrap_interval(score.statistics),
+        "signature": score.signature,
+        "detail": score.detail,
+        "sacrebleu": sacre.value,
+        "sacrebleu_signature": sacre.signature,
+        "sentences": int(chosen.sum()),
+        "seconds": round(seconds, 3),
+        "statistics": [" ".join(map(str, row)) for row in score.statistics.tolist()],
+        "source_lengths": " ".join(str(len(line.split(" "))) for line in kept["source_tokens"]),
+        "hypotheses": detokenised,
+    }
+
+
+def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list[dict[str, Any]]:
+    """Attention between each example sentence and the run's own translation of it, teacher-forced."""
+    chosen = list(run.recipe.evaluate.examples) or _typical(run, prepared)
+    examples = []
+    for line, ids in zip(chosen, translate_lines(run, chosen, run.recipe.decode)):
+        source, source_mask = pad([[*run.text.encode_source(line), EOS]])
+        target, target_mask = pad([[*ids, EOS]])
+        batch = Batch(source, source_mask, target, target_mask).to(next(run.model.parameters()).device)
+        with torch.inference_mode():
+            (attention,) = paper.attention(run.model, batch)
+        examples.append({
+            "line": line,
+            "source": [*run.text.source_pieces(line), "</s>"],
+            "target": [*run.text.target_pieces(ids), "</s>"],
+            "attention": attention,
+        })
+    return examples
+
+
+def _typical(run: LoadedRun, prepared: Prepared) -> list[str]:
+    """Four test sentences of 10 to 20 words without unknown words, as Bahdanau2014 Figure 3 (b)-(d) drew them."""
+    lines = prepared.lines(run.recipe.evaluate.sets[0])
+    vocabulary = run.text.source_vocabulary
+    fitting = [
+        raw for raw, tokens in zip(lines["source"], lines["source_tokens"])
+        if 10 <= len(tokens.split(" ")) <= 20
+        and (run.recipe.data.segmentation == "bpe" or all(token in vocabulary for token in tokens.split(" ")))
+    ]
+    return fitting[:4]
+
+
+def matmul_rate(model: torch.nn.Module, size: int = 1024, seconds: float = 0.3) -> float:
+    """FLOP/s of square float32 matrix products here, with the threads now set: the sustained rate that
+    turns training time into FLOPs by the method under Vaswani2017 Table 2."""
+    device = next(model.parameters()).device
+    left, right = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
+    (left @ right).sum().item()
+    started, done = time.monotonic(), 0
+    while time.monotonic() - started < seconds:
+        (left @ right).sum().item()
+        done += 1
+    return 2 * size**3 * done / (time.monotonic() - started)
+
+
+def score_files(recipe: Recipe, hypothesis: Path, reference: Path, source: Path | None, language: str, lowercase: bool) -> dict[str, Any]:
+    """Both BLEUs of detokenised text files, with intervals, and by source length where sources are given."""
+    names = [hypothesis, reference] + ([source] if source else [])
+    hypotheses, references, *sources = texts = [read_lines(path) for path in names]
+    for path, lines in zip(names[1:], texts[1:]):
+        check_parallel(hypotheses, lines, (str(hypothesis), str(path)))
+    tokenise = Tokeniser(language, lowercase=lowercase, quotes_2014=recipe.data.moses_2014_quotes).tokenise
+    paper = tokenised_bleu(
+        [tokenise(line) for line in hypotheses],
+        [tokenise(line) for line in references],
+        lowercase=lowercase,
+        compound_split=recipe.evaluate.metric == "tokenised_compound",
+    )
+    sacre = sacre_bleu(hypotheses, references, lowercase=lowercase)
+    scores: dict[str, Any] = {}
+    for name, score in (("tokenised", paper), ("sacrebleu", sacre)):
+        low, high = bootstrap_interval(score.statistics)
+        scores[name] = {
+            "bleu": score.value, "low": low, "high": high, "signature": score.signature,
+            "text": f"{score.value:.2f} (95% {low:.2f} to {high:.2f})",
+        }
+    if sources:
+        lengths = np.array([len(line.split()) for line in sources[0]])
+        edges = list(range(1, int(lengths.max()) + 11, 10))
+        scores["by_length"] = [{"low": b.low, "high": b.high, "bleu": b.bleu, "sentences": b.sentences} for b in bleu_by_bins(paper.statistics, lengths, edges)]
+    return scores
+
+
+def summary(result: dict[str, Any]) -> str:
+    """A result's scores as text."""
+    lines = [f"{result['recipe']}: {result['title']}" + (" (generated text)" if result["generated"] else "")]
+    for name, values in result["sets"].items():
+        for column, scores in values["columns"].items():
+            low, high = scores["interval"]
+            lines.append(f"  {name} {column}: BLEU {scores['bleu']:.2f} (95% {low:.2f} to {high:.2f}), sacreBLEU {scores['sacrebleu']:.2f}, {scores['sentences']} sentences")
+    return "\n".join(lines)

@@ -1,0 +1,63 @@
+"""The plug: what a paper hands to the shared engine. Filled once, in papers/<paper>/paper.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from common.recipe import Recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """An optimizer with the two rules a paper wraps around it."""
+
+    optimizer: torch.optim.Optimizer
+    learning_rate: Callable[[int], float] | None = None
+    """Learning rate at update 1, 2, ...; None leaves the optimizer's own."""
+    condition_gradients: Callable[[list[nn.Parameter]], None] | None = None
+    """Changes the gradients in place before the update (Bahdanau 2014 App. B.2: norm at most 1)."""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One paper: its recipes, its model, its optimizer, its tables."""
+
+    name: str
+    """Folder and module name: `bahdanau2014`."""
+    title: str
+    citation: str
+    root: Path
+    """The paper's folder: recipes/, reported.yaml, results/."""
+    model_config: type
+    """Dataclass of the recipe section `model`."""
+    optimizer_config: type
+    """Dataclass of the recipe section `optimizer`."""
+    build_model: Callable[[Recipe], nn.Module]
+    """A freshly initialised model on the current default device, drawing from torch's global generator."""
+    build_optimization: Callable[[nn.Module, Recipe], Optimization]
+    blocks: Callable[[str], str]
+    """The block that a parameter, given by name, is counted under by `plan`."""
+    attention: Callable[[nn.Module, Any], list[Any]]
+    """Attention of one teacher-forced batch, for the figures; the paper says which."""
+    build_tables: Callable[..., Any]
+    """Tables, figures and claims of one scale; see papers/<paper>/tables.py."""
+
+    @property
+    def sections(self) -> dict[str, type]:
+        """The recipe sections that belong to the paper."""
+        return {"model": self.model_config, "optimizer": self.optimizer_config}
+
+    def recipe(self, reference: str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+        """The recipe of that name or path, with `key=value` overrides."""
+        return load_recipe(self.root / "recipes", reference, self.sections, list(overrides))
+
+    def systems(self, scale: str) -> list[str]:
+        """Names of all recipes of a scale, in file order."""
+        folder = self.root / "recipes" / ("" if scale == "wmt14" else scale)
+        return sorted(path.relative_to(self.root / "recipes").with_suffix("").as_posix() for path in folder.glob("*.yaml"))

@@ -1,0 +1,398 @@
+"""YAML recipes into frozen, typed dataclasses; unknown keys and wrong types are refused in one line.
+
+A recipe states every value once. `extends: NAME` starts from another recipe, so a file shows only what its
+row of a table changes. Two sections, `model` and `optimizer`, belong to the paper; the rest is here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from common.errors import UserError
+
+
+def require(condition: bool, key: str, must: str) -> None:
+    """Raise UserError "`key` must ..." unless `condition`."""
+    if not condition:
+        raise UserError(f"recipe key `{key}` must {must}")
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is read and how text becomes ids."""
+
+    corpus: str
+    """A corpus declared in common/data/corpora.py: builtin, multi30k, wmt14."""
+    source: str
+    """Language code of the source side."""
+    target: str
+    """Language code of the target side."""
+    segmentation: Literal["words", "bpe"]
+    """`words`: a shortlist per language; `bpe`: joint byte-pair encoding, one vocabulary for both sides."""
+    vocabulary_size: int
+    """Embedding rows per vocabulary, EOS and UNK included; the most frequent types fill them."""
+    bpe_merges: int | None
+    """Merge operations learned jointly on both sides (bpe only)."""
+    max_length: int | None
+    """Training pairs with more tokens than this on either side are left out; EOS is not counted."""
+    lowercase: bool
+    """Lower-case both sides, training and references alike."""
+    moses_2014_quotes: bool
+    """Apply the two quote rules that tokenizer.perl had in 2014 (a backtick, two apostrophes)."""
+    mean_source_tokens: float
+    """Average source tokens per sentence, EOS included: used by `plan` only, which touches no data."""
+    mean_target_tokens: float
+    """Average target tokens per sentence, EOS included: used by `plan` only."""
+    pairs: int
+    """Sentence pairs in the training part: generated (builtin), otherwise expected (used by `plan`)."""
+    lexicon: int | None = None
+    """builtin only: content words kept per language; null keeps all."""
+    min_words: int = 3
+    """builtin only: shortest English sentence, in tokens."""
+    max_words: int = 60
+    """builtin only: longest English sentence, in tokens."""
+    corpus_seed: int = 1
+    """builtin only: seed of the generator."""
+
+    def __post_init__(self) -> None:
+        require(self.vocabulary_size >= 3, "data.vocabulary_size", "be at least 3 (EOS, UNK and one word)")
+        require(self.max_length is None or self.max_length > 0, "data.max_length", "be positive or null")
+        require(self.pairs > 0, "data.pairs", "be positive")
+        require(self.segmentation == "words" or (self.bpe_merges or 0) > 0, "data.bpe_merges", "be positive with bpe")
+        require(self.segmentation == "bpe" or self.bpe_merges is None, "data.bpe_merges", "be null with words")
+        require(1 <= self.min_words <= self.max_words, "data.min_words", "lie between 1 and data.max_words")
+
+
+@dataclass(frozen=True)
+class Batching:
+    """Pool, sort, cut: how sentence pairs become minibatches."""
+
+    pool: int | None
+    """Minibatches read ahead, sorted by length together and cut (Bahdanau: 20); null pools the whole epoch."""
+    sentences: int | None
+    """Sentence pairs per minibatch (Bahdanau: 80), or null when `tokens` rules."""
+    tokens: int | None
+    """Padded positions per minibatch on the longer side (Vaswani: about 25,000), or null."""
+    shuffle: bool
+    """Emit a pool's minibatches in random order; false emits short to long, as GroundHog does."""
+    accumulate: int
+    """Minibatches whose gradients are summed into one update."""
+
+    def __post_init__(self) -> None:
+        require((self.sentences is None) != (self.tokens is None), "batch.sentences", "be set when batch.tokens is null, and null when it is set")
+        for key in ("pool", "sentences", "tokens", "accumulate"):
+            value = getattr(self, key)
+            require(value is None or value > 0, f"batch.{key}", "be positive")
+
+
+@dataclass(frozen=True)
+class Train:
+    """The loop: how long, what loss, what is kept."""
+
+    steps: int
+    """Updates."""
+    loss: Literal["sum", "token_mean"]
+    """`sum` over all target tokens of the minibatch (GroundHog) or their `token_mean` (tensor2tensor)."""
+    label_smoothing: float
+    """Probability taken from the true word and spread over the V - 1 others."""
+    seed: int
+    threads: int
+    """CPU threads; small steps run fastest on one."""
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
+    """float32, or bfloat16 autocast on CUDA."""
+    log_every: int
+    validate_every: int
+    """Updates between measurements of the dev set's negative log-likelihood."""
+    checkpoint_every: int
+    """Updates between kept checkpoints (the ones averaging may use)."""
+    keep_checkpoints: int
+    state_every: int
+    """Updates between saves of the full state from which a killed run resumes."""
+    continues: str | None = None
+    """A sibling recipe whose finished run this one carries on (RNNsearch-50* carries on RNNsearch-50)."""
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "threads", "log_every", "validate_every", "checkpoint_every", "keep_checkpoints", "state_every"):
+            require(getattr(self, key) > 0, f"train.{key}", "be positive")
+        require(0 <= self.label_smoothing < 1, "train.label_smoothing", "lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Beam search."""
+
+    beam: int
+    length_penalty: Literal["none", "mean", "gnmt"]
+    """Score = log-probability; or divided by the token count (EOS included); or by ((5 + count) / 6)^alpha."""
+    alpha: float
+    """Exponent of the gnmt penalty."""
+    search: Literal["shrinking", "fixed"]
+    """`shrinking`: every finished hypothesis narrows the beam by one (GroundHog); `fixed`: tensor2tensor's."""
+    max_factor: float
+    """Longest hypothesis = max_factor x source tokens (EOS included) + max_extra, EOS included."""
+    max_extra: int
+    min_factor: float
+    """EOS is barred for the first floor(min_factor x source tokens) steps, EOS included in the count."""
+    suppress_unk: bool
+    """Never emit UNK: its log-probability is -inf, nothing is renormalised."""
+    retry: bool
+    """If nothing finished: allow UNK again, then double the beam until it reaches 500 (GroundHog)."""
+    batch: int
+    """Sentences decoded together; changes speed only, never the result."""
+
+    def __post_init__(self) -> None:
+        for key in ("beam", "batch"):
+            require(getattr(self, key) > 0, f"decode.{key}", "be positive")
+        require(self.alpha >= 0, "decode.alpha", "be zero or more")
+        require(self.max_factor > 0 or self.max_extra > 0, "decode.max_factor", "allow at least one token")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """What is scored once a run is trained."""
+
+    average: int
+    """Checkpoints averaged before decoding (Vaswani 2017 section 6.1: 5 base, 20 big); 1 means the last alone."""
+    sets: tuple[str, ...]
+    """Splits of the corpus that are decoded and scored; the first is the one the tables print."""
+    metric: Literal["tokenised", "tokenised_compound"]
+    """BLEU of the tables: multi-bleu.perl, without or with the 2017 compound splitting."""
+    no_unk: bool
+    """Also score the sentences without unknown words, UNK suppressed (Bahdanau Table 1, column No UNK)."""
+    examples: tuple[str, ...] = ()
+    """Source sentences whose attention is drawn."""
+
+    def __post_init__(self) -> None:
+        require(self.average >= 1, "evaluate.average", "be at least 1")
+        require(len(self.sets) >= 1, "evaluate.sets", "name at least one split")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of one table, complete: everything a run depends on but the machine."""
+
+    name: str
+    """Path under the paper's recipes folder, without .yaml: `rnnsearch-50`, `demo/rnnsearch-50`."""
+    title: str
+    """How the tables call the system."""
+    model: Any
+    optimizer: Any
+    data: Data
+    batch: Batching
+    train: Train
+    decode: Decode
+    evaluate: Evaluate
+
+    @property
+    def scale(self) -> str:
+        """`demo`, `multi30k`, or `wmt14` for the paper's own size."""
+        return self.name.rpartition("/")[0] or "wmt14"
+
+    @property
+    def system(self) -> str:
+        """The row's name, the same at every scale."""
+        return self.name.rpartition("/")[2]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain YAML-able values."""
+        return _plain(dataclasses.asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+SECTIONS: dict[str, type] = {"data": Data, "batch": Batching, "train": Train, "decode": Decode, "evaluate": Evaluate}
+
+
+def load_recipe(root: Path, reference: str, sections: dict[str, type], overrides: list[str] = ()) -> Recipe:
+    """The recipe named `reference` under `root`, or the YAML file it is the path of.
+
+    root: the paper's recipes folder; sections: the dataclasses of `model` and `optimizer`;
+    overrides: words `key=value`, the key dotted or, where only one section has it, bare.
+    Raises UserError for a missing file, an unknown or missing key, a wrong type, a value out of range.
+    """
+    path = _find(root, reference)
+    values = _resolve(root, path, ())
+    values["name"] = _name(root, path)
+    typed = {**sections, **SECTIONS}
+    for word in overrides:
+        _override(values, word, typed)
+    return recipe_from_dict(values, sections, str(path))
+
+
+def recipe_from_dict(values: dict[str, Any], sections: dict[str, type], where: str) -> Recipe:
+    """A Recipe from plain values, as `Recipe.to_dict` or a run's `recipe.yaml` hold them."""
+    typed = {**sections, **SECTIONS}
+    built: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in ("name", "title"):
+            built[key] = _check(str, value, key, where)
+        elif key in typed:
+            built[key] = build(typed[key], value, key, where)
+        else:
+            raise UserError(f"{where}: unknown key `{key}`; sections are title, {', '.join(typed)}")
+    missing = [key for key in ("name", "title", *typed) if key not in built]
+    if missing:
+        raise UserError(f"{where}: missing `{missing[0]}`; add it or extend a recipe that has it")
+    return Recipe(**built)
+
+
+def build(kind: type, values: Any, key: str, where: str) -> Any:
+    """The dataclass `kind` from a mapping, every value checked against its field's type."""
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: `{key}` must be a mapping of keys to values")
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = [name for name in values if name not in fields]
+    if unknown:
+        raise UserError(f"{where}: unknown key `{key}.{unknown[0]}`; known keys: {', '.join(fields)}")
+    missing = [name for name, field in fields.items() if name not in values and field.default is dataclasses.MISSING]
+    if missing:
+        raise UserError(f"{where}: missing key `{key}.{missing[0]}`; a recipe states every value the paper does")
+    checked = {name: _check(hints[name], value, f"{key}.{name}", where) for name, value in values.items()}
+    try:
+        return kind(**checked)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _check(hint: Any, value: Any, key: str, where: str) -> Any:
+    """`value` if it has the type `hint`; otherwise UserError saying what to write."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _check(next(kind for kind in arguments if kind is not type(None)), value, key, where)
+    if origin is Literal:
+        if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
+            raise UserError(f"{where}: `{key}` is {_show(value)}; write one of {', '.join(map(str, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{where}: `{key}` is {_show(value)}; write a list, [a, b]")
+        return tuple(_check(arguments[0], item, f"{key}[{index}]", where) for index, item in enumerate(value))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise UserError(f"{where}: `{key}` is {_show(value)}, not {_KINDS[hint]}{_cure(hint, value)}")
+    return value
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def _show(value: Any) -> str:
+    return f"the text '{value}'" if isinstance(value, str) else "empty (null)" if value is None else str(value)
+
+
+def _cure(hint: Any, value: Any) -> str:
+    """What to write instead, for the traps of YAML 1.1: `1e-9` is text, `no` is false."""
+    if hint is float and isinstance(value, str):
+        try:
+            mantissa, _, exponent = str(float(value)).partition("e")
+        except ValueError:
+            return ""
+        written = mantissa if "." in mantissa else f"{mantissa}.0"
+        return f"; write {written}{'e' + exponent if exponent else ''}"
+    if hint is str and isinstance(value, bool):
+        return "; YAML reads a bare yes, no, on, off as true or false: put it in quotes"
+    return ""
+
+
+def _find(root: Path, reference: str) -> Path:
+    for path in (root / f"{reference}.yaml", Path(reference)):
+        if path.is_file() and path.suffix in (".yaml", ".yml"):
+            return path
+    known = sorted(_name(root, path) for path in root.glob("**/*.yaml"))
+    raise UserError(f"no recipe `{reference}`: give a YAML file or one of {', '.join(known)}")
+
+
+def _name(root: Path, path: Path) -> str:
+    try:
+        return path.resolve().relative_to(root.resolve()).with_suffix("").as_posix()
+    except ValueError:
+        return path.stem
+
+
+def read_yaml(path: Path) -> Any:
+    """The YAML value in `path`; UserError when it is missing, not UTF-8 or not YAML."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8; save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _resolve(root: Path, path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The file's values laid over those of the recipe it extends."""
+    if path in seen:
+        raise UserError(f"{path}: `extends` leads back to itself; break the circle")
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a recipe is a mapping of sections; this file is {'empty' if values is None else 'not'}")
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    base = _resolve(root, _find(root, str(parent)), (*seen, path))
+    return _merge(base, values)
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if both else value
+    return merged
+
+
+def _override(values: dict[str, Any], word: str, typed: dict[str, type]) -> None:
+    """Lay `key=value` over `values` in place."""
+    key, equals, text = word.partition("=")
+    if not equals:
+        raise UserError(f"override `{word}` must be written key=value")
+    section, dot, name = key.partition(".")
+    if not dot:
+        homes = [home for home, kind in typed.items() if key in {field.name for field in dataclasses.fields(kind)}]
+        if key == "title":
+            values["title"] = text
+            return
+        if len(homes) != 1:
+            advice = f"say which: {', '.join(f'{home}.{key}' for home in homes)}" if homes else "no section has it"
+            raise UserError(f"override `{word}`: unknown or ambiguous key `{key}`; {advice}")
+        section, name = homes[0], key
+    if section not in typed:
+        raise UserError(f"override `{word}`: unknown section `{section}`; sections are {', '.join(typed)}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"override `{word}`: `{text}` is not a YAML value") from None
+    values.setdefault(section, {})[name] = value
+
+
+def difference(recipe: Recipe, reference: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Every leaf in which `recipe` departs from `reference`: dotted key -> (ours, the paper's)."""
+    ours, theirs = _leaves(recipe.to_dict()), _leaves(reference.to_dict())
+    return {key: (ours[key], theirs[key]) for key in ours if key not in ("name", "title") and ours[key] != theirs[key]}
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        leaves.update(_leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return leaves

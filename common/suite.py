@@ -1,0 +1,141 @@
+"""Run every system of a scale side by side: single-threaded processes, one a core, each resumable.
+
+Steps this small run fastest on one thread, so two systems at a time on two cores beat one on both.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from common.errors import UserError
+from common.paper import Paper
+from common.plan import training_flops
+from common.train.loop import clock
+
+_REPORT_SECONDS = 10.0
+_VERBS = ("train", "average", "score")
+
+
+@dataclass
+class Job:
+    """One system: train, average, score, each a process of its own."""
+
+    paper: Paper
+    name: str
+    run: Path
+    cost: float
+    """FLOPs of the whole training, for running the longest first."""
+    after: str | None
+    """System of the same paper that must be trained first."""
+    waiting: list[str] = field(default_factory=lambda: list(_VERBS))
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def trained(self) -> bool:
+        return (self.run / "training.json").is_file()
+
+    @property
+    def finished(self) -> bool:
+        return not self.waiting and self.process is None
+
+    @property
+    def label(self) -> str:
+        return f"{self.paper.name} {self.name.rpartition('/')[2]}"
+
+    def command(self, runs: Path) -> list[str]:
+        verb = self.waiting[0]
+        base = [sys.executable, "-m", f"papers.{self.paper.name}", verb]
+        if verb == "train":
+            return [*base, self.name, "--out", str(self.run), "--runs", str(runs)]
+        return [*base, str(self.run), *(["--runs", str(runs)] if verb == "score" else [])]
+
+
+def jobs_of(papers: Sequence[Paper], scale: str, runs: Path) -> list[Job]:
+    """Every system of the scale, the costliest first; what is finished already has nothing waiting."""
+    jobs = []
+    for paper in papers:
+        for name in paper.systems(scale):
+            recipe = paper.recipe(name)
+            run = runs / scale / paper.name / recipe.system
+            cost = float(training_flops(paper, recipe) * recipe.train.steps)
+            job = Job(paper, name, run, cost, recipe.train.continues)
+            if (run / "result.json").is_file():
+                job.waiting = []
+            jobs.append(job)
+    if not jobs:
+        raise UserError(f"no recipes for scale `{scale}` in {', '.join(str(paper.root / 'recipes') for paper in papers)}")
+    # A system that others continue is worth starting before its own cost says so.
+    chained = {(job.paper.name, job.after): job.cost for job in jobs if job.after}
+    return sorted(jobs, key=lambda job: -job.cost - chained.get((job.paper.name, job.name.rpartition("/")[2]), 0.0))
+
+
+def run_jobs(jobs: Sequence[Job], runs: Path, workers: int) -> None:
+    """Run all jobs, `workers` at a time; UserError naming the log when one fails. Ctrl-C stops them all."""
+    started = told = time.monotonic()
+    try:
+        while not all(job.finished for job in jobs):
+            for job in jobs:
+                _advance(job, jobs, runs, workers)
+            if time.monotonic() - told > _REPORT_SECONDS:
+                told = time.monotonic()
+                _report(jobs, told - started)
+            time.sleep(0.2)
+    finally:
+        for job in jobs:
+            if job.process is not None:
+                job.process.terminate()
+                job.process.wait()
+
+
+def _advance(job: Job, jobs: Sequence[Job], runs: Path, workers: int) -> None:
+    """Collect a finished process; start the job's next one if a worker is free."""
+    if job.process is not None and job.process.poll() is not None:
+        status, job.process = job.process.returncode, None
+        if status != 0:
+            raise UserError(f"{job.label}: `{job.waiting[0]}` failed: {_last_line(job.run)} (all of it in {job.run / 'output.txt'})")
+        verb = job.waiting.pop(0)
+        print(f"{job.label}: {verb} done{_outcome(job, verb)}", file=sys.stderr, flush=True)
+    busy = sum(other.process is not None for other in jobs)
+    if job.process is None and job.waiting and busy < workers and _ready(job, jobs):
+        job.run.mkdir(parents=True, exist_ok=True)
+        job.process = _start(job.command(runs), open(job.run / "output.txt", "ab"))
+
+
+def _ready(job: Job, jobs: Sequence[Job]) -> bool:
+    """Whether the system this one continues is trained."""
+    before = [other for other in jobs if other.paper is job.paper and other.name.rpartition("/")[2] == job.after]
+    return all(other.trained for other in before)
+
+
+def _start(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with output:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
+
+
+def _last_line(run: Path) -> str:
+    try:
+        lines = (run / "output.txt").read_text(encoding="utf-8", errors="replace").strip().split("\n")
+    except OSError:
+        return ""
+    return lines[-1][:200]
+
+
+def _outcome(job: Job, verb: str) -> str:
+    return f": {_last_line(job.run).strip()}" if verb == "score" else ""
+
+
+def _report(jobs: Sequence[Job], seconds: float) -> None:
+    """How many are done, and the last line of each that runs: its rate and the time it has left."""
+    done = sum(job.finished for job in jobs)
+    print(f"[{clock(seconds)}] {done} of {len(jobs)} systems done", file=sys.stderr)
+    for job in jobs:
+        if job.process is not None:
+            print(f"    {job.paper.name}: {_last_line(job.run) or 'starting'}", file=sys.stderr, flush=True)

@@ -1,0 +1,123 @@
+"""Checkpoints: written whole or not at all, loaded without pickle, averaged in float64."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from common.errors import UserError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Call `write` on a temporary sibling, flush it to disk and rename it to `path`.
+
+    A kill at any moment leaves the old file or the new one. UserError when the disk refuses.
+    """
+    temporary = path.with_name(f"{path.name}.part{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # torch.save and safetensors report a full disk as errors of their own.
+        temporary.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UserError(f"{path}: cannot write ({reason}); free space or choose another folder, then run again") from None
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Weights as safetensors, with `about` (step, recipe hash, inputs of an average) in the header."""
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    write_atomically(path, lambda temporary: save_file(held, temporary, metadata={"about": json.dumps(about, sort_keys=True)}))
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and the header's `about`; UserError when the file is missing, damaged or foreign."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; train the run first")
+    try:
+        with safe_open(path, framework="pt") as handle:
+            about = json.loads((handle.metadata() or {}).get("about", "{}"))
+            return {name: handle.get_tensor(name) for name in handle.keys()}, about
+    except (SafetensorError, OSError, ValueError):
+        raise UserError(f"{path}: damaged or not a safetensors checkpoint; delete it and run training again") from None
+
+
+def restore(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Load `weights` into `model`; UserError naming the first tensor that does not fit."""
+    own = model.state_dict()
+    for name in sorted(own.keys() ^ weights.keys()):
+        raise UserError(f"{path}: checkpoint of another model: `{name}` is only in {'the recipe' if name in own else 'the file'}")
+    for name, tensor in own.items():
+        if tensor.shape != weights[name].shape:
+            shapes = f"{tuple(weights[name].shape)} there, {tuple(tensor.shape)} in the recipe"
+            raise UserError(f"{path}: checkpoint of another model: `{name}` is {shapes}")
+    model.load_state_dict(weights)
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Everything a killed run needs to go on bit for bit; tensors and plain values only."""
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """What `save_state` wrote; UserError when damaged or foreign."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state["step"], state["model"], state["optimizer"], state["data"]
+        return state
+    except Exception as error:  # torch.load raises half a dozen kinds on a damaged archive
+        if isinstance(error, MemoryError):
+            raise
+        raise UserError(f"{path}: damaged or not a training state; move it away and run again to start over") from None
+
+
+def kept_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints in a folder, oldest first; their names are their steps."""
+    return sorted(path for path in folder.glob("*.safetensors") if path.stem.isdigit())
+
+
+def average(paths: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Arithmetic mean of the weights in `paths`, accumulated in float64 one file at a time.
+
+    Vaswani2017 §6.1. Integer tensors must be equal in all files. Returns the weights in their own type
+    and which steps went in. UserError when there is no file or the files do not belong together.
+    """
+    if not paths:
+        raise UserError("no checkpoints to average; train the run first")
+    total: dict[str, Tensor] = {}
+    kinds: dict[str, torch.dtype] = {}
+    steps: list[int] = []
+    for path in paths:
+        weights, about = load_weights(path)
+        steps.append(int(about.get("step", -1)))
+        if not total:
+            kinds = {name: tensor.dtype for name, tensor in weights.items()}
+            total = {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+            continue
+        _accumulate(total, weights, path)
+    mean = {name: (tensor / len(paths)).to(kinds[name]) if tensor.is_floating_point() else tensor for name, tensor in total.items()}
+    return mean, {"averaged_steps": steps}
+
+
+def _accumulate(total: dict[str, Tensor], weights: dict[str, Tensor], path: Path) -> None:
+    """Add one checkpoint to the running sum in place."""
+    if total.keys() != weights.keys():
+        raise UserError(f"{path}: holds other tensors than the checkpoints before it; average one run's only")
+    for name, tensor in weights.items():
+        if tensor.shape != total[name].shape:
+            raise UserError(f"{path}: `{name}` has another shape than in the checkpoints before it")
+        if tensor.is_floating_point():
+            total[name] += tensor.double()
+        elif not torch.equal(tensor, total[name]):
+            raise UserError(f"{path}: integer tensor `{name}` differs between the checkpoints; it cannot be averaged")

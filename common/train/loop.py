@@ -1,0 +1,261 @@
+"""The training loop: accumulate, condition gradients, set the rate, update, log, validate, save, resume.
+
+A run killed at any moment goes on from its last saved state and ends with the same weights, bit for bit, as
+an uninterrupted one on the same processor: the state holds weights, optimizer, random generators and the
+position in the data, whose order is a function of seed and epoch alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.data.batching import load_batch, minibatches
+from common.data.prepare import ParallelIds
+from common.errors import UserError
+from common.model import Batch
+from common.paper import Optimization
+from common.recipe import Recipe
+from common.train.checkpoint import kept_checkpoints, load_state, restore, save_state, save_weights
+from common.train.loss import cross_entropy_sum
+
+_VALIDATION_SENTENCES = 64
+
+
+@dataclass
+class Progress:
+    """Where a run is; all counts are since its first update."""
+
+    step: int = 0
+    """Updates made."""
+    epoch: int = 0
+    position: int = 0
+    """Minibatches of this epoch already used."""
+    sentences: int = 0
+    target_tokens: int = 0
+    """EOS included."""
+    seconds: float = 0.0
+    """Wall time spent in updates, validation included, over all restarts."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The encoded training and dev parts, and what identifies them."""
+
+    train: ParallelIds
+    valid: ParallelIds
+    identity: str
+    """Hash of the prepared data; a state made from other data is refused."""
+
+
+class Trainer:
+    """Trains one model by one recipe in one run folder."""
+
+    def __init__(self, model: nn.Module, optimization: Optimization, corpus: Corpus, recipe: Recipe, run: Path):
+        self.model, self.optimization, self.corpus, self.recipe, self.run = model, optimization, corpus, recipe, run
+        self.device = next(model.parameters()).device
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.progress = Progress()
+        self._log = run / "log.jsonl"
+
+    def fit(self, say: Callable[[str], None]) -> Progress:
+        """Train to `recipe.train.steps`, going on from a saved state where there is one.
+
+        say: receives a line of progress (loss, rate, time left) every `log_every` updates.
+        UserError when the loss stops being a number; the last saved state stays as it was.
+        """
+        settings = self.recipe.train
+        self._resume()
+        self.model.train()
+        batches = self._data()
+        started, before = time.monotonic(), self.progress.seconds
+        mark, mark_step, loss, tokens = started, self.progress.step, 0.0, 0
+        while self.progress.step < settings.steps:
+            update_loss, update_tokens = self._update(batches)
+            loss, tokens = loss + update_loss, tokens + update_tokens
+            now, step = time.monotonic(), self.progress.step
+            self.progress.seconds = before + now - started
+            last = step == settings.steps
+            if step % settings.log_every == 0 or last:
+                seconds = max(now - mark, 1e-9)
+                rate = (step - mark_step) / seconds
+                self._record({"loss": loss / tokens, "target_tokens_per_second": tokens / seconds, "updates_per_second": rate})
+                say(self._line(loss / tokens, tokens / seconds, rate))
+                mark, mark_step, loss, tokens = now, step, 0.0, 0
+            if step % settings.validate_every == 0 or last:
+                self._record(self.validate())
+                mark = time.monotonic()
+            self._save()
+        return self.progress
+
+    def validate(self) -> dict[str, float]:
+        """Unsmoothed negative log-likelihood of the dev set, teacher-forced, EOS included; nats."""
+        measured = negative_log_likelihood(self.model, self.corpus.valid)
+        self.model.train()
+        return {f"dev_{key}": value for key, value in measured.items()}
+
+    def _update(self, batches: Iterator[Batch]) -> tuple[float, int]:
+        """One optimizer update; the summed loss in nats and the target tokens behind it."""
+        train = self.recipe.train
+        group = [next(batches) for _ in range(self.recipe.batch.accumulate)]
+        tokens = sum(int(batch.target_mask.sum()) for batch in group)
+        self.optimization.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for batch in group:
+            loss = self._loss(batch)
+            # One mean over all tokens of the update, however many minibatches it is made of (spec: tensor2tensor).
+            (loss / tokens if train.loss == "token_mean" else loss).backward()
+            total += float(loss.detach())
+        self.progress.step += 1
+        if not math.isfinite(total):
+            raise UserError(
+                f"{self.run}: the loss is {total} at update {self.progress.step}; the last saved state is intact: "
+                "lower the learning rate or the step size in the recipe and train into a new folder"
+            )
+        if self.optimization.condition_gradients is not None:
+            self.optimization.condition_gradients(self.parameters)
+        if self.optimization.learning_rate is not None:
+            for group_settings in self.optimization.optimizer.param_groups:
+                group_settings["lr"] = self.optimization.learning_rate(self.progress.step)
+        self.optimization.optimizer.step()
+        self.progress.sentences += sum(len(batch.source) for batch in group)
+        self.progress.target_tokens += tokens
+        return total, tokens
+
+    def _loss(self, batch: Batch) -> Tensor:
+        batch = batch.to(self.device)
+        mixed = self.recipe.train.precision == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
+            logits = self.model(batch)
+        return cross_entropy_sum(logits, batch.target, batch.target_mask, self.recipe.train.label_smoothing)
+
+    def _data(self) -> Iterator[Batch]:
+        """Minibatches from the saved position on, epoch after epoch."""
+        train, progress = self.corpus.train, self.progress
+        while True:
+            order = minibatches(
+                train.source_lengths, train.target_lengths, self.recipe.batch, self.recipe.train.seed, progress.epoch
+            )
+            if not len(order):
+                raise UserError(f"{self.run}: no training pair is left after the length filter; raise data.max_length")
+            while progress.position < len(order):
+                indices = order[progress.position]
+                progress.position += 1
+                yield load_batch(train, indices)
+            progress.epoch, progress.position = progress.epoch + 1, 0
+
+    def _save(self) -> None:
+        """Keep a checkpoint and the resumable state where the recipe wants them, and at the end."""
+        settings, step = self.recipe.train, self.progress.step
+        last = step == settings.steps
+        if step % settings.checkpoint_every == 0 or last:
+            folder = self.run / "checkpoints"
+            save_weights(folder / f"{step:09d}.safetensors", self.model.state_dict(), {"step": step, "recipe": self.recipe.name})
+            for old in kept_checkpoints(folder)[: -settings.keep_checkpoints]:
+                old.unlink()
+        if step % settings.state_every == 0 or last:
+            save_state(self.run / "state.pt", self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self.progress.step,
+            "progress": asdict(self.progress),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimization.optimizer.state_dict(),
+            "data": self.corpus.identity,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+        }
+
+    def _resume(self) -> None:
+        """Load the run's own state, or the finished sibling's that the recipe continues."""
+        own = self.run / "state.pt"
+        path = own
+        if not own.is_file():
+            if self.recipe.train.continues is None:
+                self._log.unlink(missing_ok=True)
+                return
+            path = self.run.parent / self.recipe.train.continues / "state.pt"
+            if not path.is_file():
+                raise UserError(f"{path}: missing; this recipe continues `{self.recipe.train.continues}`, train that first beside it")
+        state = load_state(path)
+        if state["data"] != self.corpus.identity:
+            raise UserError(f"{path}: made from other data than the recipe's; choose another --out folder")
+        restore(self.model, state["model"], path)
+        self.optimization.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        if self.device.type == "cuda" and state["cuda_rng"]:
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        self.progress = Progress(**state["progress"])
+        self._cut_log(path.parent / "log.jsonl")
+
+    def _cut_log(self, source: Path) -> None:
+        """Take over the log up to the resumed step: what came after it will be done, and logged, again."""
+        lines = source.read_text(encoding="utf-8").split("\n") if source.is_file() else []
+        kept = [line for line in lines if _logged_step(line) <= self.progress.step]
+        self._log.write_text("".join(f"{line}\n" for line in kept if line), encoding="utf-8")
+
+    def _record(self, values: dict[str, float]) -> None:
+        entry = {"step": self.progress.step, "epoch": self.progress.epoch, "seconds": round(self.progress.seconds, 3), **values}
+        with open(self._log, "a", encoding="utf-8") as handle:
+            handle.write(json.dumps(entry) + "\n")
+
+    def _line(self, loss: float, tokens: float, rate: float) -> str:
+        left = (self.recipe.train.steps - self.progress.step) / rate
+        return (
+            f"{self.recipe.name} update {self.progress.step:,}/{self.recipe.train.steps:,} "
+            f"epoch {self.progress.epoch + 1} loss {loss:.3f} nats/token, {tokens:,.0f} target tokens/s, {clock(left)} left"
+        )
+
+
+def negative_log_likelihood(model: nn.Module, ids: ParallelIds, limit: int | None = None) -> dict[str, float]:
+    """Unsmoothed NLL of the pairs (the first `limit`), teacher-forced, EOS included; nats.
+
+    Keys: nll_per_token, nll_per_sentence, perplexity (per token). Leaves the model in evaluation mode.
+    """
+    model.eval()
+    device, total, tokens = next(model.parameters()).device, 0.0, 0
+    lengths = np.asarray(ids.target_lengths[:limit])
+    order = np.argsort(lengths, kind="stable")
+    with torch.inference_mode():
+        for start in range(0, len(order), _VALIDATION_SENTENCES):
+            batch = load_batch(ids, order[start : start + _VALIDATION_SENTENCES]).to(device)
+            total += float(cross_entropy_sum(model(batch), batch.target, batch.target_mask))
+            tokens += int(batch.target_mask.sum())
+    per_token = total / tokens
+    return {
+        "nll_per_token": per_token,
+        "nll_per_sentence": total / len(order),
+        "perplexity": math.exp(min(per_token, 700.0)),
+    }
+
+
+def _logged_step(line: str) -> float:
+    """The step of a log line; infinity for a line cut off by a kill."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The run's log entries in order."""
+    path = run / "log.jsonl"
+    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    return [json.loads(line) for line in lines if _logged_step(line) < math.inf]
+
+
+def clock(seconds: float) -> str:
+    """`1:02:03` or `2:03`."""
+    minutes, second = divmod(int(seconds + 0.5), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"

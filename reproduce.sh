@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Rebuild both papers' tables beside the numbers they printed.
+#
+#   ./reproduce.sh                    the demo: every headline system in miniature, within 10 minutes on 2 CPU cores
+#   ./reproduce.sh multi30k           the same systems on real text (hours on 2 cores)
+#   ./reproduce.sh wmt14              the papers' own size: prints its plan first
+#   ./reproduce.sh test               the test suite
+#   ./reproduce.sh SCALE PAPER        only bahdanau2014 or vaswani2017
+#   --fresh                           start over; otherwise an interrupted run goes on, a finished one is kept
+#
+# Makes .venv unless a virtual environment is active, and installs requirements.txt into it once.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() { sed -n '2,11s/^# \{0,1\}//p' "$0"; }
+
+scale=demo paper=all extra=()
+for word in "$@"; do
+    case "$word" in
+        demo | multi30k | wmt14 | test) scale=$word ;;
+        bahdanau2014 | vaswani2017 | all) paper=$word ;;
+        --fresh) extra+=(--fresh) ;;
+        -h | --help) usage; exit 0 ;;
+        *) echo "reproduce.sh: unknown word '$word'; see ./reproduce.sh --help" >&2; exit 2 ;;
+    esac
+done
+
+if [ -z "${VIRTUAL_ENV:-}" ]; then
+    python=${PYTHON:-python3}
+    "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null || {
+        echo "reproduce.sh: needs Python 3.10 to 3.13; name one with PYTHON=/path/to/python3 ./reproduce.sh" >&2
+        exit 2
+    }
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    VIRTUAL_ENV=$PWD/.venv
+fi
+python=$VIRTUAL_ENV/bin/python
+
+stamp=$VIRTUAL_ENV/.attention-requirements
+if ! cmp -s requirements.txt "$stamp"; then
+    echo "reproduce.sh: installing requirements.txt (once, a few minutes)" >&2
+    # The torch pin first: with it in place nothing that depends on torch brings another one.
+    "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt || {
+        echo "reproduce.sh: pip could not install requirements.txt; see the lines above, then run the same command again" >&2
+        exit 2
+    }
+    cp requirements.txt "$stamp"
+fi
+
+# A step allocates and frees the same large tensors again; without these glibc returns the memory each time.
+export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 OMP_WAIT_POLICY=PASSIVE
+
+if [ "$scale" = test ]; then
+    exec "$python" -m pytest -q
+fi
+exec "$python" -m papers "$scale" "$paper" ${extra[@]+"${extra[@]}"}

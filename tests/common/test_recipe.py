@@ -1,0 +1,179 @@
+"""Recipes: inheritance, overrides, and every way a reader can get one wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import UserError
+from common.recipe import difference, load_recipe, recipe_from_dict
+
+
+@dataclass(frozen=True)
+class Model:
+    width: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    epsilon: float
+    nesterov: bool = False
+
+
+SECTIONS = {"model": Model, "optimizer": Optimizer}
+BASE = """
+title: Base
+model: {width: 8, kind: plain}
+optimizer: {epsilon: 1.0e-9}
+data:
+  corpus: builtin
+  source: en
+  target: fr
+  segmentation: words
+  vocabulary_size: 100
+  bpe_merges: null
+  max_length: 50
+  lowercase: false
+  moses_2014_quotes: true
+  mean_source_tokens: 20
+  mean_target_tokens: 21.5
+  pairs: 1000
+batch: {pool: 20, sentences: 80, tokens: null, shuffle: false, accumulate: 1}
+train:
+  steps: 100
+  loss: sum
+  label_smoothing: 0.0
+  seed: 1
+  threads: 1
+  device: auto
+  precision: float32
+  log_every: 10
+  validate_every: 50
+  checkpoint_every: 50
+  keep_checkpoints: 2
+  state_every: 50
+decode:
+  beam: 10
+  length_penalty: none
+  alpha: 0.0
+  search: shrinking
+  max_factor: 3.0
+  max_extra: 0
+  min_factor: 0.5
+  suppress_unk: false
+  retry: true
+  batch: 32
+evaluate: {average: 1, sets: [test], metric: tokenised, no_unk: true}
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "base.yaml").write_text(BASE)
+    return tmp_path
+
+
+def load(root: Path, reference: str = "base", *overrides: str):
+    return load_recipe(root, reference, SECTIONS, list(overrides))
+
+
+def test_values_and_types(root):
+    recipe = load(root)
+    assert recipe.optimizer.epsilon == 1e-9 and recipe.data.mean_source_tokens == 20.0
+    assert isinstance(recipe.data.mean_source_tokens, float)
+    assert recipe.evaluate.sets == ("test",) and recipe.scale == "wmt14" and recipe.system == "base"
+
+
+def test_extends_changes_only_what_it_says(root):
+    (root / "demo").mkdir()
+    (root / "demo" / "wide.yaml").write_text("extends: base\ntitle: Wide\nmodel: {width: 16}\n")
+    wide = load(root, "demo/wide")
+    assert difference(wide, load(root)) == {"model.width": (16, 8)}
+    assert wide.scale == "demo" and wide.system == "wide"
+
+
+def test_circular_extends_is_refused(root):
+    (root / "a.yaml").write_text("extends: b\n")
+    (root / "b.yaml").write_text("extends: a\n")
+    with pytest.raises(UserError, match="circle"):
+        load(root, "a")
+
+
+def test_overrides_bare_and_dotted(root):
+    recipe = load(root, "base", "width=3", "train.steps=7", "evaluate.sets=[valid, test]", "max_length=null")
+    assert recipe.model.width == 3 and recipe.train.steps == 7
+    assert recipe.evaluate.sets == ("valid", "test") and recipe.data.max_length is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["widht=3"], "widht"),
+        (["batch.pool"], "key=value"),
+        (["nosuch.width=3"], "nosuch"),
+        (["optimizer.epsilon=1e-9"], r"1\.0e-09"),
+        (["model.kind=no"], "quotes"),
+        (["model.width=3.5"], "whole number"),
+        (["model.width=true"], "whole number"),
+        (["optimizer.nesterov=1"], "true or false"),
+        (["train.loss=mean"], "sum, token_mean"),
+        (["train.label_smoothing=1.5"], "label_smoothing"),
+        (["data.vocabulary_size=2"], "vocabulary_size"),
+        (["batch.tokens=100"], "batch.sentences"),
+        (["evaluate.sets=test"], "list"),
+        (["decode.beam=0"], "decode.beam"),
+        (["train.steps=null"], "empty"),
+    ],
+)
+def test_wrong_overrides_name_the_key_and_the_cure(root, overrides, words):
+    with pytest.raises(UserError, match=words) as caught:
+        load(root, "base", *overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"),
+        ("- a\n", "mapping"),
+        ("extends: base\nmodle: {width: 1}\n", "modle"),
+        ("extends: base\nmodel: {depth: 1}\n", "model.depth"),
+        ("extends: base\nmodel: 5\n", "mapping"),
+        ("extends: nowhere\n", "nowhere"),
+        ("title: T\nmodel: {width: 1}\n", "missing key `model.kind`"),
+        ("title: [1\n", "not valid YAML"),
+        ("extends: base\noptimizer: {epsilon: 1e-6}\n", r"write 1\.0e-06"),
+    ],
+)
+def test_wrong_files_are_one_line_errors(root, text, words):
+    (root / "wrong.yaml").write_text(text)
+    with pytest.raises(UserError, match=words) as caught:
+        load(root, "wrong")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_recipe_lists_the_known_ones(root):
+    with pytest.raises(UserError, match="nope.*base"):
+        load(root, "nope")
+
+
+def test_not_utf8(root):
+    (root / "latin.yaml").write_bytes("title: é\n".encode("latin-1"))
+    with pytest.raises(UserError, match="UTF-8"):
+        load(root, "latin")
+
+
+@given(width=st.integers(1, 10**6), epsilon=st.floats(1e-12, 1.0), nesterov=st.booleans())
+def test_saved_recipe_reads_back_the_same(width, epsilon, nesterov):
+    values = {**yaml.safe_load(BASE), "name": "base"}
+    values["model"] = {"width": width, "kind": "x"}
+    values["optimizer"] = {"epsilon": epsilon, "nesterov": nesterov}
+    recipe = recipe_from_dict(values, SECTIONS, "here")
+    again = recipe_from_dict(yaml.safe_load(yaml.safe_dump(recipe.to_dict())), SECTIONS, "there")
+    assert again == recipe
