@@ -72,8 +72,9 @@ def _parser(paper: Paper) -> _Parser:
 
     verb("plan", _plan, "print parameters, FLOPs, steps and hours of a recipe; touches no data", recipe=True)
     verb("prepare", _prepare, "download, check, tokenise and encode a recipe's corpus", recipe=True)
-    verb("train", _train, "train a recipe, or go on with a run that was stopped", recipe=True).add_argument(
-        "--out", type=Path, required=True, metavar="RUN", help="the run's folder")
+    training = verb("train", _train, "train a recipe, or go on with a run that was stopped", recipe=True)
+    training.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
+    training.add_argument("--score", action="store_true", help="then average its checkpoints and score it")
     averaging = verb("average", _average, "average a run's last checkpoints into the weights that are decoded")
     averaging.add_argument("run", type=Path, metavar="RUN")
     averaging.add_argument("--last", type=int, help="how many checkpoints (default: the recipe's evaluate.average)")
@@ -109,11 +110,15 @@ def _prepare(paper: Paper, options: argparse.Namespace) -> None:
 
 
 def _train(paper: Paper, options: argparse.Namespace) -> None:
-    from common.run import train_run
+    from common.evaluate import evaluate_run, summary
+    from common.run import average_run, train_run
 
     recipe = paper.recipe(options.recipe, options.overrides)
     progress = train_run(paper, recipe, options.out, options.runs, _say)
     _say(f"{recipe.name} trained: {progress.step:,} updates in {options.out}")
+    if options.score:
+        average_run(options.out, recipe.evaluate.average)
+        _say(summary(evaluate_run(paper, options.out, options.runs, _say)))
 
 
 def _average(paper: Paper, options: argparse.Namespace) -> None:

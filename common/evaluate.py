@@ -170,12 +170,14 @@ def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list
         target, target_mask = pad([[*ids, EOS]])
         batch = Batch(source, source_mask, target, target_mask).to(next(run.model.parameters()).device)
         with torch.inference_mode():
-            (attention,) = paper.attention(run.model, batch)
+            attention = paper.attention(run.model, batch)
+        if not attention:  # a model without any
+            return []
         examples.append({
             "line": line,
-            "source": [*run.text.source_pieces(line), "</s>"],
+            "source": [*run.text.source_tokens(line), "</s>"],
             "target": [*run.text.target_pieces(ids), "</s>"],
-            "attention": attention,
+            "attention": attention[0],
         })
     return examples
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,9 @@ class Paper:
         """The recipe sections that belong to the paper."""
         return {"model": self.model_config, "optimizer": self.optimizer_config}
 
-    def recipe(self, reference: str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    def recipe(self, reference: str, overrides: Sequence[str] = ()) -> Recipe:
         """The recipe of that name or path, with `key=value` overrides."""
-        return load_recipe(self.root / "recipes", reference, self.sections, list(overrides))
+        return load_recipe(self.root / "recipes", reference, self.sections, overrides)
 
     def systems(self, scale: str) -> list[str]:
         """Names of all recipes of a scale, in file order."""

@@ -109,6 +109,6 @@ def describe(values: dict[str, Any]) -> str:
         "Estimated hours, at an assumed sustained rate",
     ]
     lines += [
-        f"  {name:<15} {SUSTAINED_FLOPS[name]:.1e} FLOP/s  {hours:>12,.1f} h" for name, hours in values["hours"].items()
+        f"  {name:<15} {SUSTAINED_FLOPS[name]:.1e} FLOP/s  {hours:>10,.3g} h" for name, hours in values["hours"].items()
     ]
     return "\n".join(lines)

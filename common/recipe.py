@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -203,7 +204,8 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain YAML-able values."""
-        return _plain(dataclasses.asdict(self))
+        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return plain
 
 
 def _plain(value: Any) -> Any:
@@ -217,7 +219,7 @@ def _plain(value: Any) -> Any:
 SECTIONS: dict[str, type] = {"data": Data, "batch": Batching, "train": Train, "decode": Decode, "evaluate": Evaluate}
 
 
-def load_recipe(root: Path, reference: str, sections: dict[str, type], overrides: list[str] = ()) -> Recipe:
+def load_recipe(root: Path, reference: str, sections: dict[str, type], overrides: Sequence[str] = ()) -> Recipe:
     """The recipe named `reference` under `root`, or the YAML file it is the path of.
 
     root: the paper's recipes folder; sections: the dataclasses of `model` and `optimizer`;
@@ -250,7 +252,7 @@ def recipe_from_dict(values: dict[str, Any], sections: dict[str, type], where: s
     return Recipe(**built)
 
 
-def build(kind: type, values: Any, key: str, where: str) -> Any:
+def build(kind: Any, values: Any, key: str, where: str) -> Any:
     """The dataclass `kind` from a mapping, every value checked against its field's type."""
     if not isinstance(values, dict):
         raise UserError(f"{where}: `{key}` must be a mapping of keys to values")

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ import torch
 import yaml
 from torch import nn
 
-from common.data.prepare import Prepared, TextPipeline, prepare
+from common.data.pipeline import TextPipeline
+from common.data.prepare import Prepared, prepare
 from common.errors import UserError
 from common.eval.record import commit, environment, sha256_json, write_json_atomically
 from common.paper import Paper
@@ -62,7 +64,11 @@ def prepare_data(recipe: Recipe, runs: Path) -> Prepared:
 def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable[[str], None]) -> Progress:
     """Train `recipe` in the folder `run`, or go on with what is there; returns where it ended."""
     claim_folder(run, recipe)
+    done = run / "training.json"
+    if done.is_file():
+        return Progress(**json.loads(done.read_text(encoding="utf-8"))["progress"])
     prepared = prepare_data(recipe, runs)
+    (run / "text").mkdir(exist_ok=True)
     prepared.text.save(run / "text")
     torch.set_num_threads(recipe.train.threads)
     torch.manual_seed(recipe.train.seed)
@@ -73,7 +79,7 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
     trainer = Trainer(model, paper.build_optimization(model, recipe), corpus, recipe, run)
     source = commit(REPOSITORY)
     progress = trainer.fit(say)
-    write_json_atomically(run / "training.json", {
+    write_json_atomically(done, {
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "progress": asdict(progress),
         "parameters": sum(parameter.numel() for parameter in trainer.parameters),

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -20,21 +20,20 @@ from common.plan import training_flops
 from common.train.loop import clock
 
 _REPORT_SECONDS = 10.0
-_VERBS = ("train", "average", "score")
 
 
 @dataclass
 class Job:
-    """One system: train, average, score, each a process of its own."""
+    """One system: trained, averaged and scored by one process."""
 
     paper: Paper
     name: str
+    overrides: Sequence[str]
     run: Path
     cost: float
     """FLOPs of the whole training, for running the longest first."""
     after: str | None
     """System of the same paper that must be trained first."""
-    waiting: list[str] = field(default_factory=lambda: list(_VERBS))
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -43,32 +42,27 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        return not self.waiting and self.process is None
+        return self.process is None and (self.run / "result.json").is_file()
 
     @property
     def label(self) -> str:
         return f"{self.paper.name} {self.name.rpartition('/')[2]}"
 
     def command(self, runs: Path) -> list[str]:
-        verb = self.waiting[0]
-        base = [sys.executable, "-m", f"papers.{self.paper.name}", verb]
-        if verb == "train":
-            return [*base, self.name, "--out", str(self.run), "--runs", str(runs)]
-        return [*base, str(self.run), *(["--runs", str(runs)] if verb == "score" else [])]
+        """What makes the run: the same command starts it, resumes it and scores it."""
+        program = [sys.executable, "-m", f"papers.{self.paper.name}", "train", self.name, *self.overrides]
+        return [*program, "--out", str(self.run), "--runs", str(runs), "--score"]
 
 
-def jobs_of(papers: Sequence[Paper], scale: str, runs: Path) -> list[Job]:
-    """Every system of the scale, the costliest first; what is finished already has nothing waiting."""
+def jobs_of(papers: Sequence[Paper], scale: str, overrides: Sequence[str], runs: Path) -> list[Job]:
+    """Every system of the scale, the costliest first."""
     jobs = []
     for paper in papers:
         for name in paper.systems(scale):
-            recipe = paper.recipe(name)
+            recipe = paper.recipe(name, overrides)
             run = runs / scale / paper.name / recipe.system
             cost = float(training_flops(paper, recipe) * recipe.train.steps)
-            job = Job(paper, name, run, cost, recipe.train.continues)
-            if (run / "result.json").is_file():
-                job.waiting = []
-            jobs.append(job)
+            jobs.append(Job(paper, name, overrides, run, cost, recipe.train.continues))
     if not jobs:
         raise UserError(f"no recipes for scale `{scale}` in {', '.join(str(paper.root / 'recipes') for paper in papers)}")
     # A system that others continue is worth starting before its own cost says so.
@@ -98,12 +92,11 @@ def _advance(job: Job, jobs: Sequence[Job], runs: Path, workers: int) -> None:
     """Collect a finished process; start the job's next one if a worker is free."""
     if job.process is not None and job.process.poll() is not None:
         status, job.process = job.process.returncode, None
-        if status != 0:
-            raise UserError(f"{job.label}: `{job.waiting[0]}` failed: {_last_line(job.run)} (all of it in {job.run / 'output.txt'})")
-        verb = job.waiting.pop(0)
-        print(f"{job.label}: {verb} done{_outcome(job, verb)}", file=sys.stderr, flush=True)
+        if status != 0 or not job.finished:
+            raise UserError(f"{job.label} failed: {_last_line(job.run)} (all of it in {job.run / 'output.txt'})")
+        print(f"{job.label}: {_last_line(job.run).strip()}", file=sys.stderr, flush=True)
     busy = sum(other.process is not None for other in jobs)
-    if job.process is None and job.waiting and busy < workers and _ready(job, jobs):
+    if job.process is None and not job.finished and busy < workers and _ready(job, jobs):
         job.run.mkdir(parents=True, exist_ok=True)
         job.process = _start(job.command(runs), open(job.run / "output.txt", "ab"))
 
@@ -126,10 +119,6 @@ def _last_line(run: Path) -> str:
     except OSError:
         return ""
     return lines[-1][:200]
-
-
-def _outcome(job: Job, verb: str) -> str:
-    return f": {_last_line(job.run).strip()}" if verb == "score" else ""
 
 
 def _report(jobs: Sequence[Job], seconds: float) -> None:

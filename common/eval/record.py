@@ -59,7 +59,7 @@ def sha256_json(obj: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_json_atomically(path: str | Path, obj: Any, indent: int | None = 1) -> None:
+def write_json_atomically(path: str | Path, obj: Any, indent: int | None = 2) -> None:
     """Write the value as JSON so that a reader sees the old file or the new one, never a part.
 
     Makes the folder if need be. Raises UserError if the file cannot be written, e.g. when the disk is full,

@@ -29,7 +29,7 @@ def bootstrap_interval(
     statistics: Statistics, *, samples: int = 1000, confidence: float = 0.95, seed: int = 12345
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of corpus BLEU x 100 over sentences (Koehn 2004)."""
-    scores = _resample(np.random.default_rng(seed), samples, statistics)[0]
+    scores = resample(np.random.default_rng(seed), samples, statistics)[0]
     return _interval(scores, confidence)
 
 
@@ -45,8 +45,8 @@ def paired_bootstrap(
             f"the two systems ({len(a)} and {len(b)} sentences) were scored against different references; "
             "score both on the same test set, in the same order, with the same options"
         )
-    scores = _resample(np.random.default_rng(seed), samples, a, b)
-    return _difference(bleu(a) - bleu(b), scores[0] - scores[1], confidence)
+    scores = resample(np.random.default_rng(seed), samples, a, b)
+    return interval_difference(bleu(a) - bleu(b), scores[0] - scores[1], confidence)
 
 
 def unpaired_bootstrap(
@@ -54,11 +54,11 @@ def unpaired_bootstrap(
 ) -> Difference:
     """Compare BLEU on two disjoint sets of sentences, each resampled independently of the other."""
     generator = np.random.default_rng(seed)
-    scores = _resample(generator, samples, a)[0] - _resample(generator, samples, b)[0]
-    return _difference(bleu(a) - bleu(b), scores, confidence)
+    scores = resample(generator, samples, a)[0] - resample(generator, samples, b)[0]
+    return interval_difference(bleu(a) - bleu(b), scores, confidence)
 
 
-def _resample(generator: np.random.Generator, samples: int, *systems: Statistics) -> list[Samples]:
+def resample(generator: np.random.Generator, samples: int, *systems: Statistics) -> list[Samples]:
     """BLEU x 100 of each system on `samples` draws with replacement, the draws shared by all: (samples,) each."""
     sentences = len(systems[0])
     if sentences == 0:
@@ -73,5 +73,6 @@ def _interval(scores: Samples, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _difference(value: float, scores: Samples, confidence: float) -> Difference:
+def interval_difference(value: float, scores: Samples, confidence: float = 0.95) -> Difference:
+    """A difference and the percentile interval of its resamples (samples,)."""
     return Difference(value, *_interval(scores, confidence), p=float(np.mean(scores <= 0)))

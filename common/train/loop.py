@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from common.data.batching import load_batch, minibatches
-from common.data.prepare import ParallelIds
+from common.data.encoded import ParallelIds
 from common.errors import UserError
 from common.model import Batch
 from common.paper import Optimization

@@ -1,0 +1,22 @@
+"""One progress bar for all that takes long: rate and time left, on standard error."""
+
+from __future__ import annotations
+
+import sys
+
+from tqdm import tqdm
+
+
+def progress(total: int | None, description: str, unit: str, initial: int = 0) -> tqdm:
+    """A bar to `update`, silent for the first second; away from a terminal it speaks every ten seconds."""
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=description,
+        unit=unit,
+        initial=initial,
+        unit_scale=True,
+        delay=1 if terminal else 10,
+        mininterval=0.2 if terminal else 10,
+        file=sys.stderr,
+    )

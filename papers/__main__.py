@@ -1,0 +1,85 @@
+"""Both papers end to end: `python -m papers SCALE [PAPER]`, which reproduce.sh calls."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from common.cli import guarded
+from common.errors import UserError
+from common.eval.report import write_report
+from common.paper import Paper
+from common.plan import describe, plan
+from common.run import prepare_data
+from common.suite import jobs_of, run_jobs
+from common.train.loop import clock
+from papers.bahdanau2014.paper import PAPER as BAHDANAU
+from papers.vaswani2017.paper import PAPER as VASWANI
+
+PAPERS = {paper.name: paper for paper in (BAHDANAU, VASWANI)}
+TITLES = {
+    "demo": "Both papers in miniature, on generated text",
+    "multi30k": "Both papers' systems on Multi30k",
+    "wmt14": "Both papers on WMT14",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train, score and tabulate every system of a scale; exit status as in common.cli."""
+    parser = argparse.ArgumentParser(prog="python -m papers", description="Train, score and tabulate every system of a scale.")
+    parser.add_argument("scale", choices=list(TITLES))
+    parser.add_argument("paper", nargs="?", default="all", choices=[*PAPERS, "all"])
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="recipe fields to override in every system")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of everything made (default: runs)")
+    parser.add_argument("--fresh", action="store_true", help="delete this scale's runs and start over")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="systems trained at a time (default: the CPU cores)")
+    options = parser.parse_intermixed_args(arguments)
+    papers = list(PAPERS.values()) if options.paper == "all" else [PAPERS[options.paper]]
+    return guarded(lambda: reproduce(papers, options), "reproduce")
+
+
+def reproduce(papers: list[Paper], options: argparse.Namespace) -> None:
+    """One scale of the chosen papers, from data to report."""
+    started = time.monotonic()
+    jobs = jobs_of(papers, options.scale, options.overrides, options.runs)
+    if options.fresh:
+        for paper in papers:
+            shutil.rmtree(options.runs / options.scale / paper.name, ignore_errors=True)
+    if options.scale == "wmt14":
+        print_plans(papers, options.overrides)
+    prepare_all(papers, options)
+    run_jobs(jobs, options.runs, options.workers)
+    sections = []
+    for paper in papers:
+        results = options.runs / options.scale / paper.name
+        section = paper.build_tables(paper, options.scale, results, results)
+        sections.append(section)
+        print(section.markdown)
+    report = options.runs / options.scale / "report.html"
+    write_report(TITLES[options.scale], sections, report)
+    print(f"\nDone in {clock(time.monotonic() - started)}. Report with figures: {report.resolve()}")
+
+
+def print_plans(papers: list[Paper], overrides: list[str]) -> None:
+    """What each paper's own systems cost, before anything is downloaded."""
+    for paper in papers:
+        for name in paper.systems("wmt14"):
+            print(f"== {paper.name} {describe(plan(paper, paper.recipe(name, overrides)))}\n", flush=True)
+
+
+def prepare_all(papers: list[Paper], options: argparse.Namespace) -> None:
+    """Each distinct corpus of the scale, once, before the systems that share it start side by side."""
+    for paper in papers:
+        names = paper.systems(options.scale)
+        if not names:
+            raise UserError(f"{paper.name} has no recipes for scale `{options.scale}`")
+        for name in names:
+            prepare_data(paper.recipe(name, options.overrides), options.runs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

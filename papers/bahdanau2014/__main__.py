@@ -1,0 +1,9 @@
+"""`python -m papers.bahdanau2014 VERB`: the verbs are in common/cli.py."""
+
+import sys
+
+from common.cli import main
+from papers.bahdanau2014.paper import PAPER
+
+if __name__ == "__main__":
+    sys.exit(main(PAPER))

@@ -1,0 +1,103 @@
+"""Bahdanau2014 Figures 2 and 3, drawn from results and attention maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from common.eval.by_length import sliding_bleu
+from common.eval.report import COLOURS, Figure, png
+from common.eval.results import Result
+
+CURVES = {
+    "rnnsearch-50": (COLOURS[0], "-"),
+    "rnnsearch-30": (COLOURS[4], "--"),
+    "rnnencdec-50": (COLOURS[1], "-"),
+    "rnnencdec-30": (COLOURS[5], "--"),
+}
+"""Figure 2's four systems in its legend's order: colour by model, broken lines for the shorter cutoff."""
+PAPER_WINDOW = 10
+"""Lengths pooled around each point in the like figure of Cho et al. 2014b; this paper does not say."""
+
+
+def window(lengths: np.ndarray) -> int:
+    """The smoothing window: the paper's 10 where sentences reach its 60 words, in proportion on shorter text."""
+    return int(np.clip(round(float(lengths.max()) * PAPER_WINDOW / 60), 2, PAPER_WINDOW))
+
+
+def bleu_by_length(results: Mapping[str, Result]) -> Figure | None:
+    """Bahdanau2014 Figure 2 "BLEU scores ... with respect to the lengths of the sentences"; None without runs."""
+    shown = {system: results[system] for system in CURVES if system in results}
+    if not shown:
+        return None
+    first = next(iter(shown.values())).all
+    width = window(first.lengths)
+    drawing = Drawing(figsize=(7.2, 4.9), layout="constrained")
+    above, below = drawing.subplots(2, 1, sharex=True, height_ratios=(5, 1))
+    for system, result in shown.items():
+        colour, style = CURVES[system]
+        curve = sliding_bleu(result.all.statistics, result.all.lengths, width=width)
+        if curve:
+            above.plot(*zip(*curve, strict=True), color=colour, linestyle=style, linewidth=2, label=result.title)
+    _cutoffs(above, shown)
+    above.set(ylabel="BLEU (all sentences)", ylim=(0, None), xlim=(0, float(first.lengths.max()) + 1))
+    drawing.legend(*above.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    lengths, counts = np.unique(first.lengths, return_counts=True)
+    below.bar(lengths, counts, color="#999999", width=0.9)
+    below.set(xlabel="Source length (words)", ylabel="sentences")
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+    above.grid(axis="y", color="#dddddd", linewidth=0.8)
+    caption = (
+        f"BLEU against the length of the source sentence, pooled over a sliding window of {width} lengths (the paper's "
+        f"smoothing is not stated; the like figure of Cho et al. 2014b pools {PAPER_WINDOW}); windows of fewer than 10 "
+        "sentences are left out. Dotted: the longest sentence in training. Below: test sentences of each length."
+    )
+    return Figure("bleu-by-length", "Figure 2: BLEU by sentence length", caption, png(drawing))
+
+
+def _cutoffs(axes: Axes, results: Mapping[str, Result]) -> None:
+    """A dotted line at each length limit of the training pairs."""
+    for cutoff in sorted({result.recipe["data"]["max_length"] for result in results.values()} - {None}):
+        axes.axvline(cutoff, color="#777777", linestyle=":", linewidth=1)
+        axes.annotate(f" {cutoff}", (cutoff, 1), xycoords=("data", "axes fraction"), va="top", color="#555555", fontsize=9)
+
+
+def alignments(result: Result) -> Figure | None:
+    """Bahdanau2014 Figure 3 "sample alignments": up to four sentences; None where no attention was kept."""
+    examples = [example for example in result.attention if example["attention"]][:4]
+    if not examples:
+        return None
+    columns = min(2, len(examples))
+    rows = -(-len(examples) // columns)
+    longest = max(max(len(example["source"]), len(example["target"])) for example in examples)
+    side = np.clip(0.23 * longest + 1.4, 3.2, 8.0)
+    drawing = Drawing(figsize=(columns * side, rows * side), layout="constrained")
+    panels = np.atleast_1d(drawing.subplots(rows, columns)).ravel()
+    for letter, axes, example in zip("abcd", panels, examples):
+        _matrix(axes, example, f"({letter})" if len(examples) > 1 else "")
+    for axes in panels[len(examples):]:
+        axes.set_visible(False)
+    caption = (
+        f"Alignment weights of {result.title}, teacher-forced on its own translations. Across: source words; down: "
+        "generated words; both with their end token. Black is 0, white is 1, as in the paper."
+    )
+    return Figure("alignments", "Figure 3: alignments", caption, png(drawing))
+
+
+def _matrix(axes: Axes, example: Mapping[str, Any], letter: str) -> None:
+    """One alignment matrix, alpha_ij in row i, column j."""
+    axes.imshow(np.array(example["attention"]), cmap="gray", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
+    _words(axes, example["source"], example["target"])
+    axes.set_xlabel(letter)
+
+
+def _words(axes: Axes, source: Sequence[str], target: Sequence[str]) -> None:
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(len(source)), source, rotation=90)
+    axes.set_yticks(range(len(target)), target)
+    axes.tick_params(length=0, labelsize=9)

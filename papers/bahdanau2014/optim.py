@@ -1,0 +1,61 @@
+"""Adadelta on gradients of norm at most one: Bahdanau2014 App. B.2 "Training"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from common.paper import Optimization
+from common.recipe import Recipe, require
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Recipe section `optimizer`."""
+
+    rho: float
+    """Decay of Adadelta's two running averages."""
+    epsilon: float
+    """Added to both averages under the root."""
+    step_size: float
+    """Factor on Adadelta's own step; the paper has none, which is 1."""
+    clip_norm: float
+    """Largest L2 norm of all gradients together."""
+    non_finite_factor: float
+    """Where that norm is not finite, every gradient becomes this factor times its parameter (GroundHog)."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.rho < 1, "optimizer.rho", "lie in [0, 1)")
+        for key in ("epsilon", "step_size", "clip_norm"):
+            require(getattr(self, key) > 0, f"optimizer.{key}", "be positive")
+        require(0 <= self.non_finite_factor < 1, "optimizer.non_finite_factor", "lie in [0, 1)")
+
+
+def build_optimization(model: nn.Module, recipe: Recipe) -> Optimization:
+    """Adadelta as GroundHog `SGD_adadelta` writes it, which is torch's, and its rules for the gradient."""
+    config: OptimizerConfig = recipe.optimizer
+    adadelta = torch.optim.Adadelta(model.parameters(), lr=config.step_size, rho=config.rho, eps=config.epsilon)
+
+    def condition(parameters: list[nn.Parameter]) -> None:
+        condition_gradients(parameters, config.clip_norm, config.non_finite_factor)
+
+    return Optimization(adadelta, condition_gradients=condition)
+
+
+@torch.no_grad()
+def condition_gradients(parameters: list[nn.Parameter], clip_norm: float, non_finite_factor: float) -> None:
+    """Scale all gradients in place to a joint norm of `clip_norm` where theirs is not below it.
+
+    The loss is a sum over some 2,000 words, so the norm is nearly always scaled, to exactly `clip_norm`:
+    Adadelta sees the direction alone. A mean over words would make another algorithm of it.
+    """
+    pairs = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in pairs]))
+    if not torch.isfinite(norm):
+        for parameter, gradient in pairs:
+            gradient.copy_(non_finite_factor * parameter)
+    elif norm >= clip_norm:
+        for _, gradient in pairs:
+            gradient.mul_(clip_norm / norm)

@@ -1,0 +1,72 @@
+"""What Bahdanau et al. 2014 hands to the shared engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from common.model import Batch
+from common.paper import Paper
+from common.recipe import Recipe
+from papers.bahdanau2014.model import ModelConfig, RNNsearch
+from papers.bahdanau2014.optim import OptimizerConfig, build_optimization
+
+BLOCKS = {
+    "encoder.embedding": "source embedding",
+    "encoder.forward_rnn": "encoder, forward",
+    "encoder.backward_rnn": "encoder, backward",
+    "align": "alignment model",
+    "W_s": "initial state",
+    "b_s": "initial state",
+    "embedding": "target embedding",
+    "decoder": "decoder",
+    "readout.W_o": "softmax",
+    "readout.b_softmax": "softmax",
+    "readout": "deep output",
+}
+"""Beginnings of parameter names, the first that fits counting, and the block of the model they belong to."""
+
+
+def build_model(recipe: Recipe) -> RNNsearch:
+    """RNNsearch or RNNencdec, freshly initialised."""
+    return RNNsearch(recipe.model, recipe.data.vocabulary_size)
+
+
+def block(name: str) -> str:
+    """The block of the parameter of that name, for `plan`."""
+    return next(title for beginning, title in BLOCKS.items() if name.startswith(beginning))
+
+
+def attention(model: nn.Module, batch: Batch) -> list[list[list[float]]]:
+    """alpha_ij of each sentence as rows of target words by columns of source words, EOS included on both sides.
+
+    Empty for RNNencdec, which attends to nothing.
+    """
+    if not isinstance(model, RNNsearch) or model.config.architecture == "encdec":
+        return []
+    rows = zip(model.alignment(batch), batch.target_mask, batch.source_mask, strict=True)
+    return [alpha[target][:, source].tolist() for alpha, target, source in rows]
+
+
+def build_tables(*arguments: Any, **options: Any) -> Any:
+    """See papers/bahdanau2014/tables.py, imported only when tables are asked for: it draws figures."""
+    from papers.bahdanau2014 import tables
+
+    return tables.build_tables(*arguments, **options)
+
+
+PAPER = Paper(
+    name="bahdanau2014",
+    title="Neural Machine Translation by Jointly Learning to Align and Translate",
+    citation="D. Bahdanau, K. Cho and Y. Bengio, ICLR 2015, arXiv:1409.0473",
+    root=Path(__file__).parent,
+    model_config=ModelConfig,
+    optimizer_config=OptimizerConfig,
+    build_model=build_model,
+    build_optimization=build_optimization,
+    blocks=block,
+    attention=attention,
+    build_tables=build_tables,
+)

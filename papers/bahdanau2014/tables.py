@@ -1,0 +1,220 @@
+"""The tables, figures and claims of Bahdanau et al. 2014, rebuilt from finished runs beside what the paper prints.
+
+Printed numbers come from reported.yaml and stand in columns of their own; ours come from result.json files alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.eval import claims as claim
+from common.eval import report
+from common.eval.by_length import bleu_by_bins
+from common.eval.claims import Claim, Finding
+from common.eval.report import Figure, Section, number, versus
+from common.eval.results import Result, read_results
+from common.paper import Paper
+from common.recipe import read_yaml
+from papers.bahdanau2014 import figures
+
+Reported = Mapping[str, Any]
+Results = Mapping[str, Result]
+
+COLUMNS = {"All": "all", "No UNK": "no_unk"}
+"""Table 1's columns and their names in a result."""
+SHARE = 1 / 3
+"""RNNsearch-50 counts as not falling with length when it loses less than this share of what RNNencdec-50 loses."""
+
+
+def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
+    """Everything of one scale, from the results in the folder `results`; also written to the folder `out`."""
+    reported = read_yaml(paper.root / "reported.yaml")["tables"]
+    runs = read_results(results)
+    rows = {system: runs[system] for system in reported["table1"]["rows"] if system in runs}
+    drawings = [figure for figure in (figures.bleu_by_length(rows), _alignments(rows)) if figure]
+    outcomes = claim.evaluate(claims(reported), runs)
+    remarks = notes(reported, rows)
+    parts = [
+        f"# {paper.title}\n\n{paper.citation}",
+        f"## Table 1: BLEU on the test set{report.text_label(runs)}\n\n{table1(reported, runs)}",
+        report.provenance(runs),
+        f"## Table 2: learning statistics{report.text_label(runs)}\n\n{table2(reported, runs)}",
+        *length_part(rows, drawings),
+        *(report.figure_block(figure) for figure in drawings if figure.name == "alignments"),
+        *table3_part(rows),
+        f"## Claims\n\n{report.claims_table(outcomes)}",
+        *report.closing_parts(paper, scale, runs),
+        "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
+    ]
+    section = Section(paper.title, "\n\n".join(parts), drawings, outcomes, remarks)
+    report.write_section(section, out)
+    return section
+
+
+def table1(reported: Reported, runs: Results) -> str:
+    """Table 1: ours with its interval, the paper's, the difference and the run, for both columns."""
+    header = ["model"]
+    for name in COLUMNS:
+        header += [f"{name}: ours (95%)", "paper", "difference"]
+    printed = reported["table1"]["rows"]
+    rows = []
+    for system in [*printed, *(system for system in runs if system not in printed)]:
+        row = printed.get(system, {})
+        rows.append([row.get("label") or runs[system].title, *_table1_cells(row, runs.get(system)), report.run_cell(runs.get(system))])
+    return report.table([*header, "the run behind it"], rows, right=range(1, 7))
+
+
+def _table1_cells(printed: Mapping[str, Any], result: Result | None) -> list[str]:
+    cells = []
+    for name, key in COLUMNS.items():
+        column = result.column(key) if result else None
+        ours = report.score(column.bleu, column.interval) if column else ""
+        cells += [ours, number(printed.get(name)), versus(column.bleu if column else None, printed.get(name))]
+    return cells
+
+
+def table2(reported: Reported, runs: Results) -> str:
+    """Table 2 in two lines a model: our run, then the paper's."""
+    header = ["model", "", "updates", "epochs", "hours", "hardware", "train NLL", "dev NLL"]
+    rows = []
+    printed = reported["table2"]["rows"]
+    for system in [*printed, *(system for system in runs if system not in printed)]:
+        row, result = printed.get(system), runs.get(system)
+        label = row["label"] if row else runs[system].title
+        rows.append([label, "ours", *(_statistics(result) if result else [""] * 6)])
+        if row:
+            updates = f"{row['updates'] * 100_000:,.0f}"
+            values = [updates, *map(str, (row["epochs"], row["hours"], row["gpu"], row["train_nll"], row["dev_nll"]))]
+            rows.append(["", "paper", *values])
+    unit = "NLL: negative log-likelihood of a sentence, in nats for ours; the paper does not state its unit or its sentences."
+    return report.table(header, rows, right=(2, 3, 4, 6, 7)) + f"\n\n{unit}"
+
+
+def _statistics(result: Result) -> list[str]:
+    """Our cells of Table 2."""
+    updates = f"{result.step:,}" if result.complete else f"{result.step:,} of {result.planned:,}"
+    return [
+        updates, number(result.epochs, ".1f"), number(result.seconds / 3600, ".3g"), result.hardware,
+        number(result.likelihood("train", "nll_per_sentence"), ".1f"), number(result.likelihood("dev", "nll_per_sentence"), ".1f"),
+    ]
+
+
+def length_part(rows: Results, drawings: list[Figure]) -> list[str]:
+    """Figure 2 and the same scores by bins, for those who read without pictures."""
+    blocks = [report.figure_block(figure) for figure in drawings if figure.name == "bleu-by-length"]
+    return [*blocks, bins_table(rows)] if blocks else []
+
+
+def bins_table(rows: Results) -> str:
+    """BLEU on all sentences by source length, in bins as wide as Figure 2's window."""
+    shown = [rows[system] for system in figures.CURVES if system in rows]
+    lengths = shown[0].all.lengths
+    width = figures.window(lengths)
+    edges = list(range(1, int(lengths.max()) + width + 1, width))
+    binned = [{part.low: part for part in bleu_by_bins(result.all.statistics, result.all.lengths, edges)} for result in shown]
+    lows = [low for low in edges[:-1] if low in binned[0]]
+    header = ["source words", *(f"{low} to {low + width - 1}" for low in lows)]
+    counts = ["sentences", *(f"{binned[0][low].sentences:,}" for low in lows)]
+    scores = [
+        [result.title, *(number(parts[low].bleu if low in parts else None) for low in lows)]
+        for result, parts in zip(shown, binned, strict=True)
+    ]
+    return report.table(header, [counts, *scores], right=range(1, len(header)))
+
+
+def _alignments(rows: Results) -> Figure | None:
+    """Figure 3 of RNNsearch-50, as in the paper."""
+    return figures.alignments(rows["rnnsearch-50"]) if "rnnsearch-50" in rows else None
+
+
+def table3_part(rows: Results) -> list[str]:
+    """Table 3: the test set's longest sentences as RNNencdec-50 and RNNsearch-50 translate them."""
+    systems = [system for system in ("rnnencdec-50", "rnnsearch-50") if system in rows]
+    if not systems:
+        return []
+    sides = {rows[system].title: rows[system].values["sets"][rows[system].test_set]["longest"] for system in systems}
+    blocks = [f"## Table 3: long sentences{report.text_label(rows)}"]
+    for index, example in enumerate(next(iter(sides.values()))):
+        lines = [("Source", example["source"]), ("Reference", example["reference"])]
+        lines += [(title, kept[index]["hypothesis"]) for title, kept in sides.items() if kept[index]["source"] == example["source"]]
+        blocks.append(report.table([f"{len(example['source'].split())} words", ""], [[name, report.plain(text)] for name, text in lines]))
+    return blocks
+
+
+def claims(reported: Reported) -> list[Claim]:
+    """What the paper concludes, in the order of its argument (§5.1, §5.2.2)."""
+    printed = reported["table1"]["rows"]
+
+    def beats(identifier: str, statement: str, source: str, a: str, b: str) -> Claim:
+        figures_printed = f"{printed[a]['All']:.2f} and {printed[b]['All']:.2f}"
+        return Claim(identifier, statement, source, (a, b), claim.better(a, b), printed=figures_printed)
+
+    return [
+        beats("search-beats-encdec-30", "RNNsearch-30 beats RNNencdec-30", "§5.1, Table 1", "rnnsearch-30", "rnnencdec-30"),
+        beats("search-beats-encdec-50", "RNNsearch-50 beats RNNencdec-50", "§5.1, Table 1", "rnnsearch-50", "rnnencdec-50"),
+        beats("search-30-beats-encdec-50", "RNNsearch-30 beats RNNencdec-50, trained on longer sentences", "§5.1, Table 1", "rnnsearch-30", "rnnencdec-50"),
+        *length_claims(),
+        beats("longer-training", "RNNsearch-50* beats RNNsearch-50: training longer helps", "§5.1, Table 1", "rnnsearch-50-star", "rnnsearch-50"),
+        beats("longer-sentences-encdec", "RNNencdec-50 beats RNNencdec-30: longer training sentences help", "Table 1", "rnnencdec-50", "rnnencdec-30"),
+        beats("longer-sentences-search", "RNNsearch-50 beats RNNsearch-30: longer training sentences help", "Table 1", "rnnsearch-50", "rnnsearch-30"),
+        Claim(
+            "search-beats-moses", "Without unknown words, RNNsearch-50* beats the phrase-based Moses", "§5.1, Table 1", (),
+            lambda runs: ("not run", "", None),
+            printed=f"{printed['rnnsearch-50-star']['No UNK']:.2f} and {printed['moses']['No UNK']:.2f}",
+        ),
+    ]
+
+
+def length_claims() -> list[Claim]:
+    """Figure 2's two conclusions."""
+    half = "BLEU of the sentences longer than the test set's median minus BLEU of the others, 95% interval"
+    return [
+        Claim(
+            "encdec-falls-with-length", "RNNencdec-50 falls as sentences grow longer", "§5.1, Figure 2",
+            ("rnnencdec-50",), _falls, f"{half} below 0.",
+        ),
+        Claim(
+            "search-keeps-with-length", "RNNsearch-50 does not fall as sentences grow longer", "§5.1, Figure 2",
+            ("rnnsearch-50", "rnnencdec-50"), _keeps,
+            f"{half}. Holds when RNNencdec-50 falls and RNNsearch-50 reliably loses less than a third of what RNNencdec-50 "
+            "loses (the difference `change of RNNsearch-50 - 1/3 change of RNNencdec-50`, same sentences drawn for both, "
+            "lies above 0); fails when it reliably loses more than a third. A third is our margin: the paper gives no number.",
+        ),
+    ]
+
+
+def _falls(runs: Results) -> Finding:
+    change = claim.fall(runs["rnnencdec-50"])
+    verdict = "holds" if change.high < 0 else "fails" if change.low > 0 else "undecided"
+    return verdict, f"{claim.show(change)} BLEU", change
+
+
+def _keeps(runs: Results) -> Finding:
+    search, encdec = runs["rnnsearch-50"], runs["rnnencdec-50"]
+    change, margin = claim.fall(search), claim.change_beyond_share(search, encdec, SHARE)
+    verdict = claim.all_of(_falls(runs)[0], claim.beyond(margin, 0.0))
+    evidence = f"{claim.show(change)} BLEU; RNNencdec-50 {claim.show(claim.fall(encdec))}; margin {claim.show(margin)}"
+    return verdict, evidence, margin
+
+
+def notes(reported: Reported, rows: Results) -> list[str]:
+    """What a reader must know to read the tables."""
+    remarks = [
+        "Intervals cover the choice of test sentences, not the random seed: each system is one training run.",
+        f"{reported['table1']['rows']['moses']['label']} is not reproduced: its row shows the paper's figures only.",
+    ]
+    missing = [row["label"] for system, row in reported["table1"]["rows"].items() if system not in rows and system != "moses"]
+    if missing:
+        remarks.append(f"No run yet of {', '.join(missing)}: their cells stay empty.")
+    if rows:
+        first = next(iter(rows.values()))
+        lengths = first.all.lengths
+        remarks.append(
+            f"Test set `{first.test_set}` of {first.corpus}, {first.pair}: {len(lengths):,} sentences of {lengths.min()} to "
+            f"{lengths.max()} source words, median {np.median(lengths):g}."
+        )
+    return remarks

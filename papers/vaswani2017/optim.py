@@ -1,0 +1,56 @@
+"""Vaswani2017 §5.3 "Optimizer": Adam under a learning rate that rises and then falls as step^-0.5."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from common.paper import Optimization
+from common.recipe import Recipe, require
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Recipe section `optimizer`."""
+
+    beta1: float
+    beta2: float
+    epsilon: float
+    warmup_steps: int
+    """Updates until the rate peaks."""
+    factor: float
+    """Times the rate of Eq. (3); 1 in the paper."""
+    clip_norm: float | None
+    """Scale gradients down to this total norm; null, as in the paper, leaves them."""
+
+    def __post_init__(self) -> None:
+        for key in ("beta1", "beta2"):
+            require(0 <= getattr(self, key) < 1, f"optimizer.{key}", "lie in [0, 1)")
+        for key in ("epsilon", "warmup_steps", "factor"):
+            require(getattr(self, key) > 0, f"optimizer.{key}", "be positive")
+        require(self.clip_norm is None or self.clip_norm > 0, "optimizer.clip_norm", "be positive or null")
+
+
+def learning_rate(step: int, d_model: int, warmup_steps: int) -> float:
+    """Vaswani2017 Eq. (3) "lrate": d_model^-0.5 min(step^-0.5, step warmup_steps^-1.5); the first step is 1."""
+    return float(d_model**-0.5 * min(step**-0.5, step * warmup_steps**-1.5))
+
+
+def build_optimization(model: nn.Module, recipe: Recipe) -> Optimization:
+    """Adam over all of the model's parameters with Eq. (3) as its rate, which is set before every update."""
+    config: OptimizerConfig = recipe.optimizer
+    # fused: one pass over the parameters per update, the same formula
+    adam = torch.optim.Adam(
+        model.parameters(), lr=0.0, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True
+    )
+
+    def rate(step: int) -> float:
+        return config.factor * learning_rate(step, recipe.model.d_model, config.warmup_steps)
+
+    def clip(parameters: list[nn.Parameter]) -> None:
+        assert config.clip_norm is not None
+        nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+
+    return Optimization(adam, rate, clip if config.clip_norm is not None else None)

@@ -1,0 +1,87 @@
+"""The plug of Vaswani et al. 2017: what the shared engine needs to know about this paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from common.model import Batch
+from common.paper import Paper
+from common.recipe import Recipe
+from papers.vaswani2017.model import ModelConfig, Transformer
+from papers.vaswani2017.optim import OptimizerConfig, build_optimization
+
+_BLOCKS = {
+    "self_attention": "self-attention",
+    "source_attention": "attention to the source",
+    "feed_forward": "feed-forward",
+    "self_attention_norm": "layer norms",
+    "source_attention_norm": "layer norms",
+    "feed_forward_norm": "layer norms",
+}
+
+
+def build_model(recipe: Recipe) -> Transformer:
+    """The recipe's Transformer, freshly initialised."""
+    return Transformer(recipe.model, recipe.data.vocabulary_size)
+
+
+def blocks(name: str) -> str:
+    """The block of a parameter: the shared embedding, learned positions, or a stack's part."""
+    if name == "E":
+        return "embedding, shared by source, target and softmax"
+    if name.endswith("_positions.PE"):
+        return "learned positions"
+    stack, _, part = name.split(".")[:3]
+    return f"{stack} {_BLOCKS[part]}"
+
+
+def attention(model: nn.Module, batch: Batch) -> list[Any]:
+    """Per sentence, Vaswani2017 Figures 3 to 5: weights by [layer][head][query][key] without the padding.
+
+    `encoder` and `decoder` are the stacks' self-attention, `source` the decoder's attention to the source.
+    """
+    assert isinstance(model, Transformer)
+    maps = model.attention_maps(batch)
+    sentences = []
+    for row in range(len(batch.source)):
+        S, T = int(batch.source_mask[row].sum()), int(batch.target_mask[row].sum())
+        sentences.append({
+            "encoder": _digits(maps.encoder[:, row, :, :S, :S]),
+            "decoder": _digits(maps.decoder[:, row, :, :T, :T]),
+            "source": _digits(maps.source[:, row, :, :T, :S]),
+        })
+    return sentences
+
+
+def _digits(weights: Tensor) -> list[Any]:
+    """Nested lists of four decimals, more than a figure can show."""
+    rounded: list[Any] = weights.double().round(decimals=4).tolist()
+    return rounded
+
+
+def build_tables(*arguments: Any, **options: Any) -> Any:
+    """See papers/vaswani2017/tables.py, which is read only when tables are asked for: it needs matplotlib."""
+    from papers.vaswani2017.tables import build_tables as build
+
+    return build(*arguments, **options)
+
+
+PAPER = Paper(
+    name="vaswani2017",
+    title="Attention Is All You Need",
+    citation=(
+        "Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin 2017: Attention Is All You Need. NIPS 30"
+        " (arXiv:1706.03762; v5 where the tables of the two differ)"
+    ),
+    root=Path(__file__).resolve().parent,
+    model_config=ModelConfig,
+    optimizer_config=OptimizerConfig,
+    build_model=build_model,
+    build_optimization=build_optimization,
+    blocks=blocks,
+    attention=attention,
+    build_tables=build_tables,
+)

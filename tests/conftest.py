@@ -1,0 +1,47 @@
+"""Where real text lies, and how the tests call the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+torch.set_num_threads(1)
+
+TINY = [
+    "data.pairs=400", "data.vocabulary_size=150", "train.steps=12", "train.log_every=4", "train.validate_every=6",
+    "train.checkpoint_every=4", "train.keep_checkpoints=3", "train.state_every=4", "evaluate.average=2",
+]
+"""Overrides that shrink a demo recipe to seconds."""
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The folder that PAPERS_MIRROR names; tests on real text are skipped without it."""
+    named = os.environ.get("PAPERS_MIRROR")
+    if not named or not Path(named).is_dir():
+        pytest.skip("PAPERS_MIRROR names no folder of real text")
+    return Path(named)
+
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def command() -> Command:
+    """Call `python -m MODULE WORDS...` in the repository and return what it printed."""
+
+    def call(*words: object, stdin: str | bytes = "", check: int | None = 0) -> subprocess.CompletedProcess[str]:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run([sys.executable, "-m", *map(str, words)], cwd=ROOT, input=given, capture_output=True, timeout=300)
+        result = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert check is None or result.returncode == check, result.stderr
+        return result
+
+    return call
