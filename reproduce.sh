@@ -7,22 +7,26 @@
 #   ./reproduce.sh test               the test suite
 #   ./reproduce.sh SCALE PAPER        only bahdanau2014 or vaswani2017
 #   --fresh                           start over; otherwise an interrupted run goes on, a finished one is kept
+#   --runs DIR                        where everything is made (default: runs)
+#   train.steps=100 ...               override recipe fields in every system, to try things out
 #
 # Makes .venv unless a virtual environment is active, and installs requirements.txt into it once.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-usage() { sed -n '2,11s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,13s/^# \{0,1\}//p' "$0"; }
 
 scale=demo paper=all extra=()
-for word in "$@"; do
-    case "$word" in
-        demo | multi30k | wmt14 | test) scale=$word ;;
-        bahdanau2014 | vaswani2017 | all) paper=$word ;;
-        --fresh) extra+=(--fresh) ;;
+while [ $# -gt 0 ]; do
+    case "$1" in
+        demo | multi30k | wmt14 | test) scale=$1 ;;
+        bahdanau2014 | vaswani2017 | all) paper=$1 ;;
+        --fresh | *.*=*) extra+=("$1") ;;
+        --runs) extra+=(--runs "${2:?--runs needs a folder}"); shift ;;
         -h | --help) usage; exit 0 ;;
-        *) echo "reproduce.sh: unknown word '$word'; see ./reproduce.sh --help" >&2; exit 2 ;;
+        *) echo "reproduce.sh: unknown word '$1'; see ./reproduce.sh --help" >&2; exit 2 ;;
     esac
+    shift
 done
 
 if [ -z "${VIRTUAL_ENV:-}" ]; then

@@ -1,0 +1,111 @@
+"""The rules of the layout: who may import whom, how long a function may be, what must be cited."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAPERS = ("bahdanau2014", "vaswani2017")
+SOURCES = sorted(path for folder in ("common", "papers") for path in (ROOT / folder).rglob("*.py"))
+CEILING = 60
+TOP_LEVEL = {
+    "papers", "common", "tests", "benchmarks", "reproduce.sh", "README.md", "pyproject.toml", "requirements.txt",
+    "LICENSE", "CITATION.cff", ".gitignore", ".ci",
+}
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if "common" in path.parts], ids=lambda path: path.name)
+def test_common_imports_no_paper(path):
+    assert not {name for name in imports(path) if name.split(".")[0] == "papers"}
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_papers_do_not_import_each_other(paper):
+    others = {f"papers.{other}" for other in PAPERS if other != paper}
+    for path in (ROOT / "papers" / paper).rglob("*.py"):
+        assert not {name for name in imports(path) if any(name.startswith(other) for other in others)}, path
+
+
+def test_engines_do_not_ask_which_model_they_have():
+    words = re.compile(r"rnnsearch|rnnenc|bahdanau|transformer|vaswani", re.IGNORECASE)
+    for path in (ROOT / "common").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Name, ast.Attribute)):
+                name = node.id if isinstance(node, ast.Name) else node.attr
+                assert not words.search(name), f"{path}:{node.lineno} {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_stay_short(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= CEILING, f"{path}:{node.lineno} {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_public_names_are_documented(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), f"{path} has no module docstring"
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{path}:{node.lineno} {node.name} has no docstring"
+
+
+def test_tensors_are_never_unpickled():
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"^\s*(import|from) pickle|allow_pickle=True|weights_only=False", text, re.MULTILINE), path
+
+
+def test_both_papers_have_the_same_files():
+    first, second = ({path.name for path in (ROOT / "papers" / paper).glob("*.*") if path.suffix != ".pyc"} for paper in PAPERS)
+    assert first == second
+
+
+def test_top_level_holds_what_it_should():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    assert {line.split("/")[0] for line in listed.stdout.splitlines()} <= TOP_LEVEL
+
+
+EQUATIONS = {
+    "bahdanau2014": [r"Eq\. \(4\)", r"Eq\. \(5\)", r"Eq\. \(6\)", r"Eq\. \(7\)", r"A\.1\.1", r"A\.1\.2", r"A\.2\.1", r"A\.2\.2"],
+    "vaswani2017": [r"Eq\. \(1\)", r"Eq\. \(2\)", r"§3\.1", r"§3\.2\.1", r"§3\.2\.2", r"§3\.3", r"§3\.4", r"§3\.5", r"§5\.4"],
+}
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_equations_are_cited_where_they_are_computed(paper):
+    text = (ROOT / "papers" / paper / "model.py").read_text(encoding="utf-8")
+    assert [equation for equation in EQUATIONS[paper] if not re.search(equation, text)] == []
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_deviations_are_numbered_once_and_cited(paper):
+    """Each `D1` of a paper's README is cited by code or recipe, and none is cited that the README lacks."""
+    folder = ROOT / "papers" / paper
+    declared = set(re.findall(r"^\W*\*?\*?(D\d+)\b", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    cited: set[str] = set()
+    for path in [*folder.glob("*.py"), *folder.rglob("*.yaml")]:
+        cited |= set(re.findall(r"\b(D\d+)\b", path.read_text(encoding="utf-8")))
+    assert declared and cited == declared

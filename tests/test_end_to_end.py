@@ -1,0 +1,197 @@
+"""From the command line, as a newcomer: whole small runs, killed runs, wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from common.train.checkpoint import load_weights
+from tests.conftest import ROOT, TINY
+
+SYSTEMS = {"bahdanau2014": "demo/rnnsearch-50", "vaswani2017": "demo/base"}
+both_papers = pytest.mark.parametrize("paper", SYSTEMS)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory) -> Path:
+    """Shared by the tests of this file, so that each corpus is prepared once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="session")
+def trained(runs, command):
+    """Tiny finished runs of both papers."""
+    folders = {}
+    for paper, recipe in SYSTEMS.items():
+        folders[paper] = runs / "whole" / paper
+        command(f"papers.{paper}", "train", recipe, *TINY, "--out", folders[paper], "--runs", runs)
+    return folders
+
+
+@both_papers
+def test_plan_prints_and_touches_nothing(paper, command, tmp_path):
+    before = set(ROOT.iterdir())
+    printed = command(f"papers.{paper}", "plan", SYSTEMS[paper].removeprefix("demo/")).stdout
+    assert "Trainable parameters" in printed and "1x NVIDIA H100" in printed
+    values = json.loads(command(f"papers.{paper}", "plan", SYSTEMS[paper], "--json").stdout)
+    assert sum(values["parameters"]["blocks"].values()) == values["parameters"]["total"]
+    assert set(ROOT.iterdir()) == before
+
+
+@both_papers
+def test_killed_training_ends_with_the_same_weights(paper, runs, trained, tmp_path):
+    """kill -9 between saved states, then the same command: the same weights, bit for bit."""
+    out = tmp_path / "killed"
+    words = [sys.executable, "-m", f"papers.{paper}", "train", SYSTEMS[paper], *TINY, "--out", str(out), "--runs", str(runs)]
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (out / "state.pt").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed_early = not (out / "training.json").exists()
+    subprocess.run(words, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+    expected = sorted(path.name for path in (trained[paper] / "checkpoints").iterdir())
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == expected
+    for name in expected:
+        ours, theirs = (load_weights(folder / "checkpoints" / name)[0] for folder in (out, trained[paper]))
+        assert ours.keys() == theirs.keys() and all(ours[key].equal(theirs[key]) for key in ours)
+    steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps), "the log has no step twice over"
+    assert killed_early, "the run ended before it could be killed: give it more updates"
+
+
+@both_papers
+def test_translate_keeps_lines_in_order(paper, trained, command):
+    lines = ["The old man sees the house.", "", "   ", "A dog!", "unheard-of wörds 日本"] * 2
+    whole = command(f"papers.{paper}", "translate", trained[paper], stdin="\n".join(lines) + "\n").stdout.split("\n")[:-1]
+    assert len(whole) == len(lines) and whole[1] == whole[2] == "" and whole[:5] == whole[5:]
+    alone = command(f"papers.{paper}", "translate", trained[paper], stdin=lines[3] + "\n").stdout
+    assert alone == whole[3] + "\n"
+
+
+@both_papers
+def test_average_score_and_tables(paper, runs, trained, command):
+    run = trained[paper]
+    assert "updates 8, 12" in command(f"papers.{paper}", "average", run).stderr
+    printed = command(f"papers.{paper}", "score", run, "--runs", runs).stdout
+    assert "generated" in printed and "BLEU" in printed
+    result = json.loads((run / "result.json").read_text())
+    assert result["weights"] == {"averaged_steps": [8, 12]} and result["generated"] is True
+    assert result["training"]["progress"]["step"] == 12 and re.fullmatch(r"[0-9a-f]{64}", result["recipe_sha256"])
+    for key in ("environment", "commit", "resolved_recipe", "data"):
+        assert key in result
+
+
+@both_papers
+def test_score_of_files(paper, tmp_path, command):
+    text = "Le chat voit la maison.\nElle dort.\nNous lisons un livre rouge ce soir.\n"
+    for name in ("hypothesis", "reference", "source"):
+        (tmp_path / name).write_text(text)
+    words = ["--hypothesis", tmp_path / "hypothesis", "--reference", tmp_path / "reference", "--source", tmp_path / "source"]
+    scores = json.loads(command(f"papers.{paper}", "score", *words, "--json").stdout)
+    assert scores["tokenised"]["bleu"] == pytest.approx(100) and scores["sacrebleu"]["bleu"] == pytest.approx(100)
+    assert "version:" in scores["sacrebleu"]["signature"]
+
+
+@both_papers
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["plan", "nosuch"], "no recipe `nosuch`"),
+        (["plan", "nosuch.yaml"], "no recipe"),
+        (["plan", "RECIPE", "bteas=1"], "bteas"),
+        (["plan", "RECIPE", "train.steps=1e5"], "whole number"),
+        (["train", "RECIPE", "train.steps=0", "--out", "OUT"], "train.steps"),
+        (["train", "RECIPE", "data.corpus=nowhere", "--out", "OUT"], "nowhere"),
+        (["train", "RECIPE", "--out", "/dev/null/run"], "/dev/null/run"),
+        (["train", "RECIPE", "train.device=cuda", *TINY, "--out", "OUT"], "CUDA"),
+        (["average", "OUT"], "not a run folder"),
+        (["translate", "OUT"], "not a run folder"),
+        (["score"], "--hypothesis"),
+        (["score", "--hypothesis", "/nowhere", "--reference", "/nowhere"], "/nowhere"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_two(paper, words, message, command, tmp_path, runs):
+    if message == "CUDA":
+        torch = pytest.importorskip("torch")
+        if torch.cuda.is_available():
+            pytest.skip("this machine has CUDA")
+    names = {"RECIPE": SYSTEMS[paper], "OUT": tmp_path / "out"}
+    words = [names.get(word, word) for word in words]
+    if words[0] == "train":
+        words += ["--runs", runs]
+    done = command(f"papers.{paper}", *words, check=2)
+    assert message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@both_papers
+def test_bad_files_are_one_line(paper, trained, command, tmp_path, runs):
+    latin = tmp_path / "latin"
+    latin.write_bytes("caf\xe9\n".encode("latin-1"))
+    short = tmp_path / "short"
+    short.write_text("one\ntwo\n")
+    empty = tmp_path / "empty"
+    empty.write_text("")
+    for hypothesis, reference, message in ((latin, short, "UTF-8"), (short, latin, "UTF-8"), (empty, empty, "empty")):
+        done = command(f"papers.{paper}", "score", "--hypothesis", hypothesis, "--reference", reference, check=2)
+        assert message in done.stderr and done.stderr.count("\n") == 1
+    (tmp_path / "one").write_text("one\n")
+    done = command(f"papers.{paper}", "score", "--hypothesis", short, "--reference", tmp_path / "one", check=2)
+    assert "2" in done.stderr and "1" in done.stderr and done.stderr.count("\n") == 1
+    done = command(f"papers.{paper}", "translate", trained[paper], stdin="caf\xe9\n".encode("latin-1"), check=2)
+    assert "UTF-8" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_another_recipe_in_the_same_folder_is_refused(trained, command, runs):
+    words = ["train", SYSTEMS["vaswani2017"], *TINY, "train.seed=77", "--out", trained["vaswani2017"], "--runs", runs]
+    done = command("papers.vaswani2017", *words, check=2)
+    assert "train.seed" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_foreign_and_damaged_checkpoints(trained, command, tmp_path, runs):
+    damaged = tmp_path / "damaged"
+    subprocess.run(["cp", "-r", str(trained["vaswani2017"]), str(damaged)], check=True)
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(b"not a checkpoint")
+    assert "model.safetensors" in command("papers.vaswani2017", "translate", damaged, stdin="A man.\n", check=2).stderr
+    other = sorted((trained["bahdanau2014"] / "checkpoints").iterdir())[-1]
+    weights.write_bytes(other.read_bytes())
+    done = command("papers.vaswani2017", "translate", damaged, stdin="A man.\n", check=2)
+    assert "another model" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_loss_that_is_not_a_number_stops_and_keeps_the_state(command, tmp_path, runs):
+    out = tmp_path / "diverged"
+    words = [*TINY, "optimizer.factor=1.0e+30", "train.state_every=1"]
+    done = command("papers.vaswani2017", "train", "demo/base", *words, "--out", out, "--runs", runs, check=2)
+    assert re.search(r"loss is (nan|inf)", done.stderr) and "Traceback" not in done.stderr
+    assert (out / "state.pt").is_file()
+
+
+def test_reproduce_script_end_to_end(tmp_path):
+    """The README's first command at a very small size: every system of both papers, tables and report."""
+    environment = {**os.environ, "VIRTUAL_ENV": sys.prefix}
+    stamp = Path(sys.prefix) / ".attention-requirements"
+    if not stamp.is_file() or stamp.read_text() != (ROOT / "requirements.txt").read_text():
+        pytest.skip("these tests do not run in an environment that reproduce.sh made")
+    words = ["./reproduce.sh", "demo", "--runs", str(tmp_path), *TINY]
+    first = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    assert first.returncode == 0, first.stderr[-2000:]
+    assert "Table 1" in first.stdout and "Table 2" in first.stdout and "generated" in first.stdout
+    report = Path(re.search(r"Report with figures: (\S+)", first.stdout)[1])
+    html = report.read_text(encoding="utf-8")
+    assert html.count("data:image/png;base64,") >= 3 and not re.search(r'(src|href)="http', html)
+    results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("demo/*/*/result.json")}
+    assert len(results) >= 10
+    again = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0 and {path: path.stat().st_mtime_ns for path in results} == results
