@@ -43,9 +43,9 @@ class Corpus:
         return tuple(split for split in self.splits if split not in ("train", "valid"))
 
 
-BUILTIN_VALID = 500
+BUILTIN_VALID = 400
 """Generated validation pairs."""
-BUILTIN_TEST = 1000
+BUILTIN_TEST = 600
 """Generated test pairs; enough for bootstrap intervals of about one BLEU."""
 
 BUILTIN = Corpus(

@@ -101,7 +101,7 @@ def prepare(data: Data, splits: Sequence[str], root: Path, cache: Path) -> Prepa
         if not _complete(directory):
             with locked(directory):
                 if not _complete(directory):
-                    _build(data, corpus, directory, cache)
+                    _replace(data, corpus, directory, cache)
     except OSError as error:
         raise UserError(f"{error.filename or root}: {error.strerror}; free space or mend that, and run again") from None
     return Prepared.open(directory, data.max_length)
@@ -130,11 +130,21 @@ def _complete(directory: Path) -> bool:
         return False
 
 
-def _build(data: Data, corpus: Corpus, directory: Path, cache: Path) -> None:
-    """Prepare into `<directory>.part`, which a killed attempt may have left, and rename."""
+def _replace(data: Data, corpus: Corpus, directory: Path, cache: Path) -> None:
+    """Build beside `directory`, where a killed attempt may have left something, and rename."""
     part = directory.with_name(f"{directory.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    try:
+        part.mkdir(parents=True)
+        _build(data, corpus, part, cache)
+        shutil.rmtree(directory, ignore_errors=True)
+        part.rename(directory)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _build(data: Data, corpus: Corpus, part: Path, cache: Path) -> None:
+    """All files of a prepared corpus; the manifest last."""
     counts = _write_splits(data, corpus, part, cache)
     manifest = {
         "format": FORMAT,
@@ -152,8 +162,6 @@ def _build(data: Data, corpus: Corpus, directory: Path, cache: Path) -> None:
         },
     }
     (part / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.rmtree(directory, ignore_errors=True)
-    part.rename(directory)
 
 
 def _write_splits(data: Data, corpus: Corpus, part: Path, cache: Path) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""Byte-pair encoding: an example worked out by hand, and subword-nmt's own commands as the oracle."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.data.bpe import Bpe
+from common.data.pipeline import piece_counts
+from common.errors import UserError
+
+# Sennrich et al. 2016, Algorithm 1's toy dictionary. By hand, the end of a word (.) joined to its last letter and
+# the alphabetically last pair winning a tie: "s t." and "e s" both occur 9 times, so s t. first; then e st. (9),
+# l o (7); then "w est.", "n e" and "e w" 6 times each, so w est.; "n e" and "e west." 6 each, so n e; ne west. (6);
+# lo w. (5).
+TOY = Counter({"low": 5, "lower": 2, "newest": 6, "widest": 3})
+TOY_MERGES = ["s t</w>", "e st</w>", "l o", "w est</w>", "n e", "ne west</w>", "lo w</w>"]
+
+
+def test_merges_worked_out_by_hand() -> None:
+    assert Bpe.learn(TOY, 7).codes == "\n".join(["#version: 0.2", *TOY_MERGES, ""])
+
+
+def test_segmentation_worked_out_by_hand() -> None:
+    bpe = Bpe.learn(TOY, 7)
+    assert bpe.split(["lowest", "low", "newest", "slow", "wider", "x"]) == (
+        "lo@@ west low newest s@@ low w@@ i@@ d@@ e@@ r x".split()
+    )
+
+
+def sentences(seed: int, count: int) -> list[str]:
+    """Tokenised lines of made-up words over a few syllables, with letters beyond ASCII and escaped entities."""
+    draw = random.Random(seed)
+    syllables = ["ba", "dé", "li", "ßo", "run", "ät", "&apos;", "s", "œu", "t-", "9", "𝄞"]
+    words = ["".join(draw.choices(syllables, k=draw.randint(1, 5))) for _ in range(300)]
+    weights = [1 / rank for rank in range(1, 301)]
+    return [" ".join(draw.choices(words, weights, k=draw.randint(1, 15))) for _ in range(count)]
+
+
+def command(*arguments: str, text: str) -> str:
+    """Standard output of subword-nmt's own command."""
+    run = [sys.executable, "-c", "from subword_nmt.subword_nmt import main; main()", *arguments]
+    return subprocess.run(run, input=text.encode(), capture_output=True, check=True).stdout.decode()
+
+
+def test_equals_the_reference_commands(tmp_path: Path) -> None:
+    source, target, unseen = sentences(1, 300), sentences(2, 300), sentences(3, 100)
+    joint = "".join(f"{line}\n" for line in source + target)
+    bpe = Bpe.learn(Counter(word for line in source + target for word in line.split()), 150)
+    assert bpe.codes == command("learn-bpe", "-s", "150", text=joint)
+    bpe.save(tmp_path / "codes")
+    expected = command("apply-bpe", "-c", str(tmp_path / "codes"), text="".join(f"{line}\n" for line in unseen))
+    loaded = Bpe.load(tmp_path / "codes")
+    assert [" ".join(loaded.split(line.split())) for line in unseen] == expected.split("\n")[:-1]
+    assert expected.count("@@") > 100
+
+
+LETTERS = st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp"), exclude_characters="@")
+TOKENS = st.lists(st.text(LETTERS, min_size=1))
+
+
+@given(TOKENS)
+def test_joining_undoes_splitting(tokens: list[str]) -> None:
+    assert Bpe.join(LEARNED.split([*tokens, "@"])) == [*tokens, "@"]
+
+
+LEARNED = Bpe.learn(Counter(word for line in sentences(4, 200) for word in line.split()), 100)
+
+
+def test_an_unfinished_word_stands_for_itself() -> None:
+    assert Bpe.join(["a@@", "b", "c@@"]) == ["ab", "c"]
+
+
+def test_piece_frequencies_are_those_of_the_segmented_text() -> None:
+    lines = sentences(4, 200)
+    counted = piece_counts(Counter(word for line in lines for word in line.split()), LEARNED)
+    assert counted == Counter(piece for line in lines for piece in LEARNED.split(line.split()))
+
+
+def test_learning_stops_when_no_pair_occurs_twice(capfd: pytest.CaptureFixture[str]) -> None:
+    assert Bpe.learn(TOY, 1000).codes.count("\n") < 20
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("counts", [Counter({"a": 3, "b": 4}), Counter({"ab": 1, "cd": 1}), Counter()])
+def test_nothing_to_learn_from(counts: Counter[str]) -> None:
+    with pytest.raises(UserError, match="bpe.*use words"):
+        Bpe.learn(counts, 10)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"a b\n", b"#version: 0.2\n", b"#version: 0.2\na b c\n", b"#version: 0.2\n\xff b\n"]
+)
+def test_damaged_codes_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bpe.codes").write_bytes(content)
+    with pytest.raises(UserError, match=r"bpe\.codes.*damaged"):
+        Bpe.load(tmp_path / "bpe.codes")
+    with pytest.raises(UserError, match=r"other\.codes"):
+        Bpe.load(tmp_path / "other.codes")
