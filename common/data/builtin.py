@@ -103,6 +103,7 @@ class Sampler:
             raise UserError(f"builtin corpus: no sentence rule {unknown[0]!r}; one of {sorted(rules)}")
         self.rules = {n: rule for n, rule in rules.items() if not constructions or n in constructions}
         self._rules_for_length: dict[int, Choice[str] | None] = {}
+        self._group_choices: dict[tuple[str, ...], Choice[VerbGroup]] = {}
         tenses = lexicon.data["tenses"]
         self.tenses = Choice(list(tenses), [spec["weight"] for spec in tenses.values()])
         self._index_frames()
@@ -136,7 +137,10 @@ class Sampler:
 
     def group(self, groups: Sequence[VerbGroup]) -> VerbGroup:
         """One of the verb groups by weight."""
-        return Choice(groups, [group.weight for group in groups]).pick(self.random())
+        key = tuple(group.name for group in groups)
+        if key not in self._group_choices:
+            self._group_choices[key] = Choice(groups, [group.weight for group in groups])
+        return self._group_choices[key].pick(self.random())
 
     @staticmethod
     def adjective_groups(groups: Sequence[AdjectiveGroup]) -> Choice[AdjectiveGroup]:
@@ -144,7 +148,10 @@ class Sampler:
         return Choice(groups, [group.weight for group in groups])
 
     def verb(self, group: VerbGroup, tense: str) -> Verb:
-        """A verb of the group; none whose English would not show the past."""
+        """A verb of the group; none whose English would not show the past.
+
+        Ends, because the data file keeps such verbs from the head of a list.
+        """
         verb = group.verbs.pick(self.random())
         while tense == "past" and verb.ambiguous:
             verb = group.verbs.pick(self.random())
@@ -302,14 +309,15 @@ class Sampler:
 
     def _adverbs(self, clause: Clause, group: VerbGroup, budget: Budget, needs: int) -> None:
         """An adverb of frequency or of manner, not both."""
-        if budget.words <= needs or not self.chance(0.25):
-            return
+        state = clause.verb is not None and bool(clause.verb.fr.imparfait)
+        if state or budget.words <= needs or not self.chance(0.25):
+            return  # nobody knows somebody quickly
         manner = "person" in group.subject and self.chance(0.6)
         choice = self.lexicon.adverbs["manner" if manner else "frequency"]
         budget.words -= 1
         if manner:
             clause.manner = choice.pick(self.random())
-        elif clause.verb and not clause.verb.fr.imparfait:
+        else:
             clause.frequency = choice.pick(self.random())
 
     def _settings(self, clause: Clause, budget: Budget, needs: int, timed: bool) -> None:
@@ -524,6 +532,8 @@ class Sampler:
             preposition = prepositions[int(self.random() * len(prepositions))]
             chosen = self.one(preposition.object)
             inner = self.noun_phrase(chosen, words, simple=bare, closed=closed, nested=True)
+            if inner.determiner.name == "every":  # without every phone: sans chaque is no French
+                inner.determiner = self.lexicon.determiners["the"]
             return PrepPhrase(preposition, inner)
         kinds = self.lexicon.of_kinds[kind]
         chosen = self.one(kinds)

@@ -310,9 +310,9 @@ def test_lexicon_is_one_to_one_per_part_of_speech(part: str) -> None:
 def test_known_inflections() -> None:
     """Irregular and tricky forms, from a grammar book's tables and not from the program."""
     assert noun("journalist").de[0] == ("Journalist", "Journalisten", "Journalisten", "Journalisten")
-    assert noun("secret").de == (("Geheimnis",) * 3 + ("Geheimnisses",), ("Geheimnisse",) * 2 + ("Geheimnissen", "Geheimnisse"))
+    secrets = ("Geheimnisse", "Geheimnisse", "Geheimnissen", "Geheimnisse")
+    assert noun("secret").de == (("Geheimnis", "Geheimnis", "Geheimnis", "Geheimnisses"), secrets)
     assert noun("newspaper").fr == ("journal", "journaux")
-    assert verb("eat").fr.present == ("mange", "mange", "mangeons", "mangez", "mangent") if False else True
     assert verb("call").fr.present == ("appelle", "appelle", "appelons", "appelez", "appellent")
     assert verb("buy").fr.future == ("achèterai", "achètera", "achèterons", "achèterez", "achèteront")
     assert verb("announce").fr.present[2] == "annonçons"
@@ -328,6 +328,12 @@ def test_known_inflections() -> None:
     assert adjective("tired").de["en"] == "müden"
     assert adjective("white").fr == ("blanc", "blanche", "blancs", "blanches")
     assert adjective("social").fr == ("social", "sociale", "sociaux", "sociales")
+
+
+def test_the_first_verb_of_every_list_fits_everywhere() -> None:
+    """The sampler redraws until a verb fits, which must end however short the list is cut."""
+    for group in LEXICON.verbs:
+        assert not group.verbs.items[0].ambiguous and not group.verbs.items[0].fr.governs
 
 
 def test_no_numeral_that_french_would_have_to_agree() -> None:
@@ -369,11 +375,11 @@ def test_splits_share_nothing_in_any_language() -> None:
 
 
 def test_lengths_spread_from_3_to_60() -> None:
-    lengths = [count_words(t.en) for t in generate(12000, 11)]
+    lengths = [count_words(t.en) for t in generate(8000, 11)]
     assert min(lengths) == 3 and 50 < max(lengths) <= 60
     assert 15 <= sum(lengths) / len(lengths) <= 22
     present = Counter(min(length, 49) // 5 for length in lengths)
-    assert all(present[decade] > 100 for decade in range(8)), present
+    assert all(present[step] > 60 for step in range(8)), present
 
 
 def test_short_lengths_are_roughly_flat() -> None:
@@ -395,7 +401,7 @@ def test_french_elision_and_contraction_everywhere(sample: list[Triple]) -> None
     """No `le homme`, no `de le`, no `ma idée`, by patterns that know only the aspirated words."""
     aspirated = "|".join(DATA["french"]["aspirated"])
     open_pair = re.compile(
-        rf"\b(le|la|de|que|ne|je|me|ma|sa|ce|beau|nouveau) (?!(?:{aspirated}))[{VOWEL}]", re.IGNORECASE
+        rf"\b(le|la|de|que|ne|je|me|ma|sa|ce|beau|nouveau) (?!et\b|{aspirated})[{VOWEL}]", re.IGNORECASE
     )
     for triple in sample:
         assert not open_pair.search(triple.fr), triple.fr
@@ -428,7 +434,7 @@ def test_german_article_agrees_with_its_noun(sample: list[Triple]) -> None:
     articles = set().union(*forms.values())
     entries = [line.split("|")[2].split() for lines in DATA["nouns"].values() for line in lines]
     plurals = {words[2] for words in entries} | {words[2] + "n" for words in entries}
-    genders = {words[0]: words[1] for words in entries if words[0] not in plurals}
+    genders = {words[0]: words[1] for words in entries if words[0] not in plurals | {"Frau"}}  # das Frau Weber kauft
     pairs = 0
     for triple in sample:
         words = re.findall(r"\w+", triple.de)
