@@ -66,7 +66,9 @@ def _outcome(claim: Claim, results: Results) -> Outcome:
     except UserError as error:
         return Outcome(claim, "undecided", f"not comparable: {error}")
     short = [f"{name} at {results[name].updates}" for name in claim.systems if not results[name].complete]
-    return Outcome(claim, verdict, "; ".join([evidence, *(["unfinished: " + ", ".join(short)] if short else [])]), difference)
+    return Outcome(
+        claim, verdict, "; ".join([evidence, *(["unfinished: " + ", ".join(short)] if short else [])]), difference
+    )
 
 
 def better(a: str, b: str, column: str = "all") -> Callable[[Results], Finding]:

@@ -6,11 +6,13 @@ import base64
 import html
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markdown_it import MarkdownIt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
@@ -18,13 +20,19 @@ from matplotlib.figure import Figure as Drawing
 from common.errors import UserError
 from common.eval.claims import Outcome
 from common.eval.record import write_json_atomically
-from common.eval.results import Result
+from common.eval.results import Column, Result
+from common.paper import Paper
 
 NOT_SHOWN = (
-    "data.mean_source_tokens", "data.mean_target_tokens", "train.threads", "train.device", "train.log_every",
-    "train.validate_every", "train.state_every", "decode.batch", "evaluate.examples",
+    "train.threads",
+    "train.device",
+    "train.log_every",
+    "train.validate_every",
+    "train.state_every",
+    "decode.batch",
+    "evaluate.examples",
 )
-"""Recipe fields left out of `changes`: they set what is shown, kept or estimated, or the speed, never a score."""
+"""Recipe fields left out of `changes`: they set what is shown or saved, or the speed, never a number in a table."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
 """Okabe and Ito's palette, apart for colour-blind readers too; their yellow, too pale for lines, is left out."""
@@ -96,6 +104,27 @@ def run_cell(result: Result | None) -> str:
     return f"`{result.name}`, {updates}, {result.commit}" + (", generated text" if result.generated else "")
 
 
+def standard_notes(results: Mapping[str, Result]) -> list[str]:
+    """What holds of every table: what intervals cover, and what a difference on other text is worth."""
+    remarks = ["Intervals cover the choice of test sentences, not the random seed: each system is one training run."]
+    sets: dict[tuple[str, str, str], Column] = {
+        (result.pair, result.test_set, result.corpus): result.all for result in results.values()
+    }
+    for (pair, test_set, corpus), column in sets.items():
+        lengths = column.lengths
+        remarks.append(
+            f"Test set `{test_set}` of {corpus}, {pair}: {len(lengths):,} sentences of {lengths.min()} to "
+            f"{lengths.max()} source words, median {np.median(lengths):g}."
+        )
+    corpora = {result.recipe["data"]["corpus"] for result in results.values()}
+    if corpora - {"wmt14"}:
+        remarks.append(
+            "The scores here and the paper's are on different text and from models of different size: the difference "
+            "columns say how far apart the numbers are, not which system is better. Compare systems within a column."
+        )
+    return remarks
+
+
 def text_label(results: Mapping[str, Result]) -> str:
     """What the scores of a table were measured on, for its heading: ` (generated text)`, or nothing yet to say."""
     if not results:
@@ -110,7 +139,9 @@ def provenance(results: Mapping[str, Result]) -> str:
     if not results:
         return "No run stands behind this table yet."
     signatures = sorted({result.all.signature for result in results.values()})
-    lines = [f"- BLEU: `{signature}`, intervals by bootstrap over sentences (95%, 1,000 draws)" for signature in signatures]
+    lines = [
+        f"- BLEU: `{signature}`, intervals by bootstrap over sentences (95%, 1,000 draws)" for signature in signatures
+    ]
     return "\n".join(lines + [f"- {result.title}: {result.provenance}" for result in results.values()])
 
 
@@ -122,13 +153,22 @@ def every_score(results: Mapping[str, Result]) -> str:
             for name in values["columns"]:
                 column = result.column(name, test_set)
                 assert column is not None
-                rows.append([
-                    result.title, result.pair, test_set, {"all": "All", "no_unk": "No UNK"}[name],
-                    f"{column.values['sentences']:,}", score(column.bleu, column.interval), number(column.values["sacrebleu"]),
-                ])
+                rows.append(
+                    [
+                        f"`{result.system}`",
+                        result.pair,
+                        test_set,
+                        {"all": "All", "no_unk": "No UNK"}[name],
+                        f"{column.values['sentences']:,}",
+                        score(column.bleu, column.interval),
+                        number(column.values["sacrebleu"]),
+                    ]
+                )
     header = ["system", "languages", "set", "sentences", "count", "BLEU of the paper (95%)", "sacreBLEU"]
-    signatures = sorted({Column["sacrebleu_signature"] for result in results.values() for Column in _columns(result)})
-    return "\n".join([table(header, rows, right=(4, 5, 6)), "", *(f"- sacreBLEU: `{signature}`" for signature in signatures)])
+    signatures = sorted({column["sacrebleu_signature"] for result in results.values() for column in _columns(result)})
+    return "\n".join(
+        [table(header, rows, right=(4, 5, 6)), "", *(f"- sacreBLEU: `{signature}`" for signature in signatures)]
+    )
 
 
 def _columns(result: Result) -> list[Mapping[str, Any]]:
@@ -167,13 +207,16 @@ def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) 
 def closing_parts(paper: Paper, scale: str, results: Mapping[str, Result]) -> list[str]:
     """What ends a section: every score by both metrics, and what these recipes change against the paper's."""
     parts = [f"## Every score{text_label(results)}\n\n{every_score(results)}"] if results else []
-    recipes = {}
-    for name in paper.systems(scale):
-        recipe = paper.recipe(name)
-        if paper.has_recipe(recipe.system):
-            ours = results[recipe.system].recipe if recipe.system in results else recipe.to_dict()
-            recipes[recipe.system] = (ours, paper.recipe(recipe.system).to_dict())
+    used = {recipe.system: recipe.to_dict() for recipe in map(paper.recipe, paper.systems(scale))}
+    used |= {system: dict(result.recipe) for system, result in results.items()}
+    recipes = {system: (ours, theirs) for system, ours in used.items() if (theirs := _original(paper, system))}
     return [*parts, f"## What these recipes change against the paper\n\n{changes(recipes)}"]
+
+
+def _original(paper: Paper, system: str) -> dict[str, Any] | None:
+    """The paper's own recipe of a system: of the same name or, as for `base-enes`, the longest that begins it."""
+    names = [name for name in paper.systems("wmt14") if system.startswith(name)]
+    return paper.recipe(max(names, key=len)).to_dict() if names else None
 
 
 def _value(value: Any) -> str:
@@ -186,18 +229,37 @@ def _value(value: Any) -> str:
 
 
 def claims_table(outcomes: Sequence[Outcome]) -> str:
-    """Verdict by verdict, with the evidence, and how each was decided."""
+    """How many hold, then verdict by verdict with the evidence, and how each was decided."""
+    counts = Counter(outcome.verdict for outcome in outcomes)
+    summary = ", ".join(
+        f"{counts[verdict]} {verdict}" for verdict in ("holds", "fails", "undecided", "not run") if counts[verdict]
+    )
     rows = [
-        [outcome.claim.statement, outcome.claim.source, outcome.claim.printed, f"**{outcome.verdict}**", outcome.evidence]
+        [
+            outcome.claim.statement,
+            outcome.claim.source,
+            outcome.claim.printed,
+            f"**{outcome.verdict}**",
+            outcome.evidence,
+        ]
         for outcome in outcomes
     ]
-    rules = [f"- {outcome.claim.statement}: {outcome.claim.criterion}" for outcome in outcomes if outcome.claim.criterion]
-    return "\n".join([table(["claim", "where", "printed", "verdict", "evidence here"], rows), "", *rules])
+    rules = [
+        f"- {outcome.claim.statement}: {outcome.claim.criterion}" for outcome in outcomes if outcome.claim.criterion
+    ]
+    explained = (
+        f"Verdicts: {summary}. Unless a line below says otherwise, a claim holds when the 95% interval of the "
+        "difference (paired bootstrap over the test sentences) lies above 0, fails when it lies below, and is "
+        "undecided in between."
+    )
+    return "\n".join(
+        [explained, "", table(["claim", "where", "printed", "verdict", "evidence here"], rows), "", *rules]
+    )
 
 
 def figure_block(figure: Figure) -> str:
     """A figure in a section's markdown: heading, picture, caption."""
-    return f"### {figure.title}\n\n![{figure.title}](figures/{figure.name}.png)\n\n{figure.caption}"
+    return f"## {figure.title}\n\n![{figure.title}](figures/{figure.name}.png)\n\n{figure.caption}"
 
 
 def png(drawing: Drawing, dpi: int = 144) -> bytes:
@@ -254,7 +316,7 @@ def section_html(section: Section) -> str:
         for child in token.children or []:
             if child.type == "image" and child.attrs["src"] in pictures:
                 child.attrs["src"] = f"data:image/png;base64,{pictures[str(child.attrs['src'])]}"
-    text = parser.renderer.render(tokens, parser.options, {})
+    text = str(parser.renderer.render(tokens, parser.options, {}))
     return text.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
 
 

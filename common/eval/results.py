@@ -85,7 +85,7 @@ class Result:
     @property
     def recipe(self) -> Mapping[str, Any]:
         """The resolved recipe, as plain values."""
-        return self.values["resolved_recipe"]
+        return _mapping(self.values["resolved_recipe"])
 
     @property
     def pair(self) -> str:
@@ -95,7 +95,7 @@ class Result:
     @property
     def test_set(self) -> str:
         """The set that tables print: the first one its recipe names."""
-        return next(iter(self.values["sets"]))
+        return str(next(iter(self.values["sets"])))
 
     @property
     def corpus(self) -> str:
@@ -115,7 +115,7 @@ class Result:
     @property
     def step(self) -> int:
         """Updates made."""
-        return int(self.values["training"]["progress"]["step"])
+        return int(self._trained["progress"]["step"])
 
     @property
     def planned(self) -> int:
@@ -124,7 +124,7 @@ class Result:
 
     @property
     def complete(self) -> bool:
-        return bool(self.values["training"]["complete"]) and self.step >= self.planned
+        return bool(self._trained["complete"]) and self.step >= self.planned
 
     @property
     def updates(self) -> str:
@@ -134,18 +134,20 @@ class Result:
     @property
     def seconds(self) -> float:
         """Wall time spent training, over all restarts."""
-        return float(self.values["training"]["progress"]["seconds"])
+        return float(self._trained["progress"]["seconds"])
 
     @property
     def epochs(self) -> float | None:
         """Passes over the training pairs, by sentences seen; None where the log did not say."""
-        seen, used = self.values["training"]["progress"].get("sentences"), self._data("train_used").get("pairs")
+        seen = self._trained["progress"].get("sentences")
+        used = self.values.get("data", {}).get("train_used", {}).get("pairs")
         return seen / used if seen is not None and used else None
 
     @property
     def parameters(self) -> int | None:
         """Trainable parameters; None of a run that has not ended."""
-        return self.values["training"].get("parameters")
+        count = self._trained.get("parameters")
+        return None if count is None else int(count)
 
     @property
     def hardware(self) -> str:
@@ -154,7 +156,8 @@ class Result:
 
     def likelihood(self, part: str, unit: str) -> float | None:
         """`nll_per_token`, `nll_per_sentence` (nats) or `perplexity` of `train` or `dev`."""
-        return self.values["training"].get(part, {}).get(unit)
+        value = self._trained.get(part, {}).get(unit)
+        return None if value is None else float(value)
 
     @property
     def flops_counted(self) -> float:
@@ -172,18 +175,23 @@ class Result:
         source = self._trained if "commit" in self._trained else self.values
         if source.get("commit") is None:
             return "no commit"
-        return source["commit"][:7] + ("+" if source.get("dirty") else "")
+        return f"{source['commit'][:7]}{'+' if source.get('dirty') else ''}"
 
     @property
     def provenance(self) -> str:
         """Everything needed to find or repeat the run, in one line."""
         weights = self.values.get("weights", {})
         steps = weights.get("averaged_steps", [])
-        averaged = f"mean of the checkpoints at {', '.join(f'{step:,}' for step in steps)}" if len(steps) > 1 else "the last checkpoint"
+        averaged = (
+            f"mean of the checkpoints at {', '.join(f'{step:,}' for step in steps)}"
+            if len(steps) > 1
+            else "the last checkpoint"
+        )
         environment = self._trained.get("environment", self.values["environment"])
+        time = datetime.timedelta(seconds=round(self.seconds))
         return (
             f"recipe `{self.name}` ({self.values['recipe_sha256'][:10]}), seed {self.recipe['train']['seed']}, "
-            f"commit {self.commit}, {self.updates} in {datetime.timedelta(seconds=round(self.seconds))} (h:m:s) on {self.hardware}, "
+            f"commit {self.commit}, {self.updates} in {time} (h:m:s) on {self.hardware}, "
             f"{self.recipe['train']['threads']} thread{'s' if self.recipe['train']['threads'] > 1 else ''}, "
             f"PyTorch {environment['torch']}; decoded: {averaged}"
         )
@@ -197,10 +205,7 @@ class Result:
 
     @property
     def _trained(self) -> Mapping[str, Any]:
-        return self.values["training"]
-
-    def _data(self, key: str) -> Mapping[str, Any]:
-        return self.values.get("data", {}).get(key, {})
+        return _mapping(self.values["training"])
 
 
 def read_results(folder: Path) -> dict[str, Result]:
@@ -208,7 +213,9 @@ def read_results(folder: Path) -> dict[str, Result]:
 
     A run folder comes before a committed file of the same name. Raises UserError naming a damaged file.
     """
-    committed = [path for path in folder.glob("*.json") if path.name not in _OTHERS and not path.name.endswith(_ATTENTION)]
+    committed = [
+        path for path in folder.glob("*.json") if path.name not in _OTHERS and not path.name.endswith(_ATTENTION)
+    ]
     paths = {path.stem: path for path in committed} | {path.parent.name: path for path in folder.glob("*/result.json")}
     return {system: _read_result(system, path) for system, path in sorted(paths.items())}
 
@@ -225,11 +232,18 @@ def export(results: Path, out: Path) -> list[Path]:
     return written
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    assert isinstance(value, Mapping)
+    return value
+
+
 def _read_result(system: str, path: Path) -> Result:
     values = _read_json(path, dict)
     missing = [key for key in _REQUIRED if key not in values]
     if missing or not values["sets"]:
-        raise UserError(f"{path}: not a result (no `{(missing or ['sets'])[0]}`); run `score` on the run again, or delete the file")
+        raise UserError(
+            f"{path}: not a result (no `{(missing or ['sets'])[0]}`); run `score` on the run again, or delete the file"
+        )
     return Result(system, path, values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,8 +44,9 @@ def bleu_by_length(results: Mapping[str, Result]) -> Figure | None:
         curve = sliding_bleu(result.all.statistics, result.all.lengths, width=width)
         if curve:
             above.plot(*zip(*curve, strict=True), color=colour, linestyle=style, linewidth=2, label=result.title)
-    _cutoffs(above, shown)
-    above.set(ylabel="BLEU (all sentences)", ylim=(0, None), xlim=(0, float(first.lengths.max()) + 1))
+    longest = int(first.lengths.max())
+    _cutoffs(above, shown, longest)
+    above.set(ylabel="BLEU (all sentences)", ylim=(0, None), xlim=(0, longest + 1))
     drawing.legend(*above.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     lengths, counts = np.unique(first.lengths, return_counts=True)
     below.bar(lengths, counts, color="#999999", width=0.9)
@@ -60,11 +62,20 @@ def bleu_by_length(results: Mapping[str, Result]) -> Figure | None:
     return Figure("bleu-by-length", "Figure 2: BLEU by sentence length", caption, png(drawing))
 
 
-def _cutoffs(axes: Axes, results: Mapping[str, Result]) -> None:
-    """A dotted line at each length limit of the training pairs."""
-    for cutoff in sorted({result.recipe["data"]["max_length"] for result in results.values()} - {None}):
-        axes.axvline(cutoff, color="#777777", linestyle=":", linewidth=1)
-        axes.annotate(f" {cutoff}", (cutoff, 1), xycoords=("data", "axes fraction"), va="top", color="#555555", fontsize=9)
+def _cutoffs(axes: Axes, results: Mapping[str, Result], longest: int) -> None:
+    """A dotted line at each length limit of the training pairs that the axis reaches."""
+    limits = {result.recipe["data"]["max_length"] for result in results.values()} - {None}
+    for limit in sorted(limit for limit in limits if limit <= longest):
+        axes.axvline(limit, color="#777777", linestyle=":", linewidth=1)
+        axes.annotate(
+            f"{limit} ",
+            (limit, 1),
+            xycoords=("data", "axes fraction"),
+            ha="right",
+            va="top",
+            color="#555555",
+            fontsize=9,
+        )
 
 
 def alignments(result: Result) -> Figure | None:
@@ -78,9 +89,9 @@ def alignments(result: Result) -> Figure | None:
     side = np.clip(0.23 * longest + 1.4, 3.2, 8.0)
     drawing = Drawing(figsize=(columns * side, rows * side), layout="constrained")
     panels = np.atleast_1d(drawing.subplots(rows, columns)).ravel()
-    for letter, axes, example in zip("abcd", panels, examples):
+    for letter, axes, example in zip("abcd", panels, examples, strict=False):
         _matrix(axes, example, f"({letter})" if len(examples) > 1 else "")
-    for axes in panels[len(examples):]:
+    for axes in panels[len(examples) :]:
         axes.set_visible(False)
     caption = (
         f"Alignment weights of {result.title}, teacher-forced on its own translations. Across: source words; down: "
@@ -97,7 +108,8 @@ def _matrix(axes: Axes, example: Mapping[str, Any], letter: str) -> None:
 
 
 def _words(axes: Axes, source: Sequence[str], target: Sequence[str]) -> None:
+    """Both sides' tokens on the axes, without the tokeniser's HTML escapes."""
     axes.xaxis.tick_top()
-    axes.set_xticks(range(len(source)), source, rotation=90)
-    axes.set_yticks(range(len(target)), target)
+    axes.set_xticks(range(len(source)), list(map(html.unescape, source)), rotation=90, parse_math=False)
+    axes.set_yticks(range(len(target)), list(map(html.unescape, target)), parse_math=False)
     axes.tick_params(length=0, labelsize=9)

@@ -39,7 +39,7 @@ class ModelConfig:
     maxout: int
     """l, maxout units of the output layer, each over a pair of linear units."""
     step_order: Literal["R1", "R2", "R3"]
-    """When the state takes in a word; see `RNNsearch._turn`."""
+    """When the state takes in a word (D1); see `RNNsearch._turn`."""
     readout: Literal["direct", "factored"]
     """`direct`: the paper's W_o; `factored`: the authors' two matrices and their reserved vocabulary row (D2)."""
     factored_size: int
@@ -62,7 +62,7 @@ def gaussian(rows: int, columns: int, deviation: float = 0.01) -> nn.Parameter:
 
 
 def orthogonal(size: int) -> nn.Parameter:
-    """A random orthogonal matrix (GroundHog takes the left factor of an SVD, here it comes from QR)."""
+    """A random orthogonal matrix, from a QR decomposition (D7)."""
     return nn.Parameter(nn.init.orthogonal_(torch.empty(size, size)))
 
 

@@ -82,7 +82,9 @@ def test_better_needs_an_interval_beyond_zero():
     assert verdict("high", "low").verdict == "holds" and verdict("low", "high").verdict == "fails"
     assert verdict("same", "low").verdict == "undecided"
     assert (verdict("high", "absent").verdict, verdict("high", "absent").evidence) == ("not run", "needs absent")
-    assert verdict("high", "low").difference.value == pytest.approx(bleu(high.all.statistics) - bleu(low.all.statistics))
+    assert verdict("high", "low").difference.value == pytest.approx(
+        bleu(high.all.statistics) - bleu(low.all.statistics)
+    )
 
 
 def test_claims_on_other_references_or_unfinished_runs_say_so():
@@ -96,7 +98,9 @@ def test_claims_on_other_references_or_unfinished_runs_say_so():
 
 
 def test_bounds_and_margins():
-    inside, above, across = (claims.Difference(0, low, high, 0.5) for low, high in ((-0.5, 0.5), (1.5, 2.5), (0.5, 1.5)))
+    inside, above, across = (
+        claims.Difference(0, low, high, 0.5) for low, high in ((-0.5, 0.5), (1.5, 2.5), (0.5, 1.5))
+    )
     assert [claims.beyond(d, 1.0) for d in (inside, above, across)] == ["fails", "holds", "undecided"]
     assert [claims.within(d, 1.0) for d in (inside, above, across)] == ["holds", "fails", "undecided"]
     assert claims.all_of("holds", "undecided", "fails") == "fails" and claims.all_of("holds", "holds") == "holds"
@@ -108,7 +112,8 @@ def test_change_beyond_share_compares_two_falls(long, sign):
     ours, theirs = result("ours", by_length(0.9, long)), result("theirs", by_length(0.8, 0.4))
     difference = claims.change_beyond_share(ours, theirs, 1 / 3)
     halves = [
-        bleu(one.all.statistics[one.all.lengths > 11]) - bleu(one.all.statistics[one.all.lengths < 11]) for one in (ours, theirs)
+        bleu(one.all.statistics[one.all.lengths > 11]) - bleu(one.all.statistics[one.all.lengths < 11])
+        for one in (ours, theirs)
     ]
     assert difference.value == pytest.approx(halves[0] - halves[1] / 3)
     assert difference.low <= difference.value <= difference.high
@@ -143,7 +148,10 @@ def test_changes_are_merged_over_systems():
     small = {"name": "demo/a", "model": {"n": 64}, "train": {"steps": 10, "threads": 2}}
     longer = {"name": "demo/b", "model": {"n": 64}, "train": {"steps": 2000, "threads": 2}}
     rows = made.cells(changes({"a": (small, paper), "b": (longer, paper)}), "|")
-    assert [list(row.values()) for row in rows] == [["`model.n`", "1,000", "64", "all"], ["`train.steps`", "10", "2,000", "b"]]
+    assert [list(row.values()) for row in rows] == [
+        ["`model.n`", "1,000", "64", "all"],
+        ["`train.steps`", "10", "2,000", "b"],
+    ]
     assert "own" in changes({"a": (paper, paper)})
 
 

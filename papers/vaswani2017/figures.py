@@ -1,0 +1,167 @@
+"""Vaswani2017 Figures 3 to 5: encoder self-attention of one layer, drawn as lines between two copies of a sentence.
+
+The paper picked its words and heads by eye. Here rules pick them, so that the same run gives the same figures.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+
+from common.eval.report import COLOURS, Figure, png
+from common.eval.results import Result
+
+Weights = npt.NDArray[np.float64]
+FAINT = 0.02
+"""Weights below this are not drawn."""
+FAR = 3
+"""Words apart, at least, for attention to count as long-distance."""
+
+
+def chosen_layer(layers: int) -> int:
+    """Index from 0 of the layer drawn: the last but one, as the paper's 5 of 6; in a stack of two or less, the last."""
+    return layers - 2 if layers > 2 else layers - 1
+
+
+def attention_figures(result: Result) -> list[Figure]:
+    """Figures 3, 4 and 5 of one run; none where it kept no attention."""
+    examples = [example for example in result.attention if example["attention"]["encoder"]]
+    if not examples:
+        return []
+    drawn = [(example, _layer(example)) for example in examples]
+    layers = len(examples[0]["attention"]["encoder"])
+    where = f"Encoder self-attention of {result.title} ({result.pair}), layer {chosen_layer(layers) + 1} of {layers}"
+    second = drawn[min(1, len(drawn) - 1)]
+    return [
+        long_distance(*drawn[0], where),
+        *(draw(*second, where) for draw in (sharpest_heads, unlike_heads) if len(second[1]) > 1),
+    ]
+
+
+def _layer(example: Mapping[str, Any]) -> Weights:
+    """Weights of the chosen layer: (h, S, S), rows are the words that look."""
+    encoder = example["attention"]["encoder"]
+    return np.array(encoder[chosen_layer(len(encoder))])
+
+
+def long_distance(example: Mapping[str, Any], heads: Weights, where: str) -> Figure:
+    """Vaswani2017 Figure 3 "long-distance dependencies": all heads, from the one word that looks furthest."""
+    words = [html.unescape(word) for word in example["source"]]
+    positions = np.arange(len(words))
+    far = np.abs(positions[:, None] - positions) >= FAR
+    word = _pick(words, (heads * far).sum(axis=(0, 2)))
+    drawing, (axes,) = _panels(words, 1)
+    for head, weights in enumerate(heads):
+        _lines(
+            axes, weights, [word], COLOURS[head % len(COLOURS)], shift=(head - (len(heads) - 1) / 2) * 0.5 / len(heads)
+        )
+    _sentence(axes, words, [word])
+    _legend(drawing, range(len(heads)))
+    caption = (
+        f"{where}: every head, from \u201c{words[word]}\u201d alone (below, the words it looks at). The paper chose "
+        f"\u201cmaking\u201d; here it is the word that gives most weight to words at least {FAR} away. "
+        "The stronger the line, the larger the weight."
+    )
+    return Figure("attention-long-distance", "Figure 3: attention over a distance", caption, png(drawing))
+
+
+def sharpest_heads(example: Mapping[str, Any], heads: Weights, where: str) -> Figure:
+    """Vaswani2017 Figure 4 "anaphora resolution": one head in full; it and another from one word."""
+    words = [html.unescape(word) for word in example["source"]]
+    order = np.argsort(entropy(heads).mean(axis=1), kind="stable")
+    first, second = sorted(order[:2].tolist())
+    best = int(order[0])
+    away = heads[best] * (1 - np.eye(len(words)))
+    word = _pick(words, away.max(axis=1))
+    drawing, (full, single) = _panels(words, 2)
+    _lines(full, heads[best], range(len(words)), COLOURS[best % len(COLOURS)])
+    _sentence(full, words, range(len(words)))
+    for shift, head in ((-0.08, first), (0.08, second)):
+        _lines(single, heads[head], [word], COLOURS[head % len(COLOURS)], shift)
+    _sentence(single, words, [word])
+    _legend(drawing, (first, second))
+    caption = (
+        f"{where}. Above: all of head {best + 1}. "
+        f"Below: heads {first + 1} and {second + 1} from \u201c{words[word]}\u201d alone. "
+        "These are the two heads with the sharpest attention (lowest mean entropy) and the word that looks hardest at "
+        "another; the paper's two heads were chosen for resolving a pronoun, which these need not do."
+    )
+    return Figure("attention-sharp-heads", "Figure 4: two sharp heads", caption, png(drawing))
+
+
+def unlike_heads(example: Mapping[str, Any], heads: Weights, where: str) -> Figure:
+    """Vaswani2017 Figure 5 "structure of the sentence": two heads that do different things, each in full."""
+    words = [html.unescape(word) for word in example["source"]]
+    pairs = list(combinations(range(len(heads)), 2))
+    first, second = max(pairs, key=lambda pair: float(np.abs(heads[pair[0]] - heads[pair[1]]).sum()))
+    drawing, panels = _panels(words, 2)
+    for axes, head in zip(panels, (first, second), strict=True):
+        _lines(axes, heads[head], range(len(words)), COLOURS[head % len(COLOURS)])
+        _sentence(axes, words, range(len(words)))
+    _legend(drawing, (first, second))
+    caption = f"{where}: heads {first + 1} and {second + 1}, the two whose weights differ most on this sentence."
+    return Figure("attention-unlike-heads", "Figure 5: heads that differ", caption, png(drawing))
+
+
+def _pick(words: Sequence[str], scores: Weights) -> int:
+    """The best-scored position that holds a word, as against punctuation, a number or the end token."""
+    allowed = [any(map(str.isalpha, word)) and word != "</s>" for word in words]
+    return int(np.where(allowed, scores, -1.0).argmax())
+
+
+def entropy(weights: Weights) -> Weights:
+    """Entropy in nats of each row of attention weights: (..., S) -> (...)."""
+    return np.asarray(-(weights * np.log(np.maximum(weights, 1e-12))).sum(axis=-1))
+
+
+def _panels(words: Sequence[str], rows: int) -> tuple[Drawing, Sequence[Axes]]:
+    """One panel a row, as wide as the sentence needs."""
+    width = float(np.clip(0.36 * len(words) + 0.8, 5.0, 14.0))
+    layout = ConstrainedLayoutEngine(h_pad=0.15)  # inches; keeps the words of neighbouring panels apart
+    drawing = Drawing(figsize=(width, 3.5 * rows + 0.4), layout=layout)
+    return drawing, np.atleast_1d(drawing.subplots(rows, 1)).tolist()
+
+
+def _lines(axes: Axes, weights: Weights, lookers: Sequence[int], colour: str, shift: float = 0.0) -> None:
+    """Lines from each looking word (above) to what it looks at (below), as strong as the weight.
+
+    shift: sideways, in words, so that heads from one word stay apart.
+    """
+    for looker in lookers:
+        for seen, weight in enumerate(weights[looker]):
+            if weight > FAINT:
+                axes.plot(
+                    [looker, seen + shift],
+                    [1, 0],
+                    color=colour,
+                    alpha=float(min(1.0, weight)),
+                    linewidth=1 + 2.5 * weight,
+                    solid_capstyle="round",
+                )
+
+
+def _sentence(axes: Axes, words: Sequence[str], lookers: Sequence[int]) -> None:
+    """The words above and below the lines; those that do not look are pale."""
+    for position, word in enumerate(words):
+        colour = "black" if position in lookers else "#999999"
+        style: dict[str, Any] = {"rotation": 90, "ha": "center", "fontsize": 9, "parse_math": False}
+        axes.text(position, 1.04, word, va="bottom", color=colour, **style)
+        axes.text(position, -0.04, word, va="top", **style)
+    axes.set(xlim=(-0.6, len(words) - 0.4), ylim=(0, 1))
+    axes.axis("off")
+
+
+def _legend(drawing: Drawing, heads: Sequence[int]) -> None:
+    handles = [
+        Line2D([], [], color=COLOURS[head % len(COLOURS)], linewidth=3, label=f"head {head + 1}") for head in heads
+    ]
+    drawing.legend(handles=handles, loc="outside upper left", ncols=min(8, len(handles)), frameon=False, fontsize=9)

@@ -1,0 +1,126 @@
+"""The recipes against what the paper prints, and the parameter totals that follow from them."""
+
+import pytest
+import torch
+
+from common.errors import UserError
+from common.model import EOS, Batch, pad
+from common.recipe import difference, read_yaml
+from papers.bahdanau2014.paper import PAPER
+
+REPORTED = read_yaml(PAPER.root / "reported.yaml")["tables"]
+TRAINED = ["rnnencdec-30", "rnnsearch-30", "rnnencdec-50", "rnnsearch-50", "rnnsearch-50-star"]
+
+
+def total(parameters):
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def on_meta(name, *overrides):
+    with torch.device("meta"):
+        return PAPER.build_model(PAPER.recipe(name, overrides))
+
+
+@pytest.mark.parametrize(
+    "overrides, search, encdec",
+    [
+        (["biases=none"], 80_401_000, 68_540_000),
+        ([], 80_443_000, 68_578_000),
+        (["biases=authors"], 80_437_240, 68_575_240),
+        (["readout=factored", "biases=authors"], 84_349_101, 72_487_101),
+        (["biases=none", "vocabulary_size=30001"], 80_402_740, 68_541_740),
+        (["biases=none", "vocabulary_size=30002"], 80_404_480, 68_543_480),
+    ],
+)
+def test_parameter_totals(overrides, search, encdec):
+    assert total(on_meta("rnnsearch-50", *overrides).parameters()) == search
+    assert total(on_meta("rnnencdec-50", *overrides).parameters()) == encdec
+
+
+def test_parameters_by_block_of_the_equations():
+    """Without biases, each block is the matrices that App. A gives it."""
+    expected = {
+        "source embedding": 620 * 30000,
+        "encoder, forward": 3 * 1000 * 620 + 3 * 1000 * 1000,
+        "encoder, backward": 3 * 1000 * 620 + 3 * 1000 * 1000,
+        "alignment model": 1000 * 1000 + 1000 * 2000 + 1000,
+        "initial state": 1000 * 1000,
+        "target embedding": 620 * 30000,
+        "decoder": 3 * 1000 * 620 + 3 * 1000 * 1000 + 3 * 1000 * 2000,
+        "deep output": 1000 * (1000 + 620 + 2000),
+        "softmax": 30000 * 500,
+    }
+    counts = dict.fromkeys(expected, 0)
+    for name, parameter in on_meta("rnnsearch-50", "biases=none").named_parameters():
+        counts[PAPER.blocks(name)] += parameter.numel()
+    assert counts == expected
+
+
+def test_length_limit_and_step_order_cost_no_parameters():
+    for name, order in (("rnnsearch-30", "R1"), ("rnnsearch-50", "R2"), ("rnnsearch-50", "R3")):
+        assert total(on_meta(name, f"step_order={order}").parameters()) == 80_443_000
+
+
+def test_every_trained_system_has_a_recipe_and_both_tables_name_it():
+    assert sorted(TRAINED) == PAPER.systems("wmt14")
+    assert list(REPORTED["table1"]["rows"]) == [*TRAINED, "moses"]
+    assert sorted(REPORTED["table2"]["rows"]) == sorted(TRAINED)
+
+
+def test_reported_rows_fill_their_columns():
+    for table in REPORTED.values():
+        for row in table["rows"].values():
+            assert list(row) == ["label", *table["columns"]]
+
+
+def test_reported_differences_that_the_paper_rests_on():
+    """Sums over Table 1 and Table 2 that a slip of the pen would change."""
+    table1, table2 = REPORTED["table1"]["rows"], REPORTED["table2"]["rows"]
+    gain = {cutoff: table1[f"rnnsearch-{cutoff}"]["All"] - table1[f"rnnencdec-{cutoff}"]["All"] for cutoff in (30, 50)}
+    assert gain[30] == pytest.approx(7.57) and gain[50] == pytest.approx(8.93)
+    assert sum(row["All"] for row in table1.values()) == pytest.approx(141.75)
+    assert sum(row["No UNK"] for row in table1.values()) == pytest.approx(188.28)
+    assert sum(row["hours"] for row in table2.values()) == 693
+    assert sum(row["train_nll"] for row in table2.values()) == pytest.approx(176.2)
+    assert sum(row["dev_nll"] for row in table2.values()) == pytest.approx(217.1)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_recipes_hold_the_papers_values(name):
+    recipe = PAPER.recipe(name)
+    assert recipe.title == REPORTED["table1"]["rows"][name]["label"]
+    assert recipe.train.steps == round(REPORTED["table2"]["rows"][name]["updates"] * 1e5)
+    assert recipe.data.max_length == int(name.split("-")[1])
+    assert recipe.model.architecture == ("search" if "search" in name else "encdec")
+    model = recipe.model
+    assert (model.hidden, model.embedding, model.alignment, model.maxout) == (1000, 620, 1000, 500)
+    assert (model.step_order, model.readout, model.biases) == ("R1", "direct", "paper")
+    assert (recipe.optimizer.rho, recipe.optimizer.epsilon, recipe.optimizer.clip_norm) == (0.95, 1e-6, 1.0)
+    assert (recipe.batch.sentences, recipe.batch.pool, recipe.batch.shuffle) == (80, 20, False)
+    assert (recipe.train.loss, recipe.train.label_smoothing, recipe.data.vocabulary_size) == ("sum", 0.0, 30000)
+    assert (recipe.decode.beam, recipe.decode.length_penalty, recipe.decode.search) == (10, "none", "shrinking")
+    assert recipe.train.continues == ("rnnsearch-50" if name == "rnnsearch-50-star" else None)
+
+
+def test_rows_of_table_1_differ_in_nothing_else():
+    """Architecture, length limit (with the mean lengths that follow from it) and updates; RNNsearch-50* carries on."""
+    allowed = {"model.architecture", "data.max_length", "data.mean_source_tokens", "data.mean_target_tokens"}
+    reference = PAPER.recipe("rnnsearch-50")
+    for name in TRAINED:
+        assert set(difference(PAPER.recipe(name), reference)) <= allowed | {"train.steps", "train.continues"}
+
+
+def test_attention_of_a_batch_is_one_matrix_per_sentence():
+    small = ["hidden=6", "embedding=3", "alignment=4", "maxout=2", "vocabulary_size=9"]
+    batch = Batch(*pad([[2, 3, 4, EOS], [5, EOS]]), *pad([[6, EOS], [7, 8, 2, EOS]]))
+    matrices = PAPER.attention(PAPER.build_model(PAPER.recipe("rnnsearch-50", small)), batch)
+    assert [(len(matrix), len(matrix[0])) for matrix in matrices] == [(2, 4), (4, 2)]
+    for matrix in matrices:
+        assert [sum(row) for row in matrix] == pytest.approx([1.0] * len(matrix))
+    assert PAPER.attention(PAPER.build_model(PAPER.recipe("rnnencdec-50", small)), batch) == []
+
+
+@pytest.mark.parametrize("override", ["hidden=0", "maxout=-1", "architecture=gru", "step_order=R4", "biases=some"])
+def test_values_out_of_range_are_refused(override):
+    with pytest.raises(UserError, match=f"model.{override.partition('=')[0]}"):
+        PAPER.recipe("rnnsearch-50", [override])

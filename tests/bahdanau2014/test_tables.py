@@ -1,0 +1,191 @@
+"""Tables, figures and claims of Bahdanau et al. 2014, from no results and from made ones."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from common.recipe import difference
+from papers.bahdanau2014 import figures, tables
+from papers.bahdanau2014.paper import PAPER
+from tests import made_results as made
+
+REPORTED = yaml.safe_load((PAPER.root / "reported.yaml").read_text(encoding="utf-8"))["tables"]
+SYSTEMS = ["rnnencdec-30", "rnnsearch-30", "rnnencdec-50", "rnnsearch-50", "rnnsearch-50-star"]
+QUALITY = dict(zip(SYSTEMS, (0.5, 0.7, 0.6, 0.9, 0.95), strict=True))
+LENGTHS = [4, 5, 6, 14, 15, 16] * 12
+OURS = ["All: ours (95%)", "No UNK: ours (95%)", "difference", "difference 2", "the run behind it"]
+ALIGNMENT = [
+    {"source": ["$a^$_$", "b", "</s>"], "target": ["x", "</s>"], "attention": [[0.9, 0.1, 0.0], [0.0, 0.2, 0.8]]}
+]
+
+
+def values(system: str, **changed):
+    """RNNencdec falls with length, RNNsearch does not; the two columns score 60.06 and 70.07 and up."""
+    index, falls = SYSTEMS.index(system), 0.25 if "encdec" in system else 0.0
+    quality = [QUALITY[system] - falls * (length > 10) + 0.02 * (k % 3 - 1) for k, length in enumerate(LENGTHS)]
+    counts = made.statistics(quality)
+    columns = {
+        "all": made.column(counts, LENGTHS, 60.06 + index),
+        "no_unk": made.column(counts[:24], LENGTHS[:24], 70.07 + index),
+    }
+    return made.values(PAPER.recipe(system), columns, **changed)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """All five systems; RNNsearch-50* is unfinished."""
+    for system in SYSTEMS:
+        changed = {"step": 4321} if system.endswith("star") else {}
+        made.write(tmp_path / "results", system, values(system, **changed), ALIGNMENT if "search" in system else [])
+    return tmp_path / "results"
+
+
+def build(results: Path, out: Path, scale: str = "wmt14"):
+    return tables.build_tables(PAPER, scale, results, out)
+
+
+def test_without_results_our_columns_are_empty_and_the_papers_are_full(tmp_path):
+    section = build(tmp_path / "nothing", tmp_path)
+    rows = made.cells(section.markdown, "## Table 1")
+    assert [row["model"] for row in rows] == [row["label"] for row in REPORTED["table1"]["rows"].values()]
+    assert all(row[name] == "" for row in rows for name in OURS)
+    for row, printed in zip(rows, REPORTED["table1"]["rows"].values(), strict=True):
+        assert (float(row["paper"]), float(row["paper 2"])) == (printed["All"], printed["No UNK"])
+    ours = [row for row in made.cells(section.markdown, "## Table 2") if row[""] == "ours"]
+    assert len(ours) == 5 and all(not "".join(list(row.values())[2:]) for row in ours)
+    assert {outcome.verdict for outcome in section.claims} == {"not run"} and not section.figures
+
+
+def test_each_number_stands_in_its_own_column(folder, tmp_path):
+    section = build(folder, tmp_path / "out")
+    rows = {row["model"]: row for row in made.cells(section.markdown, "## Table 1 ".strip())}
+    for index, system in enumerate(SYSTEMS):
+        printed = REPORTED["table1"]["rows"][system]
+        row = rows[printed["label"]]
+        assert row["All: ours (95%)"] == f"{60.06 + index:.2f} ({59.935 + index:.2f} to {60.185 + index:.2f})"
+        assert row["No UNK: ours (95%)"].startswith(f"{70.07 + index:.2f} (")
+        assert (row["paper"], row["paper 2"]) == (f"{printed['All']:.2f}", f"{printed['No UNK']:.2f}")
+        assert float(row["difference"]) == pytest.approx(60.06 + index - printed["All"], abs=0.006)
+        assert float(row["difference 2"]) == pytest.approx(70.07 + index - printed["No UNK"], abs=0.006)
+        assert f"`{system}`" in row["the run behind it"] and "abcdef0, generated text" in row["the run behind it"]
+    assert all(rows["Moses"][name] == "" for name in OURS) and rows["Moses"]["paper"] == "33.30"
+    assert "unfinished: 4,321 of 667,000 updates" in rows["RNNsearch-50*"]["the run behind it"]
+    assert "## Table 1: BLEU on the test set (generated text)" in section.markdown
+
+
+def test_no_printed_number_leaks_into_our_columns(folder, tmp_path):
+    """Change every printed number: nothing of ours may move."""
+    root = tmp_path / "paper"
+    root.mkdir()
+    (root / "recipes").symlink_to(PAPER.root / "recipes")
+    text = (PAPER.root / "reported.yaml").read_text(encoding="utf-8")
+    (root / "reported.yaml").write_text(re.sub(r"\b\d+\.\d+\b", "3.21", text), encoding="utf-8")
+    before = build(folder, tmp_path / "a")
+    after = tables.build_tables(replace(PAPER, root=root), "wmt14", folder, tmp_path / "b")
+    ours = ["All: ours (95%)", "No UNK: ours (95%)", "the run behind it"]
+    for heading, columns in (
+        ("## Table 1", ours),
+        ("## Table 3", ["3 words", "4 words"]),
+        ("## Claims", ["verdict", "evidence here"]),
+    ):
+        pairs = zip(made.cells(before.markdown, heading), made.cells(after.markdown, heading), strict=True)
+        assert all(old.get(name) == new.get(name) for old, new in pairs for name in columns)
+    changed = made.cells(after.markdown, "## Table 1")
+    assert {row["paper"] for row in changed} == {row["paper 2"] for row in changed} == {"3.21"}
+    ours_after = [row for row in made.cells(after.markdown, "## Table 2") if row[""] == "ours"]
+    assert ours_after == [row for row in made.cells(before.markdown, "## Table 2") if row[""] == "ours"]
+
+
+def test_table2_has_our_statistics(folder, tmp_path):
+    rows = made.cells(build(folder, tmp_path).markdown, "## Table 2")
+    ours = {rows[index]["model"]: rows[index] for index in range(0, len(rows), 2)}
+    assert ours["RNNsearch-50"] == {
+        "model": "RNNsearch-50",
+        "": "ours",
+        "updates": "288,000",
+        "epochs": "4.5",
+        "hours": "2",
+        "hardware": "a machine",
+        "train NLL": "66.6",
+        "dev NLL": "77.7",
+    }
+    assert ours["RNNsearch-50*"]["updates"] == "4,321 of 667,000"
+    assert rows[1]["updates"] == "846,000" and rows[1]["dev NLL"] == "53.0" and rows[1]["hardware"] == "TITAN BLACK"
+
+
+def test_claims_are_decided_by_the_sentences(folder, tmp_path):
+    verdicts = {outcome.claim.id: outcome for outcome in build(folder, tmp_path / "out").claims}
+    expected = {"search-beats-moses": "not run"}
+    assert {name: outcome.verdict for name, outcome in verdicts.items()} == {
+        name: expected.get(name, "holds") for name in verdicts
+    }
+    assert "unfinished" in verdicts["longer-training"].evidence
+    recorded = json.loads((tmp_path / "out" / "claims.json").read_text())
+    assert {record["id"]: record["verdict"] for record in recorded} == {name: o.verdict for name, o in verdicts.items()}
+
+
+def test_claims_fail_when_the_systems_change_places(tmp_path):
+    for system, other in zip(SYSTEMS, reversed(SYSTEMS), strict=True):
+        made.write(tmp_path, system, values(other))
+    verdicts = {outcome.claim.id: outcome.verdict for outcome in build(tmp_path, tmp_path / "out").claims}
+    for name in ("search-beats-encdec-30", "longer-training", "longer-sentences-search"):
+        assert verdicts[name] == "fails", name
+
+
+def test_keeping_up_with_length_is_undecided_when_nothing_falls(tmp_path):
+    for system in ("rnnencdec-50", "rnnsearch-50"):
+        made.write(tmp_path, system, values("rnnsearch-50"))
+    verdicts = {outcome.claim.id: outcome.verdict for outcome in build(tmp_path, tmp_path / "out").claims}
+    assert verdicts["encdec-falls-with-length"] == verdicts["search-keeps-with-length"] == "undecided"
+
+
+def test_keeping_up_with_length_fails_when_both_fall_alike(tmp_path):
+    for system in ("rnnencdec-50", "rnnsearch-50"):
+        made.write(tmp_path, system, values("rnnencdec-50"))
+    verdicts = {outcome.claim.id: outcome.verdict for outcome in build(tmp_path, tmp_path / "out").claims}
+    assert verdicts["encdec-falls-with-length"] == "holds" and verdicts["search-keeps-with-length"] == "fails"
+
+
+def test_figures_are_pictures_that_the_text_refers_to(folder, tmp_path):
+    section = build(folder, tmp_path / "out")
+    assert [figure.name for figure in section.figures] == ["bleu-by-length", "alignments"]
+    for figure in section.figures:
+        assert figure.png.startswith(b"\x89PNG") and f"(figures/{figure.name}.png)" in section.markdown
+        assert (tmp_path / "out" / "figures" / f"{figure.name}.png").read_bytes() == figure.png
+
+
+def test_window_is_the_papers_on_long_text_and_narrower_on_short():
+    assert figures.window(np.array([3, 60])) == figures.window(np.array([90])) == 10
+    assert figures.window(np.array([3, 24])) == 4 and figures.window(np.array([3])) == 2
+
+
+def test_long_sentences_survive_markdown(folder, tmp_path):
+    lines = build(folder, tmp_path).markdown.split("\n")
+    row = next(line for line in lines if line.startswith("| RNNsearch-50 | une"))
+    assert "une \\<b\\> longue" in row
+
+
+@pytest.mark.parametrize("scale", ["demo", "multi30k"])
+def test_everything_a_scale_changes_is_printed(scale, tmp_path):
+    text = build(tmp_path / "nothing", tmp_path, scale).markdown
+    shown = {row["recipe field"].strip("`") for row in made.cells(text, "## What these recipes change")}
+    for name in PAPER.systems(scale):
+        recipe = PAPER.recipe(name)
+        if recipe.system in PAPER.systems("wmt14"):
+            hidden = set(tables.report.NOT_SHOWN)
+            assert set(difference(recipe, PAPER.recipe(recipe.system))) - hidden <= shown
+
+
+def test_changes_come_from_the_run_not_from_todays_recipe(tmp_path):
+    changed = values("rnnsearch-50")
+    changed["resolved_recipe"]["model"]["hidden"] = 777
+    made.write(tmp_path, "rnnsearch-50", changed)
+    rows = made.cells(build(tmp_path, tmp_path / "out").markdown, "## What these recipes change")
+    assert [list(row.values()) for row in rows] == [["`model.hidden`", "1,000", "777", "rnnsearch-50"]]

@@ -1,0 +1,181 @@
+"""The recipes against the paper's arithmetic and against the numbers it prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from common.errors import UserError
+from common.model import EOS, Batch, pad
+from common.paper import Paper
+from common.plan import parameter_counts
+from common.recipe import difference, read_yaml
+from papers.vaswani2017.model import Transformer
+from papers.vaswani2017.paper import PAPER
+
+REPORTED: dict[str, Any] = read_yaml(PAPER.root / "reported.yaml")["tables"]
+ROWS: dict[str, dict[str, Any]] = REPORTED["table3"]["rows"]
+
+# Counted by hand from the equations: V = 37,000 without attention biases, V = 40,960 without, V = 40,960 with.
+TOTALS = {
+    "base": (63_045_632, 65_073_152, 65_110_016),
+    "big": (214_171_648, 218_226_688, 218_300_416),
+    "table3-base": (63_045_632, 65_073_152, 65_110_016),
+    "table3-A-h1": (63_045_632, 65_073_152, 65_110_016),
+    "table3-A-h4": (63_045_632, 65_073_152, 65_110_016),
+    "table3-A-h16": (63_045_632, 65_073_152, 65_110_016),
+    "table3-A-h32": (63_045_632, 65_073_152, 65_110_016),
+    "table3-B-dk16": (55_967_744, 57_995_264, 58_018_304),
+    "table3-B-dk32": (58_327_040, 60_354_560, 60_382_208),
+    "table3-C-N2": (33_644_544, 35_672_064, 35_684_352),
+    "table3-C-N4": (48_345_088, 50_372_608, 50_397_184),
+    "table3-C-N8": (77_746_176, 79_773_696, 79_822_848),
+    "table3-C-d256": (26_816_512, 27_830_272, 27_848_704),
+    "table3-C-d1024": (163_815_424, 167_870_464, 167_944_192),
+    "table3-C-ff1024": (50_450_432, 52_477_952, 52_514_816),
+    "table3-C-ff4096": (88_236_032, 90_263_552, 90_300_416),
+    "table3-D-drop0": (63_045_632, 65_073_152, 65_110_016),
+    "table3-D-drop2": (63_045_632, 65_073_152, 65_110_016),
+    "table3-D-ls0": (63_045_632, 65_073_152, 65_110_016),
+    "table3-D-ls2": (63_045_632, 65_073_152, 65_110_016),
+    "table3-E-learned": (63_307_776, 65_335_296, 65_372_160),
+    "table3-big": (214_171_648, 218_226_688, 218_300_416),
+}
+
+
+def total(name: str, *overrides: str) -> int:
+    return sum(parameter_counts(PAPER, PAPER.recipe(name, overrides)).values())
+
+
+@pytest.mark.parametrize(("name", "expected"), TOTALS.items())
+def test_parameter_totals(name: str, expected: tuple[int, int, int]) -> None:
+    padded = "vocabulary_size=40960"
+    assert (total(name), total(name, padded), total(name, padded, "attention_bias=true")) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "vocabulary", "bias", "expected"),
+    [
+        ("base", 32_768, "false", 60_878_848), ("big", 32_768, "false", 209_838_080),
+        ("base", 33_708, "false", 61_360_128), ("big", 33_708, "false", 210_800_640),
+        ("base", 32_768, "true", 60_915_712), ("big", 32_768, "true", 209_911_808),
+    ],
+)  # fmt: skip
+def test_totals_at_other_vocabularies(name: str, vocabulary: int, bias: str, expected: int) -> None:
+    assert total(name, f"vocabulary_size={vocabulary}", f"attention_bias={bias}") == expected
+
+
+def test_multi30k_model_has_the_size_of_its_source() -> None:
+    assert total("multi30k/base") == 2_562_048
+    assert total("multi30k/base", "attention_bias=true") == 2_568_192
+    assert total("multi30k/base-enfr", "attention_bias=true") == 2_546_688
+
+
+def test_the_authors_vocabulary_and_biases_give_every_printed_total_but_big() -> None:
+    """README.md "Open questions", on the parameter totals of Table 3."""
+    printed = {system: row["params"] for system, row in ROWS.items() if "params" in row}
+    counted = {system: round(TOTALS[system][2] / 1e6) for system in printed}
+    assert len(printed) == 11
+    assert [system for system in printed if counted[system] != printed[system]] == ["table3-big"]
+
+
+def test_blocks_split_the_base_model() -> None:
+    blocks = parameter_counts(PAPER, PAPER.recipe("base"))
+    attention, feed_forward = 4 * 512 * 512, 2 * 512 * 2048 + 2048 + 512
+    assert blocks == {
+        "embedding, shared by source, target and softmax": 37_000 * 512,
+        "encoder self-attention": 6 * attention,
+        "encoder feed-forward": 6 * feed_forward,
+        "encoder layer norms": 6 * 2 * 1024,
+        "decoder self-attention": 6 * attention,
+        "decoder attention to the source": 6 * attention,
+        "decoder feed-forward": 6 * feed_forward,
+        "decoder layer norms": 6 * 3 * 1024,
+    }
+
+
+@pytest.mark.parametrize("system", ROWS)
+def test_table_3_rows_change_what_the_table_prints_and_nothing_else(system: str) -> None:
+    homes = {"label_smoothing": "train", "steps": "train"}
+    printed = {f"{homes.get(key, 'model')}.{key}": value for key, value in ROWS[system]["changes"].items()}
+    values = PAPER.recipe(system).to_dict()
+    for key, value in printed.items():
+        section, name = key.split(".")
+        assert values[section][name] == value
+    ours = {key: value for key, (value, _) in difference(PAPER.recipe(system), PAPER.recipe("base")).items()}
+    unprinted = {"evaluate.average": 1, "evaluate.sets": ["newstest2013"]}
+    if system == "table3-E-learned":
+        unprinted["model.learned_positions"] = 256
+    if system == "table3-big":
+        unprinted |= {f"train.{key}": values["train"][key] for key in _HABITS}
+    assert ours == {key: value for key, value in printed.items() if key != "model.N"} | unprinted | _layers(printed)
+
+
+_HABITS = ("validate_every", "checkpoint_every", "keep_checkpoints", "state_every")
+
+
+def _layers(printed: dict[str, Any]) -> dict[str, Any]:
+    """Table 3 prints N = 6 again in the row "big"."""
+    return {"model.N": printed["model.N"]} if printed.get("model.N", 6) != 6 else {}
+
+
+def test_base_is_the_papers_and_every_row_of_tables_2_and_3_has_a_recipe() -> None:
+    values = PAPER.recipe("base").to_dict()
+    flat = {**values["model"], **values["train"]}
+    assert {key: flat[key] for key in REPORTED["table3"]["base"]} == REPORTED["table3"]["base"]
+    table2 = {"base", "base-enfr", "big", "big-enfr"}
+    assert set(PAPER.systems("wmt14")) == table2 | set(ROWS)
+    assert set(TOTALS) == {"base", "big"} | set(ROWS)
+    assert PAPER.recipe("big-enfr").model.P_drop == 0.1
+    enfr = difference(PAPER.recipe("big-enfr"), PAPER.recipe("base-enfr"))
+    assert {key.split(".")[0] for key in enfr} == {"model", "train", "evaluate"}
+
+
+@pytest.mark.parametrize("scale", ["demo", "multi30k"])
+def test_small_scales_keep_the_papers_names_and_row_changes(scale: str) -> None:
+    """Each stands for a recipe of the paper's size; a Table 3 row departs from its own base in the same keys."""
+    for name in PAPER.systems(scale):
+        system = name.partition("/")[2]
+        assert PAPER.recipe(name).train.threads == 1
+        if system in ROWS and system != "table3-base":
+            small = set(difference(PAPER.recipe(name), PAPER.recipe(f"{scale}/table3-base")))
+            large = set(difference(PAPER.recipe(system), PAPER.recipe("table3-base")))
+            assert small == large, name
+    assert {name.partition("/")[2] for name in PAPER.systems(scale)} <= set(PAPER.systems("wmt14"))
+
+
+def test_english_french_demo_differs_from_the_other_by_language_alone() -> None:
+    for size in ("base", "big"):
+        keys = set(difference(PAPER.recipe(f"demo/{size}-enfr"), PAPER.recipe(f"demo/{size}")))
+        assert {"data.target"} <= keys <= {
+            "data.target", "data.mean_source_tokens", "data.mean_target_tokens", "data.vocabulary_size",
+            "evaluate.metric", "model.P_drop",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["N=0", "d_model=511", "P_drop=1.0", "h=two", "positions=rotary", "positions=learned", "learned_positions=9"],
+)
+def test_values_out_of_range_are_refused_by_name(override: str) -> None:
+    key = "learned_positions" if override == "positions=learned" else override.partition("=")[0]
+    with pytest.raises(UserError, match=key):
+        PAPER.recipe("base", [override])
+
+
+def test_attention_of_a_batch_comes_sentence_by_sentence_without_padding() -> None:
+    recipe = PAPER.recipe("base", ["N=2", "d_model=8", "h=3", "d_k=2", "d_v=4", "d_ff=5", "vocabulary_size=11"])
+    torch.manual_seed(0)
+    model = Transformer(recipe.model, recipe.data.vocabulary_size).eval()
+    sources, targets = [[3, 4, 5, EOS], [6, EOS]], [[7, EOS], [8, 9, 10, 3, EOS]]
+    assert isinstance(PAPER, Paper)
+    for attention, source, target in zip(
+        PAPER.attention(model, Batch(*pad(sources), *pad(targets))), sources, targets, strict=True
+    ):
+        shapes = {name: tuple(torch.tensor(weights).shape) for name, weights in attention.items()}
+        S, T = len(source), len(target)
+        assert shapes == {"encoder": (2, 3, S, S), "decoder": (2, 3, T, T), "source": (2, 3, T, S)}
+        for weights in attention.values():
+            torch.testing.assert_close(torch.tensor(weights).sum(-1), torch.ones(torch.tensor(weights).shape[:-1]), atol=1e-3, rtol=0)
