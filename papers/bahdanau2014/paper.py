@@ -52,9 +52,9 @@ def attention(model: nn.Module, batch: Batch) -> list[list[list[float]]]:
 
 def build_tables(*arguments: Any, **options: Any) -> Any:
     """See papers/bahdanau2014/tables.py, imported only when tables are asked for: it draws figures."""
-    from papers.bahdanau2014 import tables
+    from papers.bahdanau2014.tables import build_tables as build
 
-    return tables.build_tables(*arguments, **options)
+    return build(*arguments, **options)
 
 
 PAPER = Paper(

@@ -102,12 +102,25 @@ def test_recipes_hold_the_papers_values(name):
     assert recipe.train.continues == ("rnnsearch-50" if name == "rnnsearch-50-star" else None)
 
 
-def test_rows_of_table_1_differ_in_nothing_else():
+@pytest.mark.parametrize("folder", ["", "demo/"])
+def test_rows_of_table_1_differ_in_nothing_else(folder):
     """Architecture, length limit (with the mean lengths that follow from it) and updates; RNNsearch-50* carries on."""
     allowed = {"model.architecture", "data.max_length", "data.mean_source_tokens", "data.mean_target_tokens"}
-    reference = PAPER.recipe("rnnsearch-50")
+    allowed |= {"train.steps", "train.continues"}
+    reference = PAPER.recipe(f"{folder}rnnsearch-50")
     for name in TRAINED:
-        assert set(difference(PAPER.recipe(name), reference)) <= allowed | {"train.steps", "train.continues"}
+        assert set(difference(PAPER.recipe(f"{folder}{name}"), reference)) <= allowed
+
+
+def test_demo_compares_equals():
+    """Both models train on the same pairs for as many updates, and the limits stand as 30 to 50 do."""
+    demo = {name: PAPER.recipe(f"demo/{name}") for name in TRAINED}
+    for cutoff in (30, 50):
+        search, encdec = demo[f"rnnsearch-{cutoff}"], demo[f"rnnencdec-{cutoff}"]
+        assert set(difference(search, encdec)) == {"model.architecture"}
+    assert demo["rnnsearch-30"].data.max_length / demo["rnnsearch-50"].data.max_length == 30 / 50
+    assert demo["rnnsearch-50-star"].train.steps > demo["rnnsearch-50"].train.steps
+    assert demo["rnnsearch-50-star"].train.continues == "rnnsearch-50"
 
 
 def test_attention_of_a_batch_is_one_matrix_per_sentence():

@@ -12,6 +12,7 @@ from torch import nn
 from common.model import EOS, START, Batch, Seq2SeqModel, pad
 from common.train.loss import cross_entropy_sum
 from papers.vaswani2017.model import (
+    AddAndNorm,
     ModelConfig,
     MultiHeadAttention,
     Transformer,
@@ -268,6 +269,21 @@ def test_dropout_acts_on_sublayer_outputs_and_embedding_sums_only() -> None:
         module.p = 0.0
     trained = model(batch())
     assert torch.equal(trained, model.eval()(batch()))
+
+
+def test_dropout_spares_the_residual_and_takes_the_position_along() -> None:
+    """An output element is x or x + y / (1 - P_drop); an embedding's is 0 or (embedding + PE) / (1 - P_drop)."""
+    layer = AddAndNorm(config(P_drop=0.5)).train()
+    layer.norm = nn.Identity()
+    x, y = torch.randn(2, 4, 9, D).unbind()
+    after = layer(x, y)
+    kept = torch.isclose(after, x + 2 * y)
+    assert torch.equal(after[~kept], x[~kept]) and 0.3 < kept.float().mean() < 0.7
+    model, words = build(P_drop=0.5), torch.tensor([[3, 4, 5, 6, 7]])
+    whole = model._embed(words, model.source_positions, first=0)
+    dropped = model.train()._embed(words, model.source_positions, first=0)
+    kept = torch.isclose(dropped, 2 * whole)
+    assert not dropped[~kept].any() and 0.2 < kept.double().mean() < 0.8
 
 
 def test_norms_are_post_norm_only() -> None:
