@@ -85,6 +85,7 @@ def _parser(paper: Paper) -> _Parser:
     tables.add_argument("--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="which runs (default: demo)")
     tables.add_argument("--results", type=Path, help="folder of finished runs or committed results (default: RUNS/SCALE/PAPER)")
     tables.add_argument("--out", type=Path, help="where the tables and figures go (default: the results folder)")
+    tables.add_argument("--export", action="store_true", help="also copy the results themselves to --out, to be committed")
     return parser
 
 
@@ -173,9 +174,13 @@ def _score_lines(scores: dict[str, object]) -> list[str]:
 
 
 def _tables(paper: Paper, options: argparse.Namespace) -> None:
+    from common.eval.results import export
+
     results = options.results or options.runs / options.scale / paper.name
     out = options.out or results
     section = paper.build_tables(paper, options.scale, results, out)
+    if options.export:
+        export(results, out)
     print(section.markdown)
     _say(f"written to {out}")
 

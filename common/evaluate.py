@@ -15,10 +15,11 @@ from common.data.prepare import Prepared
 from common.decode.translate import decode_ids, translate_stream
 from common.errors import UserError
 from common.data.text import Tokeniser
-from common.eval.bleu import Score, check_parallel, read_lines, sacre_bleu, tokenised_bleu
+from common.eval.bleu import Score, sacre_bleu, tokenised_bleu
 from common.eval.by_length import bleu_by_bins, without_unknown
 from common.eval.record import commit, environment, sha256_json, write_json_atomically
 from common.eval.significance import bootstrap_interval
+from common.lines import check_parallel, read_lines
 from common.model import EOS, Batch, pad
 from common.paper import Paper
 from common.plan import training_flops

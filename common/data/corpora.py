@@ -6,7 +6,6 @@ tables (training, dev) and sacreBLEU 2.6.0 (test).
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from typing import Any
 
 from common.data.fetch import File, checksum, fetch
 from common.errors import UserError
+from common.lines import check_parallel, read_lines
 from common.recipe import Data
 
 
@@ -223,42 +223,8 @@ def read_pairs(data: Data, split: str, cache: Path) -> tuple[list[str], list[str
 def read_parallel(source: Path, target: Path) -> tuple[list[str], list[str]]:
     """The lines of two files that belong together; UserError unless there are equally many, and any."""
     sources, targets = read_lines(source), read_lines(target)
-    if len(sources) != len(targets):
-        raise UserError(
-            f"{source} has {len(sources):,} lines and {target} has {len(targets):,}; line i of one must translate"
-            " line i of the other"
-        )
-    if not sources:
-        raise UserError(f"{source} is empty; put one sentence on each line")
+    check_parallel(sources, targets, (str(source), str(target)))
     return sources, targets
-
-
-def read_lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 file, gzipped or not, ended by "\\n" and nothing else.
-
-    Carriage returns inside a line, U+2028 and their like stay in it: breaking there would put the two sides of
-    a corpus out of step.
-    """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, gzip.BadGzipFile):
-        raise UserError(f"{path}: not a whole gzip file; copy it again") from None
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; check the path") from None
-    return decode(content, str(path))
-
-
-def decode(content: bytes, name: str) -> list[str]:
-    """The lines of UTF-8 `content`; UserError naming the first line that is not UTF-8."""
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{name}, line {number:,}: not UTF-8; convert the file, for example with iconv") from None
-    lines = text.split("\n")
-    if not lines[-1]:
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
 
 
 def _files(corpus: Corpus, data: Data, split: str) -> tuple[File, File]:

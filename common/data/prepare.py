@@ -16,13 +16,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from common.data.corpora import Corpus, check_readable, decode, input_sums, read_pairs
+from common.data.corpora import Corpus, check_readable, input_sums, read_pairs
 from common.data.encoded import SIDES, ParallelIds, write_side
 from common.data.fetch import checksum, locked
 from common.data.pipeline import TextPipeline
 from common.data.progress import progress
 from common.data.text import Tokeniser
 from common.errors import UserError
+from common.lines import decode
 from common.model import UNK
 from common.recipe import Data
 

@@ -15,6 +15,7 @@ import sacrebleu
 from sacrebleu.metrics.bleu import BLEU
 
 from common.errors import UserError
+from common.lines import check_parallel
 
 # (sentences, 10): clipped n-gram matches for n = 1..4, hypothesis n-grams for n = 1..4,
 # hypothesis length, reference length (lengths in tokens).
@@ -120,34 +121,6 @@ def ascii_quotes(line: str) -> str:
     it: the change made to the reference behind the 2017 English-German scores. Single quotes stay.
     """
     return DOUBLE_QUOTES.sub(" &quot; ", line)
-
-
-def read_lines(path: str | Path) -> list[str]:
-    """The lines of a UTF-8 file. Only a newline ends a line: other Unicode separators are text.
-
-    Raises UserError if the file cannot be read or is not UTF-8, naming the line.
-    """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; check the path") from error
-    try:
-        lines = content.decode().split("\n")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {line}: not valid UTF-8; convert the file, e.g. with iconv") from error
-    return lines[:-1] if lines[-1] == "" else lines
-
-
-def check_parallel(hypotheses: Sequence[str], references: Sequence[str], names: tuple[str, str]) -> None:
-    """Raise UserError unless both sides have the same number of lines, at least one. `names` are for the message."""
-    if len(hypotheses) != len(references):
-        raise UserError(
-            f"{names[0]} has {len(hypotheses)} lines but {names[1]} has {len(references)}; "
-            "line n of one must translate line n of the other"
-        )
-    if not hypotheses:
-        raise UserError(f"{names[0]} and {names[1]} are empty; there is nothing to score")
 
 
 def _as_perl_reads(line: str, lowercase: bool, compound_split: bool) -> str:

@@ -17,8 +17,6 @@ from common.eval.bleu import (
     ascii_quotes,
     bleu,
     bleu_of_sums,
-    check_parallel,
-    read_lines,
     sacre_bleu,
     split_compounds,
     tokenised_bleu,
@@ -157,39 +155,6 @@ def test_sacre_bleu_is_sacrebleu_with_its_signature() -> None:
 def test_sacre_bleu_refuses_an_unknown_tokeniser() -> None:
     with pytest.raises(UserError, match="no tokeniser '13b'; choose one of .*13a"):
         sacre_bleu(["a"], ["a"], tokenize="13b")
-
-
-def test_read_lines_ends_lines_at_newlines_only(tmp_path: Path) -> None:
-    path = tmp_path / "text"
-    lines = ["eins\u2028zwei\x0b\x1c\x85", "", "drei\r"]
-    path.write_bytes("\n".join(lines).encode())
-    assert read_lines(path) == lines
-    path.write_bytes("\n".join([*lines, ""]).encode())
-    assert read_lines(path) == lines
-    path.write_bytes(b"\n\n")
-    assert read_lines(path) == ["", ""]
-    path.write_bytes(b"")
-    assert read_lines(path) == []
-
-
-def test_read_lines_names_file_and_line(tmp_path: Path) -> None:
-    path = tmp_path / "latin"
-    path.write_bytes(b"gut\n\xc3\xa9t\xc3\xa9\n\xe9t\xe9\n")
-    with pytest.raises(UserError, match="latin, line 3: not valid UTF-8"):
-        read_lines(path)
-    with pytest.raises(UserError, match="missing: No such file"):
-        read_lines(tmp_path / "missing")
-
-
-def test_check_parallel() -> None:
-    check_parallel(["a"], [""], ("hyp.txt", "ref.txt"))
-    with pytest.raises(UserError, match=r"hyp.txt has 1 lines but ref.txt has 2;"):
-        check_parallel(["a"], ["b", "c"], ("hyp.txt", "ref.txt"))
-    with pytest.raises(UserError, match="hyp.txt and ref.txt are empty"):
-        check_parallel([], [], ("hyp.txt", "ref.txt"))
-    for metric in (tokenised_bleu, sacre_bleu):
-        with pytest.raises(UserError):
-            metric(["a"], ["a", "b"])
 
 
 def test_options_matter_in_the_fixtures() -> None:

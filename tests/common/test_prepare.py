@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data.corpora import CORPORA, Corpus, find_corpus, read_lines, read_pairs
+from common.data.corpora import CORPORA, Corpus, find_corpus, read_pairs
 from common.data.fetch import MIRROR, File
 from common.data.pipeline import TextPipeline
 from common.data.prepare import Prepared, prepare
 from common.errors import UserError
+from common.lines import read_lines
 from common.recipe import Data
 
 WORDS = Data(
@@ -277,8 +278,8 @@ def test_two_processes_at_once(run: Callable[[Data], Prepared], tmp_path: Path) 
 @pytest.mark.parametrize(
     ("texts", "says"),
     [
-        ({"train": ("a\nb\n", "c\n")}, r"train\.en\.gz has 2 lines and .*train\.fr\.gz has 1"),
-        ({"train": ("", "")}, r"train\.en\.gz is empty"),
+        ({"train": ("a\nb\n", "c\n")}, r"train\.en\.gz has 2 lines but .*train\.fr\.gz has 1"),
+        ({"train": ("", "")}, r"train\.en\.gz and .*train\.fr\.gz are empty"),
         ({"train": ("\n \n", "a\nb\n")}, "no pair with words on both sides"),
         ({"train": ("a\nb\n", b"c\n\xe9t\xe9\n")}, r"train\.fr\.gz, line 2: not UTF-8"),
     ],

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.corpora import CORPORA, read_lines
+from common.data.corpora import CORPORA
 from common.data.fetch import MIRROR
+from common.lines import read_lines
 from common.data.text import Tokeniser, clean
 
 LANGUAGES = ("en", "de", "fr")
