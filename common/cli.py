@@ -7,9 +7,9 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from common.errors import UserError
 from common.paper import Paper
@@ -32,10 +32,10 @@ def main(paper: Paper, arguments: list[str] | None = None) -> int:
     return guarded(lambda: options.verb(paper, options), f"python -m papers.{paper.name}")
 
 
-def guarded(work: object, program: str) -> int:
+def guarded(work: Callable[[], object], program: str) -> int:
     """Call `work`, turning every foreseeable failure into one line on standard error."""
     try:
-        work()  # type: ignore[operator]
+        work()
         return 0
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
@@ -48,7 +48,11 @@ def guarded(work: object, program: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        cure = "free some space and run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the path and its permissions"
+        cure = (
+            "free some space and run again"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else "check the path and its permissions"
+        )
         print(f"{program}: {error.filename or 'output'}: {error.strerror or error}; {cure}", file=sys.stderr)
         return 2
 
@@ -62,10 +66,22 @@ def _parser(paper: Paper) -> _Parser:
         added = verbs.add_parser(name, help=text, description=text)
         added.set_defaults(verb=function)
         if recipe:
-            added.add_argument("recipe", metavar="RECIPE", help=f"a recipe's name ({names}, demo/..., multi30k/...) or a YAML file")
-            added.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="recipe fields to override, dotted where two sections share a name")
+            added.add_argument(
+                "recipe", metavar="RECIPE", help=f"a recipe's name ({names}, demo/..., multi30k/...) or a YAML file"
+            )
+            added.add_argument(
+                "overrides",
+                metavar="KEY=VALUE",
+                nargs="*",
+                help="recipe fields to override, dotted where two sections share a name",
+            )
         if name in ("prepare", "train", "score", "tables"):
-            added.add_argument("--runs", type=Path, default=Path("runs"), help="folder of downloads, prepared data and runs (default: runs)")
+            added.add_argument(
+                "--runs",
+                type=Path,
+                default=Path("runs"),
+                help="folder of downloads, prepared data and runs (default: runs)",
+            )
         if name in ("plan", "score"):
             added.add_argument("--json", action="store_true", help="print machine-readable JSON")
         return added
@@ -78,23 +94,39 @@ def _parser(paper: Paper) -> _Parser:
     averaging = verb("average", _average, "average a run's last checkpoints into the weights that are decoded")
     averaging.add_argument("run", type=Path, metavar="RUN")
     averaging.add_argument("--last", type=int, help="how many checkpoints (default: the recipe's evaluate.average)")
-    verb("translate", _translate, "translate untokenised sentences, one a line, from standard input to standard output").add_argument(
-        "run", type=Path, metavar="RUN")
-    _score_options(verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references"))
+    verb(
+        "translate", _translate, "translate untokenised sentences, one a line, from standard input to standard output"
+    ).add_argument("run", type=Path, metavar="RUN")
+    _score_options(
+        verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
+    )
     tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
-    tables.add_argument("--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="which runs (default: demo)")
-    tables.add_argument("--results", type=Path, help="folder of finished runs or committed results (default: RUNS/SCALE/PAPER)")
+    tables.add_argument(
+        "--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="which runs (default: demo)"
+    )
+    tables.add_argument(
+        "--results", type=Path, help="folder of finished runs or committed results (default: RUNS/SCALE/PAPER)"
+    )
     tables.add_argument("--out", type=Path, help="where the tables and figures go (default: the results folder)")
-    tables.add_argument("--export", action="store_true", help="also copy the results themselves to --out, to be committed")
+    tables.add_argument(
+        "--export", action="store_true", help="also copy the results themselves to --out, to be committed"
+    )
     return parser
 
 
 def _score_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", nargs="?", help="a run folder: decode and score the sets its recipe names")
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", nargs="?", help="a run folder: decode and score the sets its recipe names"
+    )
     parser.add_argument("--hypothesis", type=Path, metavar="F", help="detokenised hypotheses, one a line")
     parser.add_argument("--reference", type=Path, metavar="F", help="references, one a line")
     parser.add_argument("--source", type=Path, metavar="F", help="sources, one a line: adds BLEU by source length")
-    parser.add_argument("--target-language", default=None, metavar="CODE", help="language of hypotheses and references, for tokenised BLEU (default: the paper's)")
+    parser.add_argument(
+        "--target-language",
+        default=None,
+        metavar="CODE",
+        help="language of hypotheses and references, for tokenised BLEU (default: the paper's)",
+    )
     parser.add_argument("--lowercase", action="store_true", help="score lower-cased text")
 
 
@@ -128,8 +160,8 @@ def _average(paper: Paper, options: argparse.Namespace) -> None:
     last = options.last if options.last is not None else read_recipe(paper, options.run).evaluate.average
     if last < 1:
         raise UserError(f"--last {last}: write at least 1")
-    about = average_run(options.run, last)
-    _say(f"{options.run / 'model.safetensors'}: mean of the checkpoints at updates {', '.join(map(str, about['averaged_steps']))}")
+    steps = ", ".join(map(str, average_run(options.run, last)["averaged_steps"]))
+    _say(f"{options.run / 'model.safetensors'}: mean of the checkpoints at updates {steps}")
 
 
 def _translate(paper: Paper, options: argparse.Namespace) -> None:
@@ -149,7 +181,9 @@ def _stdin_lines() -> Iterator[str]:
         try:
             yield line.rstrip(b"\n").rstrip(b"\r").decode("utf-8")
         except UnicodeDecodeError:
-            raise UserError(f"standard input, line {number}: not UTF-8; convert it first, e.g. with iconv -t UTF-8") from None
+            raise UserError(
+                f"standard input, line {number}: not UTF-8; convert it first, e.g. with iconv -t UTF-8"
+            ) from None
 
 
 def _score(paper: Paper, options: argparse.Namespace) -> None:
@@ -167,9 +201,14 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
     print(json.dumps(scores, indent=2, ensure_ascii=False) if options.json else "\n".join(_score_lines(scores)))
 
 
-def _score_lines(scores: dict[str, object]) -> list[str]:
-    lines = [f"{name}: {value['text']}  [{value['signature']}]" for name, value in scores.items() if name != "by_length"]  # type: ignore[index]
-    lines += [f"  source length {row['low']}-{row['high']}: {row['bleu']:.2f} ({row['sentences']} sentences)" for row in scores.get("by_length", [])]  # type: ignore[attr-defined]
+def _score_lines(scores: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{name}: {value['text']}  [{value['signature']}]" for name, value in scores.items() if name != "by_length"
+    ]
+    lines += [
+        f"  source length {row['low']}-{row['high'] - 1}: {row['bleu']:.2f} ({row['sentences']} sentences)"
+        for row in scores.get("by_length", [])
+    ]
     return lines
 
 

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 
 from common.data.prepare import Prepared
+from common.data.text import Tokeniser
 from common.decode.translate import decode_ids, translate_stream
 from common.errors import UserError
-from common.data.text import Tokeniser
 from common.eval.bleu import Score, sacre_bleu, tokenised_bleu
 from common.eval.by_length import bleu_by_bins, without_unknown
 from common.eval.record import commit, environment, sha256_json, write_json_atomically
 from common.eval.significance import bootstrap_interval
 from common.lines import check_parallel, read_lines
-from common.model import EOS, Batch, pad
+from common.model import EOS, Batch, Seq2SeqModel, pad
 from common.paper import Paper
 from common.plan import training_flops
 from common.recipe import Decode, Recipe
@@ -33,8 +33,11 @@ _LONGEST = 3
 """Long sentences kept word for word, as many as Bahdanau2014 Table 3 shows."""
 
 
-def translate_lines(run: LoadedRun, lines: list[str], decode: Decode, say: Callable[[int, int], None] | None = None) -> list[list[int]]:
+def translate_lines(
+    run: LoadedRun, lines: list[str], decode: Decode, say: Callable[[int, int], None] | None = None
+) -> list[list[int]]:
     """Target ids, EOS left out, of untokenised source lines."""
+    assert isinstance(run.model, Seq2SeqModel)
     sources = [run.text.encode_source(line) for line in lines]
     return [list(hypothesis.tokens) for hypothesis in decode_ids(run.model, sources, decode, progress=say)]
 
@@ -43,15 +46,22 @@ def translate(run: LoadedRun, lines: Iterable[str]) -> Iterator[str]:
     """Detokenised translations of untokenised lines, in order, as they come; empty lines stay empty."""
 
     def block(lines: list[str]) -> list[str]:
-        return [run.text.detokenise(run.text.target_tokens(ids)) for ids in translate_lines(run, lines, run.recipe.decode)]
+        return [
+            run.text.detokenise(run.text.target_tokens(ids)) for ids in translate_lines(run, lines, run.recipe.decode)
+        ]
 
     return translate_stream(lines, block)
 
 
-def score_texts(recipe: Recipe, hypotheses: list[str], references: list[str], detokenised: list[str], raw: list[str]) -> tuple[Score, Score]:
+def score_texts(
+    recipe: Recipe, hypotheses: list[str], references: list[str], detokenised: list[str], raw: list[str]
+) -> tuple[Score, Score]:
     """The paper's BLEU on tokenised text, and sacreBLEU on detokenised text."""
     paper = tokenised_bleu(
-        hypotheses, references, lowercase=recipe.data.lowercase, compound_split=recipe.evaluate.metric == "tokenised_compound"
+        hypotheses,
+        references,
+        lowercase=recipe.data.lowercase,
+        compound_split=recipe.evaluate.metric == "tokenised_compound",
     )
     return paper, sacre_bleu(detokenised, raw, lowercase=recipe.data.lowercase)
 
@@ -97,7 +107,11 @@ def _read_training(path: Path) -> dict[str, Any]:
 
 def _likelihoods(run: LoadedRun, prepared: Prepared, path: Path) -> dict[str, Any]:
     """Train and dev negative log-likelihood of the decoded weights, and the dev curve of the training."""
-    curve = [{key: entry[key] for key in ("step", "dev_nll_per_token")} for entry in read_log(path) if "dev_nll_per_token" in entry]
+    curve = [
+        {key: entry[key] for key in ("step", "dev_nll_per_token")}
+        for entry in read_log(path)
+        if "dev_nll_per_token" in entry
+    ]
     return {
         "train": negative_log_likelihood(run.model, prepared.train, _TRAIN_SAMPLE),
         "dev": negative_log_likelihood(run.model, prepared.valid),
@@ -112,7 +126,9 @@ def _evaluate_set(run: LoadedRun, prepared: Prepared, name: str, say: Callable[[
     everything = np.ones(len(lines["source"]), dtype=bool)
     columns = {"all": _column(run, lines, everything, decode, f"{name}, all", say)}
     if run.recipe.evaluate.no_unk:
-        sources, references = ([line.split(" ") for line in lines[key]] for key in ("source_tokens", "reference_tokens"))
+        sources, references = (
+            [line.split(" ") for line in lines[key]] for key in ("source_tokens", "reference_tokens")
+        )
         known = without_unknown(sources, references, run.text.source_vocabulary, run.text.target_vocabulary)
         if known.any():
             columns["no_unk"] = _column(run, lines, known, _without_unk(decode), f"{name}, no UNK", say)
@@ -122,7 +138,8 @@ def _evaluate_set(run: LoadedRun, prepared: Prepared, name: str, say: Callable[[
     return {
         "columns": columns,
         "longest": [
-            {"source": lines["source"][i], "reference": lines["reference"][i], "hypothesis": hypotheses[i]} for i in longest
+            {"source": lines["source"][i], "reference": lines["reference"][i], "hypothesis": hypotheses[i]}
+            for i in longest
         ],
     }
 
@@ -132,20 +149,35 @@ def _without_unk(decode: Decode) -> Decode:
     return Decode(**{**decode.__dict__, "suppress_unk": True})
 
 
-def _column(run: LoadedRun, lines: dict[str, list[str]], chosen: np.ndarray, decode: Decode, label: str, say: Callable[[str], None]) -> dict[str, Any]:
+def _column(
+    run: LoadedRun,
+    lines: dict[str, list[str]],
+    chosen: np.ndarray,
+    decode: Decode,
+    label: str,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
     """Decode and score the chosen sentences of a set."""
-    kept = {key: [value for value, keep in zip(values, chosen) if keep] for key, values in lines.items()}
+    kept = {key: [value for value, keep in zip(values, chosen, strict=True) if keep] for key, values in lines.items()}
     started = time.monotonic()
 
     def progress(done: int, total: int) -> None:
         seconds = time.monotonic() - started
-        say(f"{run.recipe.name} decoding {label}: {done:,}/{total:,} sentences, {done / seconds:,.1f}/s, {clock((total - done) * seconds / done)} left")
+        rate = done / seconds
+        left = clock((total - done) / rate)
+        say(f"{run.recipe.name} decoding {label}: {done:,}/{total:,} sentences, {rate:,.1f}/s, {left} left")
 
     ids = translate_lines(run, kept["source"], decode, progress)
     seconds = time.monotonic() - started
     tokens = [run.text.target_tokens(sentence) for sentence in ids]
     detokenised = [run.text.detokenise(sentence) for sentence in tokens]
-    score, sacre = score_texts(run.recipe, [" ".join(sentence) for sentence in tokens], kept["reference_tokens"], detokenised, kept["reference"])
+    score, sacre = score_texts(
+        run.recipe,
+        [" ".join(sentence) for sentence in tokens],
+        kept["reference_tokens"],
+        detokenised,
+        kept["reference"],
+    )
     say(f"{run.recipe.name} {label}: {score.detail}")
     return {
         "bleu": score.value,
@@ -166,7 +198,7 @@ def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list
     """Attention between each example sentence and the run's own translation of it, teacher-forced."""
     chosen = list(run.recipe.evaluate.examples) or _typical(run, prepared)
     examples = []
-    for line, ids in zip(chosen, translate_lines(run, chosen, run.recipe.decode)):
+    for line, ids in zip(chosen, translate_lines(run, chosen, run.recipe.decode), strict=True):
         source, source_mask = pad([[*run.text.encode_source(line), EOS]])
         target, target_mask = pad([[*ids, EOS]])
         batch = Batch(source, source_mask, target, target_mask).to(next(run.model.parameters()).device)
@@ -174,12 +206,14 @@ def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list
             attention = paper.attention(run.model, batch)
         if not attention:  # a model without any
             return []
-        examples.append({
-            "line": line,
-            "source": [*run.text.source_tokens(line), "</s>"],
-            "target": [*run.text.target_pieces(ids), "</s>"],
-            "attention": attention[0],
-        })
+        examples.append(
+            {
+                "line": line,
+                "source": [*run.text.source_tokens(line), "</s>"],
+                "target": [*run.text.target_pieces(ids), "</s>"],
+                "attention": attention[0],
+            }
+        )
     return examples
 
 
@@ -188,7 +222,8 @@ def _typical(run: LoadedRun, prepared: Prepared) -> list[str]:
     lines = prepared.lines(run.recipe.evaluate.sets[0])
     vocabulary = run.text.source_vocabulary
     fitting = [
-        raw for raw, tokens in zip(lines["source"], lines["source_tokens"])
+        raw
+        for raw, tokens in zip(lines["source"], lines["source_tokens"], strict=True)
         if 10 <= len(tokens.split(" ")) <= 20
         and (run.recipe.data.segmentation == "bpe" or all(token in vocabulary for token in tokens.split(" ")))
     ]
@@ -208,11 +243,13 @@ def matmul_rate(model: torch.nn.Module, size: int = 1024, seconds: float = 0.3) 
     return 2 * size**3 * done / (time.monotonic() - started)
 
 
-def score_files(recipe: Recipe, hypothesis: Path, reference: Path, source: Path | None, language: str, lowercase: bool) -> dict[str, Any]:
+def score_files(
+    recipe: Recipe, hypothesis: Path, reference: Path, source: Path | None, language: str, lowercase: bool
+) -> dict[str, Any]:
     """Both BLEUs of detokenised text files, with intervals, and by source length where sources are given."""
     names = [hypothesis, reference] + ([source] if source else [])
     hypotheses, references, *sources = texts = [read_lines(path) for path in names]
-    for path, lines in zip(names[1:], texts[1:]):
+    for path, lines in zip(names[1:], texts[1:], strict=True):
         check_parallel(hypotheses, lines, (str(hypothesis), str(path)))
     tokenise = Tokeniser(language, lowercase=lowercase, quotes_2014=recipe.data.moses_2014_quotes).tokenise
     paper = tokenised_bleu(
@@ -226,13 +263,19 @@ def score_files(recipe: Recipe, hypothesis: Path, reference: Path, source: Path 
     for name, score in (("tokenised", paper), ("sacrebleu", sacre)):
         low, high = bootstrap_interval(score.statistics)
         scores[name] = {
-            "bleu": score.value, "low": low, "high": high, "signature": score.signature,
+            "bleu": score.value,
+            "low": low,
+            "high": high,
+            "signature": score.signature,
             "text": f"{score.value:.2f} (95% {low:.2f} to {high:.2f})",
         }
     if sources:
         lengths = np.array([len(line.split()) for line in sources[0]])
         edges = list(range(1, int(lengths.max()) + 11, 10))
-        scores["by_length"] = [{"low": b.low, "high": b.high, "bleu": b.bleu, "sentences": b.sentences} for b in bleu_by_bins(paper.statistics, lengths, edges)]
+        scores["by_length"] = [
+            {"low": b.low, "high": b.high, "bleu": b.bleu, "sentences": b.sentences}
+            for b in bleu_by_bins(paper.statistics, lengths, edges)
+        ]
     return scores
 
 
@@ -242,5 +285,8 @@ def summary(result: dict[str, Any]) -> str:
     for name, values in result["sets"].items():
         for column, scores in values["columns"].items():
             low, high = scores["interval"]
-            lines.append(f"  {name} {column}: BLEU {scores['bleu']:.2f} (95% {low:.2f} to {high:.2f}), sacreBLEU {scores['sacrebleu']:.2f}, {scores['sentences']} sentences")
+            lines.append(
+                f"  {name} {column}: BLEU {scores['bleu']:.2f} (95% {low:.2f} to {high:.2f}), "
+                f"sacreBLEU {scores['sacrebleu']:.2f}, {scores['sentences']} sentences"
+            )
     return "\n".join(lines)

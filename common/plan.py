@@ -58,7 +58,7 @@ def training_flops(paper: Paper, recipe: Recipe) -> int:
         )
         with FlopCounterMode(display=False) as counter:
             cross_entropy_sum(model(batch), batch.target, batch.target_mask).backward()
-    return counter.get_total_flops() * recipe.batch.accumulate
+    return int(counter.get_total_flops()) * recipe.batch.accumulate
 
 
 def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
@@ -80,8 +80,12 @@ def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
             "vocabulary_size": recipe.data.vocabulary_size,
             "max_length": recipe.data.max_length,
         },
-        "minibatch": {"sentences": sentences, "source_tokens": sentences * source, "target_tokens": sentences * target,
-                      "accumulate": recipe.batch.accumulate},
+        "minibatch": {
+            "sentences": sentences,
+            "source_tokens": sentences * source,
+            "target_tokens": sentences * target,
+            "accumulate": recipe.batch.accumulate,
+        },
         "steps": recipe.train.steps,
         "epochs": round(recipe.train.steps / updates_per_epoch, 2),
         "flops_per_step": flops,
@@ -104,7 +108,8 @@ def describe(values: dict[str, Any]) -> str:
         f"Update   {batch['sentences']:,} sentence pairs x {batch['accumulate']} "
         f"({batch['source_tokens']:,} source + {batch['target_tokens']:,} target tokens each)",
         f"Steps    {values['steps']:,} updates, about {values['epochs']:,} epochs",
-        f"FLOPs    {values['flops_per_step']:.3g} a step, {values['flops_total']:.3g} in all (matrix products, forward and backward)",
+        f"FLOPs    {values['flops_per_step']:.3g} a step, {values['flops_total']:.3g} in all "
+        "(matrix products, forward and backward)",
         "",
         "Estimated hours, at an assumed sustained rate",
     ]

@@ -87,7 +87,11 @@ class Batching:
     """Minibatches whose gradients are summed into one update."""
 
     def __post_init__(self) -> None:
-        require((self.sentences is None) != (self.tokens is None), "batch.sentences", "be set when batch.tokens is null, and null when it is set")
+        require(
+            (self.sentences is None) != (self.tokens is None),
+            "batch.sentences",
+            "be set when batch.tokens is null, and null when it is set",
+        )
         for key in ("pool", "sentences", "tokens", "accumulate"):
             value = getattr(self, key)
             require(value is None or value > 0, f"batch.{key}", "be positive")
@@ -121,7 +125,15 @@ class Train:
     """A sibling recipe whose finished run this one carries on (RNNsearch-50* carries on RNNsearch-50)."""
 
     def __post_init__(self) -> None:
-        for key in ("steps", "threads", "log_every", "validate_every", "checkpoint_every", "keep_checkpoints", "state_every"):
+        for key in (
+            "steps",
+            "threads",
+            "log_every",
+            "validate_every",
+            "checkpoint_every",
+            "keep_checkpoints",
+            "state_every",
+        ):
             require(getattr(self, key) > 0, f"train.{key}", "be positive")
         require(0 <= self.label_smoothing < 1, "train.label_smoothing", "lie in [0, 1)")
 
@@ -347,7 +359,9 @@ def _resolve(root: Path, path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise UserError(f"{path}: `extends` leads back to itself; break the circle")
     values = read_yaml(path)
     if not isinstance(values, dict):
-        raise UserError(f"{path}: a recipe is a mapping of sections; this file is {'empty' if values is None else 'not'}")
+        raise UserError(
+            f"{path}: a recipe is a mapping of sections; this file is {'empty' if values is None else 'not'}"
+        )
     parent = values.pop("extends", None)
     if parent is None:
         return values

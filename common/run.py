@@ -1,14 +1,14 @@
 """A run folder: what training leaves behind and everything later verbs need.
 
-    RUN/recipe.yaml          the resolved recipe
-    RUN/text/                vocabularies, BPE codes, tokenisation: enough to translate without the corpus
-    RUN/checkpoints/         weights by step
-    RUN/state.pt             what a killed training resumes from
-    RUN/log.jsonl            loss, rate and dev likelihood by step
-    RUN/training.json        where, when, on which commit and data the training ran
-    RUN/model.safetensors    the weights that are decoded (`average`)
-    RUN/result.json          scores with all that stands behind them (`score`)
-    RUN/attention.json       attention of the example sentences, for the figures (`score`)
+RUN/recipe.yaml          the resolved recipe
+RUN/text/                vocabularies, BPE codes, tokenisation: enough to translate without the corpus
+RUN/checkpoints/         weights by step
+RUN/state.pt             what a killed training resumes from
+RUN/log.jsonl            loss, rate and dev likelihood by step
+RUN/training.json        where, when, on which commit and data the training ran
+RUN/model.safetensors    the weights that are decoded (`average`)
+RUN/result.json          scores with all that stands behind them (`score`)
+RUN/attention.json       attention of the example sentences, for the figures (`score`)
 """
 
 from __future__ import annotations
@@ -79,14 +79,17 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
     trainer = Trainer(model, paper.build_optimization(model, recipe), corpus, recipe, run)
     source = commit(REPOSITORY)
     progress = trainer.fit(say)
-    write_json_atomically(done, {
-        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "progress": asdict(progress),
-        "parameters": sum(parameter.numel() for parameter in trainer.parameters),
-        "environment": environment(device.type),
-        "data_sha256": identity,
-        **source,
-    })
+    write_json_atomically(
+        done,
+        {
+            "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "progress": asdict(progress),
+            "parameters": sum(parameter.numel() for parameter in trainer.parameters),
+            "environment": environment(device.type),
+            "data_sha256": identity,
+            **source,
+        },
+    )
     return progress
 
 
@@ -97,7 +100,10 @@ def claim_folder(run: Path, recipe: Recipe) -> None:
     if path.is_file():
         before = read_yaml(path)
         if before != plain:
-            raise UserError(f"{run}: was trained by another recipe ({first_difference(before, plain)}); choose another --out folder or delete it")
+            raise UserError(
+                f"{run}: was trained by another recipe ({first_difference(before, plain)}); "
+                "choose another --out folder or delete it"
+            )
         return
     try:
         run.mkdir(parents=True, exist_ok=True)

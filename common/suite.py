@@ -64,7 +64,9 @@ def jobs_of(papers: Sequence[Paper], scale: str, overrides: Sequence[str], runs:
             cost = float(training_flops(paper, recipe) * recipe.train.steps)
             jobs.append(Job(paper, name, overrides, run, cost, recipe.train.continues))
     if not jobs:
-        raise UserError(f"no recipes for scale `{scale}` in {', '.join(str(paper.root / 'recipes') for paper in papers)}")
+        raise UserError(
+            f"no recipes for scale `{scale}` in {', '.join(str(paper.root / 'recipes') for paper in papers)}"
+        )
     # A system that others continue is worth starting before its own cost says so.
     chained = {(job.paper.name, job.after): job.cost for job in jobs if job.after}
     return sorted(jobs, key=lambda job: -job.cost - chained.get((job.paper.name, job.name.rpartition("/")[2]), 0.0))

@@ -30,13 +30,17 @@ TITLES = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Train, score and tabulate every system of a scale; exit status as in common.cli."""
-    parser = argparse.ArgumentParser(prog="python -m papers", description="Train, score and tabulate every system of a scale.")
+    parser = argparse.ArgumentParser(
+        prog="python -m papers", description="Train, score and tabulate every system of a scale."
+    )
     parser.add_argument("scale", choices=list(TITLES))
     parser.add_argument("paper", nargs="?", default="all", choices=[*PAPERS, "all"])
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="recipe fields to override in every system")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of everything made (default: runs)")
     parser.add_argument("--fresh", action="store_true", help="delete this scale's runs and start over")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="systems trained at a time (default: the CPU cores)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="systems trained at a time (default: the CPU cores)"
+    )
     options = parser.parse_intermixed_args(arguments)
     papers = list(PAPERS.values()) if options.paper == "all" else [PAPERS[options.paper]]
     return guarded(lambda: reproduce(papers, options), "reproduce")

@@ -15,8 +15,15 @@ ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)
 
 TINY = [
-    "data.pairs=400", "data.vocabulary_size=150", "train.steps=12", "train.log_every=4", "train.validate_every=6",
-    "train.checkpoint_every=4", "train.keep_checkpoints=3", "train.state_every=4", "evaluate.average=2",
+    "data.pairs=400",
+    "data.vocabulary_size=150",
+    "train.steps=12",
+    "train.log_every=4",
+    "train.validate_every=6",
+    "train.checkpoint_every=4",
+    "train.keep_checkpoints=3",
+    "train.state_every=4",
+    "evaluate.average=2",
 ]
 """Overrides that shrink a demo recipe to seconds."""
 
@@ -39,7 +46,9 @@ def command() -> Command:
 
     def call(*words: object, stdin: str | bytes = "", check: int | None = 0) -> subprocess.CompletedProcess[str]:
         given = stdin.encode() if isinstance(stdin, str) else stdin
-        done = subprocess.run([sys.executable, "-m", *map(str, words)], cwd=ROOT, input=given, capture_output=True, timeout=300)
+        done = subprocess.run(
+            [sys.executable, "-m", *map(str, words)], cwd=ROOT, input=given, capture_output=True, timeout=300
+        )
         result = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
         assert check is None or result.returncode == check, result.stderr
         return result

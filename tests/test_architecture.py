@@ -14,8 +14,18 @@ PAPERS = ("bahdanau2014", "vaswani2017")
 SOURCES = sorted(path for folder in ("common", "papers") for path in (ROOT / folder).rglob("*.py"))
 CEILING = 60
 TOP_LEVEL = {
-    "papers", "common", "tests", "benchmarks", "reproduce.sh", "README.md", "pyproject.toml", "requirements.txt",
-    "LICENSE", "CITATION.cff", ".gitignore", ".ci",
+    "papers",
+    "common",
+    "tests",
+    "benchmarks",
+    "reproduce.sh",
+    "README.md",
+    "pyproject.toml",
+    "requirements.txt",
+    "LICENSE",
+    "CITATION.cff",
+    ".gitignore",
+    ".ci",
 }
 
 
@@ -77,7 +87,9 @@ def test_tensors_are_never_unpickled():
 
 
 def test_both_papers_have_the_same_files():
-    first, second = ({path.name for path in (ROOT / "papers" / paper).glob("*.*") if path.suffix != ".pyc"} for paper in PAPERS)
+    first, second = (
+        {path.name for path in (ROOT / "papers" / paper).glob("*.*") if path.suffix != ".pyc"} for paper in PAPERS
+    )
     assert first == second
 
 
@@ -89,8 +101,27 @@ def test_top_level_holds_what_it_should():
 
 
 EQUATIONS = {
-    "bahdanau2014": [r"Eq\. \(4\)", r"Eq\. \(5\)", r"Eq\. \(6\)", r"Eq\. \(7\)", r"A\.1\.1", r"A\.1\.2", r"A\.2\.1", r"A\.2\.2"],
-    "vaswani2017": [r"Eq\. \(1\)", r"Eq\. \(2\)", r"§3\.1", r"§3\.2\.1", r"§3\.2\.2", r"§3\.3", r"§3\.4", r"§3\.5", r"§5\.4"],
+    "bahdanau2014": [
+        r"Eq\. \(4\)",
+        r"Eq\. \(5\)",
+        r"Eq\. \(6\)",
+        r"Eq\. \(7\)",
+        r"A\.1\.1",
+        r"A\.1\.2",
+        r"A\.2\.1",
+        r"A\.2\.2",
+    ],
+    "vaswani2017": [
+        r"Eq\. \(1\)",
+        r"Eq\. \(2\)",
+        r"§3\.1",
+        r"§3\.2\.1",
+        r"§3\.2\.2",
+        r"§3\.3",
+        r"§3\.4",
+        r"§3\.5",
+        r"§5\.4",
+    ],
 }
 
 

@@ -50,7 +50,18 @@ def test_plan_prints_and_touches_nothing(paper, command, tmp_path):
 def test_killed_training_ends_with_the_same_weights(paper, runs, trained, tmp_path):
     """kill -9 between saved states, then the same command: the same weights, bit for bit."""
     out = tmp_path / "killed"
-    words = [sys.executable, "-m", f"papers.{paper}", "train", SYSTEMS[paper], *TINY, "--out", str(out), "--runs", str(runs)]
+    words = [
+        sys.executable,
+        "-m",
+        f"papers.{paper}",
+        "train",
+        SYSTEMS[paper],
+        *TINY,
+        "--out",
+        str(out),
+        "--runs",
+        str(runs),
+    ]
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
     while process.poll() is None and not (out / "state.pt").exists():
         time.sleep(0.005)
@@ -71,7 +82,9 @@ def test_killed_training_ends_with_the_same_weights(paper, runs, trained, tmp_pa
 @both_papers
 def test_translate_keeps_lines_in_order(paper, trained, command):
     lines = ["The old man sees the house.", "", "   ", "A dog!", "unheard-of wörds 日本"] * 2
-    whole = command(f"papers.{paper}", "translate", trained[paper], stdin="\n".join(lines) + "\n").stdout.split("\n")[:-1]
+    whole = command(f"papers.{paper}", "translate", trained[paper], stdin="\n".join(lines) + "\n").stdout.split("\n")[
+        :-1
+    ]
     assert len(whole) == len(lines) and whole[1] == whole[2] == "" and whole[:5] == whole[5:]
     alone = command(f"papers.{paper}", "translate", trained[paper], stdin=lines[3] + "\n").stdout
     assert alone == whole[3] + "\n"
@@ -95,7 +108,14 @@ def test_score_of_files(paper, tmp_path, command):
     text = "Le chat voit la maison.\nElle dort.\nNous lisons un livre rouge ce soir.\n"
     for name in ("hypothesis", "reference", "source"):
         (tmp_path / name).write_text(text)
-    words = ["--hypothesis", tmp_path / "hypothesis", "--reference", tmp_path / "reference", "--source", tmp_path / "source"]
+    words = [
+        "--hypothesis",
+        tmp_path / "hypothesis",
+        "--reference",
+        tmp_path / "reference",
+        "--source",
+        tmp_path / "source",
+    ]
     scores = json.loads(command(f"papers.{paper}", "score", *words, "--json").stdout)
     assert scores["tokenised"]["bleu"] == pytest.approx(100) and scores["sacrebleu"]["bleu"] == pytest.approx(100)
     assert "version:" in scores["sacrebleu"]["signature"]

@@ -38,7 +38,7 @@ class Vocabulary:
     def __len__(self) -> int:
         return self.size
 
-    def __contains__(self, word: str) -> bool:
+    def __contains__(self, word: object) -> bool:
         return word in self._ids
 
     def encode(self, tokens: Iterable[str]) -> list[int]:

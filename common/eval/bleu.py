@@ -7,7 +7,6 @@ so that the same statistics serve confidence intervals, paired tests and BLEU by
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt

@@ -32,13 +32,17 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         # torch.save and safetensors report a full disk as errors of their own.
         temporary.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise UserError(f"{path}: cannot write ({reason}); free space or choose another folder, then run again") from None
+        raise UserError(
+            f"{path}: cannot write ({reason}); free space or choose another folder, then run again"
+        ) from None
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Weights as safetensors, with `about` (step, recipe hash, inputs of an average) in the header."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_atomically(path, lambda temporary: save_file(held, temporary, metadata={"about": json.dumps(about, sort_keys=True)}))
+    write_atomically(
+        path, lambda temporary: save_file(held, temporary, metadata={"about": json.dumps(about, sort_keys=True)})
+    )
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -57,7 +61,9 @@ def restore(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> N
     """Load `weights` into `model`; UserError naming the first tensor that does not fit."""
     own = model.state_dict()
     for name in sorted(own.keys() ^ weights.keys()):
-        raise UserError(f"{path}: checkpoint of another model: `{name}` is only in {'the recipe' if name in own else 'the file'}")
+        raise UserError(
+            f"{path}: checkpoint of another model: `{name}` is only in {'the recipe' if name in own else 'the file'}"
+        )
     for name, tensor in own.items():
         if tensor.shape != weights[name].shape:
             shapes = f"{tuple(weights[name].shape)} there, {tuple(tensor.shape)} in the recipe"
@@ -73,7 +79,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 def load_state(path: Path) -> dict[str, Any]:
     """What `save_state` wrote; UserError when damaged or foreign."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         state["step"], state["model"], state["optimizer"], state["data"]
         return state
     except Exception as error:  # torch.load raises half a dozen kinds on a damaged archive
@@ -103,10 +109,15 @@ def average(paths: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         steps.append(int(about.get("step", -1)))
         if not total:
             kinds = {name: tensor.dtype for name, tensor in weights.items()}
-            total = {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+            total = {
+                name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in weights.items()
+            }
             continue
         _accumulate(total, weights, path)
-    mean = {name: (tensor / len(paths)).to(kinds[name]) if tensor.is_floating_point() else tensor for name, tensor in total.items()}
+    mean = {
+        name: (tensor / len(paths)).to(kinds[name]) if tensor.is_floating_point() else tensor
+        for name, tensor in total.items()
+    }
     return mean, {"averaged_steps": steps}
 
 

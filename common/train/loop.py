@@ -75,6 +75,8 @@ class Trainer:
         """
         settings = self.recipe.train
         self._resume()
+        if self.progress.step == settings.steps:
+            self._save()  # a run that continues another for no further update still has its own weights
         self.model.train()
         batches = self._data()
         started, before = time.monotonic(), self.progress.seconds
@@ -88,7 +90,9 @@ class Trainer:
             if step % settings.log_every == 0 or last:
                 seconds = max(now - mark, 1e-9)
                 rate = (step - mark_step) / seconds
-                self._record({"loss": loss / tokens, "target_tokens_per_second": tokens / seconds, "updates_per_second": rate})
+                self._record(
+                    {"loss": loss / tokens, "target_tokens_per_second": tokens / seconds, "updates_per_second": rate}
+                )
                 say(self._line(loss / tokens, tokens / seconds, rate))
                 mark, mark_step, loss, tokens = now, step, 0.0, 0
             if step % settings.validate_every == 0 or last:
@@ -159,7 +163,9 @@ class Trainer:
         last = step == settings.steps
         if step % settings.checkpoint_every == 0 or last:
             folder = self.run / "checkpoints"
-            save_weights(folder / f"{step:09d}.safetensors", self.model.state_dict(), {"step": step, "recipe": self.recipe.name})
+            save_weights(
+                folder / f"{step:09d}.safetensors", self.model.state_dict(), {"step": step, "recipe": self.recipe.name}
+            )
             for old in kept_checkpoints(folder)[: -settings.keep_checkpoints]:
                 old.unlink()
         if step % settings.state_every == 0 or last:
@@ -186,7 +192,9 @@ class Trainer:
                 return
             path = self.run.parent / self.recipe.train.continues / "state.pt"
             if not path.is_file():
-                raise UserError(f"{path}: missing; this recipe continues `{self.recipe.train.continues}`, train that first beside it")
+                raise UserError(
+                    f"{path}: missing; this recipe continues `{self.recipe.train.continues}`: train that beside it"
+                )
         state = load_state(path)
         if state["data"] != self.corpus.identity:
             raise UserError(f"{path}: made from other data than the recipe's; choose another --out folder")
@@ -196,6 +204,8 @@ class Trainer:
         if self.device.type == "cuda" and state["cuda_rng"]:
             torch.cuda.set_rng_state_all(state["cuda_rng"])
         self.progress = Progress(**state["progress"])
+        if self.progress.step > self.recipe.train.steps:
+            raise UserError(f"{path}: already at update {self.progress.step:,}; set train.steps to that or more")
         self._cut_log(path.parent / "log.jsonl")
 
     def _cut_log(self, source: Path) -> None:
@@ -205,7 +215,12 @@ class Trainer:
         self._log.write_text("".join(f"{line}\n" for line in kept if line), encoding="utf-8")
 
     def _record(self, values: dict[str, float]) -> None:
-        entry = {"step": self.progress.step, "epoch": self.progress.epoch, "seconds": round(self.progress.seconds, 3), **values}
+        entry = {
+            "step": self.progress.step,
+            "epoch": self.progress.epoch,
+            "seconds": round(self.progress.seconds, 3),
+            **values,
+        }
         with open(self._log, "a", encoding="utf-8") as handle:
             handle.write(json.dumps(entry) + "\n")
 
@@ -213,7 +228,8 @@ class Trainer:
         left = (self.recipe.train.steps - self.progress.step) / rate
         return (
             f"{self.recipe.name} update {self.progress.step:,}/{self.recipe.train.steps:,} "
-            f"epoch {self.progress.epoch + 1} loss {loss:.3f} nats/token, {tokens:,.0f} target tokens/s, {clock(left)} left"
+            f"epoch {self.progress.epoch + 1} loss {loss:.3f} nats/token, "
+            f"{tokens:,.0f} target tokens/s, {clock(left)} left"
         )
 
 

@@ -1,6 +1,9 @@
-"""`python -m papers.vaswani2017 VERB ...`; `--help` lists the verbs."""
+"""`python -m papers.vaswani2017 VERB`."""
+
+import sys
 
 from common.cli import main
 from papers.vaswani2017.paper import PAPER
 
-main(PAPER)
+if __name__ == "__main__":
+    sys.exit(main(PAPER))

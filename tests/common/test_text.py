@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from common.data.corpora import CORPORA
 from common.data.fetch import MIRROR
-from common.lines import read_lines
 from common.data.text import Tokeniser, clean
+from common.lines import read_lines
 
 LANGUAGES = ("en", "de", "fr")
 
