@@ -97,9 +97,8 @@ def _parser(paper: Paper) -> _Parser:
     verb(
         "translate", _translate, "translate untokenised sentences, one a line, from standard input to standard output"
     ).add_argument("run", type=Path, metavar="RUN")
-    _score_options(
-        verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
-    )
+    scoring = verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
+    _score_options(scoring, paper)
     tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
     tables.add_argument(
         "--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="which runs (default: demo)"
@@ -114,7 +113,7 @@ def _parser(paper: Paper) -> _Parser:
     return parser
 
 
-def _score_options(parser: argparse.ArgumentParser) -> None:
+def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     parser.add_argument(
         "run", type=Path, metavar="RUN", nargs="?", help="a run folder: decode and score the sets its recipe names"
     )
@@ -122,11 +121,11 @@ def _score_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", type=Path, metavar="F", help="references, one a line")
     parser.add_argument("--source", type=Path, metavar="F", help="sources, one a line: adds BLEU by source length")
     parser.add_argument(
-        "--target-language",
-        default=None,
-        metavar="CODE",
-        help="language of hypotheses and references, for tokenised BLEU (default: the paper's)",
+        "--recipe",
+        default=paper.systems("wmt14")[0],
+        help="for files: score as this recipe does (default: %(default)s)",
     )
+    parser.add_argument("--target-language", metavar="CODE", help="of the files (default: the recipe's)")
     parser.add_argument("--lowercase", action="store_true", help="score lower-cased text")
 
 
@@ -187,7 +186,8 @@ def _stdin_lines() -> Iterator[str]:
 
 
 def _score(paper: Paper, options: argparse.Namespace) -> None:
-    from common.evaluate import evaluate_run, score_files, summary
+    from common.eval.files import score_files
+    from common.evaluate import evaluate_run, summary
 
     if options.run is not None:
         result = evaluate_run(paper, options.run, options.runs, _say)
@@ -195,18 +195,27 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
         return
     if options.hypothesis is None or options.reference is None:
         raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")
-    metric = paper.recipe(paper.systems("wmt14")[0])
-    language = options.target_language or metric.data.target
-    scores = score_files(metric, options.hypothesis, options.reference, options.source, language, options.lowercase)
+    recipe = paper.recipe(options.recipe)
+    scores = score_files(
+        options.hypothesis,
+        options.reference,
+        options.source,
+        options.target_language or recipe.data.target,
+        recipe.evaluate.metric,
+        options.lowercase or recipe.data.lowercase,
+        recipe.data.moses_2014_quotes,
+    )
     print(json.dumps(scores, indent=2, ensure_ascii=False) if options.json else "\n".join(_score_lines(scores)))
 
 
 def _score_lines(scores: dict[str, Any]) -> list[str]:
     lines = [
-        f"{name}: {value['text']}  [{value['signature']}]" for name, value in scores.items() if name != "by_length"
+        f"{name}: {score['bleu']:.2f} (95% {score['low']:.2f} to {score['high']:.2f})  [{score['signature']}]"
+        for name, score in scores.items()
+        if name != "by_length"
     ]
     lines += [
-        f"  source length {row['low']}-{row['high'] - 1}: {row['bleu']:.2f} ({row['sentences']} sentences)"
+        f"  source length {row['low']}-{row['high']}: {row['bleu']:.2f} ({row['sentences']} sentences)"
         for row in scores.get("by_length", [])
     ]
     return lines

@@ -12,18 +12,17 @@ import numpy as np
 import torch
 
 from common.data.prepare import Prepared
-from common.data.text import Tokeniser
 from common.decode.translate import decode_ids, translate_stream
 from common.errors import UserError
-from common.eval.bleu import Score, sacre_bleu, tokenised_bleu
-from common.eval.by_length import bleu_by_bins, without_unknown
+from common.eval.bleu import sacre_bleu
+from common.eval.by_length import without_unknown
+from common.eval.files import tokenised_scores
 from common.eval.record import commit, environment, sha256_json, write_json_atomically
 from common.eval.significance import bootstrap_interval
-from common.lines import check_parallel, read_lines
 from common.model import EOS, Batch, Seq2SeqModel, pad
 from common.paper import Paper
 from common.plan import training_flops
-from common.recipe import Decode, Recipe
+from common.recipe import Decode
 from common.run import REPOSITORY, LoadedRun, device_of, load_run, prepare_data
 from common.train.loop import clock, negative_log_likelihood, read_log
 
@@ -51,19 +50,6 @@ def translate(run: LoadedRun, lines: Iterable[str]) -> Iterator[str]:
         ]
 
     return translate_stream(lines, block)
-
-
-def score_texts(
-    recipe: Recipe, hypotheses: list[str], references: list[str], detokenised: list[str], raw: list[str]
-) -> tuple[Score, Score]:
-    """The paper's BLEU on tokenised text, and sacreBLEU on detokenised text."""
-    paper = tokenised_bleu(
-        hypotheses,
-        references,
-        lowercase=recipe.data.lowercase,
-        compound_split=recipe.evaluate.metric == "tokenised_compound",
-    )
-    return paper, sacre_bleu(detokenised, raw, lowercase=recipe.data.lowercase)
 
 
 def evaluate_run(paper: Paper, path: Path, runs: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -171,19 +157,19 @@ def _column(
     seconds = time.monotonic() - started
     tokens = [run.text.target_tokens(sentence) for sentence in ids]
     detokenised = [run.text.detokenise(sentence) for sentence in tokens]
-    score, sacre = score_texts(
-        run.recipe,
-        [" ".join(sentence) for sentence in tokens],
-        kept["reference_tokens"],
-        detokenised,
-        kept["reference"],
+    hypotheses = [" ".join(sentence) for sentence in tokens]
+    scores = tokenised_scores(
+        hypotheses, kept["reference_tokens"], run.recipe.evaluate.metric, run.recipe.data.lowercase
     )
+    score = scores[run.recipe.evaluate.metric]
+    sacre = sacre_bleu(detokenised, kept["reference"], lowercase=run.recipe.data.lowercase)
     say(f"{run.recipe.name} {label}: {score.detail}")
     return {
         "bleu": score.value,
         "interval": bootstrap_interval(score.statistics),
         "signature": score.signature,
         "detail": score.detail,
+        "variants": {other.signature: other.value for other in scores.values()},
         "sacrebleu": sacre.value,
         "sacrebleu_signature": sacre.signature,
         "sentences": int(chosen.sum()),
@@ -241,42 +227,6 @@ def matmul_rate(model: torch.nn.Module, size: int = 1024, seconds: float = 0.3) 
         (left @ right).sum().item()
         done += 1
     return 2 * size**3 * done / (time.monotonic() - started)
-
-
-def score_files(
-    recipe: Recipe, hypothesis: Path, reference: Path, source: Path | None, language: str, lowercase: bool
-) -> dict[str, Any]:
-    """Both BLEUs of detokenised text files, with intervals, and by source length where sources are given."""
-    names = [hypothesis, reference] + ([source] if source else [])
-    hypotheses, references, *sources = texts = [read_lines(path) for path in names]
-    for path, lines in zip(names[1:], texts[1:], strict=True):
-        check_parallel(hypotheses, lines, (str(hypothesis), str(path)))
-    tokenise = Tokeniser(language, lowercase=lowercase, quotes_2014=recipe.data.moses_2014_quotes).tokenise
-    paper = tokenised_bleu(
-        [tokenise(line) for line in hypotheses],
-        [tokenise(line) for line in references],
-        lowercase=lowercase,
-        compound_split=recipe.evaluate.metric == "tokenised_compound",
-    )
-    sacre = sacre_bleu(hypotheses, references, lowercase=lowercase)
-    scores: dict[str, Any] = {}
-    for name, score in (("tokenised", paper), ("sacrebleu", sacre)):
-        low, high = bootstrap_interval(score.statistics)
-        scores[name] = {
-            "bleu": score.value,
-            "low": low,
-            "high": high,
-            "signature": score.signature,
-            "text": f"{score.value:.2f} (95% {low:.2f} to {high:.2f})",
-        }
-    if sources:
-        lengths = np.array([len(line.split()) for line in sources[0]])
-        edges = list(range(1, int(lengths.max()) + 11, 10))
-        scores["by_length"] = [
-            {"low": b.low, "high": b.high, "bleu": b.bleu, "sentences": b.sentences}
-            for b in bleu_by_bins(paper.statistics, lengths, edges)
-        ]
-    return scores
 
 
 def summary(result: dict[str, Any]) -> str:
