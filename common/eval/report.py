@@ -323,7 +323,7 @@ def section_html(section: Section) -> str:
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --paper: #fdfdfb; --line: #cfcfc8; --soft: #f1f1ec; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e4e0; --paper: #17181a; --line: #43454a; --soft: #222427; } }
-body { margin: 0 auto; padding: 2rem 1.25rem 5rem; max-width: 70rem; color: var(--ink); background: var(--paper);
+body { margin: 0 auto; padding: 2rem 1.25rem 5rem; max-width: 78rem; color: var(--ink); background: var(--paper);
        font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 3rem 0 1rem; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem; }
@@ -332,7 +332,8 @@ header h1 { font-size: 1.9rem; margin-top: 0; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-th { background: var(--soft); white-space: nowrap; }
+th { background: var(--soft); }
+th, td:not(:last-child) { white-space: nowrap; }
 tbody tr:hover { background: var(--soft); }
 code { font-size: .85em; background: var(--soft); padding: .1em .3em; border-radius: 3px; overflow-wrap: anywhere; }
 img { max-width: 100%; background: #fff; border: 1px solid var(--line); border-radius: 4px; }

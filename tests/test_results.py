@@ -1,0 +1,40 @@
+"""Committed tables are what the program makes of the committed results, and every result says where it is from."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from papers.bahdanau2014.paper import PAPER as BAHDANAU
+from papers.vaswani2017.paper import PAPER as VASWANI
+from tests.conftest import ROOT
+
+FOLDERS = [(paper, folder) for paper in (BAHDANAU, VASWANI) for folder in sorted((paper.root / "results").glob("*/"))]
+RESULTS = sorted(path for _, folder in FOLDERS for path in folder.glob("*.json") if "." not in path.stem)
+
+
+@pytest.mark.parametrize(("paper", "folder"), FOLDERS, ids=lambda value: getattr(value, "name", None))
+def test_tables_are_current(paper, folder, tmp_path):
+    paper.build_tables(paper, folder.name, folder, tmp_path)
+    for name in ("tables.md", "claims.json"):
+        assert (tmp_path / name).read_text(encoding="utf-8") == (folder / name).read_text(encoding="utf-8"), (
+            f"run: python -m papers.{paper.name} tables --scale {folder.name} --results {folder.relative_to(ROOT)}"
+        )
+    assert {path.name for path in tmp_path.glob("figures/*")} == {path.name for path in folder.glob("figures/*")}
+
+
+@pytest.mark.parametrize("path", [path for path in RESULTS if path.name != "claims.json"], ids=lambda path: path.stem)
+def test_results_say_where_they_are_from(path: Path):
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert re.fullmatch(r"[0-9a-f]{40}", result["training"].get("commit") or result["commit"])
+    assert result["environment"]["hardware"] and result["environment"]["torch"]
+    assert result["training"]["progress"]["seconds"] > 0
+    assert re.fullmatch(r"[0-9a-f]{64}", result["recipe_sha256"])
+    assert result["data"]["inputs"] and "seed" in result["resolved_recipe"]["train"]
+    for values in result["sets"].values():
+        for column in values["columns"].values():
+            assert "version:" in column["signature"] and "version:" in column["sacrebleu_signature"]
+            assert len(column["statistics"]) == column["sentences"] == len(column["hypotheses"])
