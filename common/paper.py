@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ class Paper:
     build_model: Callable[[Recipe], nn.Module]
     """A freshly initialised model on the current default device, drawing from torch's global generator."""
     build_optimization: Callable[[nn.Module, Recipe], Optimization]
+    hardware: Mapping[str, float]
+    """FLOP/s that named hardware sustains on this paper's models, for `plan`'s hours."""
     blocks: Callable[[str], str]
     """The block that a parameter, given by name, is counted under by `plan`."""
     attention: Callable[[nn.Module, Any], list[Any]]

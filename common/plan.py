@@ -16,15 +16,6 @@ from common.paper import Paper
 from common.recipe import Recipe
 from common.train.loss import cross_entropy_sum
 
-SUSTAINED_FLOPS = {
-    "2 CPU cores": 1.0e11,
-    "8x NVIDIA P100": 8 * 9.5e12,
-    "1x NVIDIA A100": 1.0e14,
-    "1x NVIDIA H100": 2.0e14,
-}
-"""Assumed sustained FLOP/s. P100: the rate Vaswani et al. assume under their Table 2; the others are round
-figures for plain PyTorch at these model sizes, not measurements. Small models fall far below them."""
-
 
 def parameter_counts(paper: Paper, recipe: Recipe) -> dict[str, int]:
     """Trainable parameters per block, in the model's own order."""
@@ -90,7 +81,8 @@ def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
         "epochs": round(recipe.train.steps / updates_per_epoch, 2),
         "flops_per_step": flops,
         "flops_total": flops * recipe.train.steps,
-        "hours": {name: flops * recipe.train.steps / rate / 3600 for name, rate in SUSTAINED_FLOPS.items()},
+        "sustained_flops_per_second": dict(paper.hardware),
+        "hours": {name: flops * recipe.train.steps / rate / 3600 for name, rate in paper.hardware.items()},
     }
 
 
@@ -111,9 +103,10 @@ def describe(values: dict[str, Any]) -> str:
         f"FLOPs    {values['flops_per_step']:.3g} a step, {values['flops_total']:.3g} in all "
         "(matrix products, forward and backward)",
         "",
-        "Estimated hours, at an assumed sustained rate",
+        f"Estimated hours, at the rate each sustains on this paper's own sizes (sources: {values['paper']}/paper.py)",
     ]
     lines += [
-        f"  {name:<15} {SUSTAINED_FLOPS[name]:.1e} FLOP/s  {hours:>10,.3g} h" for name, hours in values["hours"].items()
+        f"  {name:<36} {values['sustained_flops_per_second'][name]:.1e} FLOP/s {hours:>10,.3g} h"
+        for name, hours in values["hours"].items()
     ]
     return "\n".join(lines)

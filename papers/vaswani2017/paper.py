@@ -22,6 +22,15 @@ _BLOCKS = {
     "feed_forward_norm": "layer norms",
 }
 
+_HARDWARE = {
+    "2 CPU cores": 1.0e11,
+    "8x NVIDIA P100 (the paper's)": 2.2e13,
+    "1x NVIDIA A100": 1.0e14,
+    "1x NVIDIA H100": 2.0e14,
+}
+"""Sustained FLOP/s. CPU: 63% of the 160 GFLOP/s of two cores, measured at base size. P100: base's counted FLOPs in the
+12 hours of §5.2, which is 29% of the 9.5 TFLOP/s a GPU that Table 2 assumes. A100 and H100: assumed, bfloat16."""
+
 
 def build_model(recipe: Recipe) -> Transformer:
     """The recipe's Transformer, freshly initialised."""
@@ -48,11 +57,13 @@ def attention(model: nn.Module, batch: Batch) -> list[Any]:
     sentences = []
     for row in range(len(batch.source)):
         S, T = int(batch.source_mask[row].sum()), int(batch.target_mask[row].sum())
-        sentences.append({
-            "encoder": _digits(maps.encoder[:, row, :, :S, :S]),
-            "decoder": _digits(maps.decoder[:, row, :, :T, :T]),
-            "source": _digits(maps.source[:, row, :, :T, :S]),
-        })
+        sentences.append(
+            {
+                "encoder": _digits(maps.encoder[:, row, :, :S, :S]),
+                "decoder": _digits(maps.decoder[:, row, :, :T, :T]),
+                "source": _digits(maps.source[:, row, :, :T, :S]),
+            }
+        )
     return sentences
 
 
@@ -81,6 +92,7 @@ PAPER = Paper(
     optimizer_config=OptimizerConfig,
     build_model=build_model,
     build_optimization=build_optimization,
+    hardware=_HARDWARE,
     blocks=blocks,
     attention=attention,
     build_tables=build_tables,
