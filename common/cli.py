@@ -169,7 +169,7 @@ def _translate(paper: Paper, options: argparse.Namespace) -> None:
 
     run = load_run(paper, options.run)
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
-    for line in translate(run, _stdin_lines()):
+    for line in translate(run, _stdin_lines(), together=1 if sys.stdin.isatty() else 512):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 

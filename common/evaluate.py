@@ -41,15 +41,18 @@ def translate_lines(
     return [list(hypothesis.tokens) for hypothesis in decode_ids(run.model, sources, decode, progress=say)]
 
 
-def translate(run: LoadedRun, lines: Iterable[str]) -> Iterator[str]:
-    """Detokenised translations of untokenised lines, in order, as they come; empty lines stay empty."""
+def translate(run: LoadedRun, lines: Iterable[str], together: int = 512) -> Iterator[str]:
+    """Detokenised translations of untokenised lines, in order, as they come; empty lines stay empty.
+
+    together: lines read before the first answer; more are faster, one is for a person who types.
+    """
 
     def block(lines: list[str]) -> list[str]:
         return [
             run.text.detokenise(run.text.target_tokens(ids)) for ids in translate_lines(run, lines, run.recipe.decode)
         ]
 
-    return translate_stream(lines, block)
+    return translate_stream(lines, block, block=together)
 
 
 def evaluate_run(paper: Paper, path: Path, runs: Path, say: Callable[[str], None]) -> dict[str, Any]:

@@ -49,13 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
 def reproduce(papers: list[Paper], options: argparse.Namespace) -> None:
     """One scale of the chosen papers, from data to report."""
     started = time.monotonic()
-    jobs = jobs_of(papers, options.scale, options.overrides, options.runs)
     if options.fresh:
         for paper in papers:
             shutil.rmtree(options.runs / options.scale / paper.name, ignore_errors=True)
     if options.scale == "wmt14":
         print_plans(papers, options.overrides)
     prepare_all(papers, options)
+    jobs = jobs_of(papers, options.scale, options.overrides, options.runs)
     run_jobs(jobs, options.runs, options.workers)
     sections = []
     for paper in papers:
