@@ -59,7 +59,7 @@ def evaluate_run(paper: Paper, path: Path, runs: Path, say: Callable[[str], None
     """Decode every set the recipe names, score it, and write RUN/result.json; returns what was written."""
     run = load_run(paper, path)
     prepared = prepare_data(run.recipe, runs)
-    training = _read_training(path)
+    training = _read_training(path, max(run.weights.get("averaged_steps", [run.weights.get("step", 0)])))
     sets = {name: _evaluate_set(run, prepared, name, say) for name in run.recipe.evaluate.sets}
     result = {
         "paper": paper.name,
@@ -82,16 +82,17 @@ def evaluate_run(paper: Paper, path: Path, runs: Path, say: Callable[[str], None
     return result
 
 
-def _read_training(path: Path) -> dict[str, Any]:
-    """training.json, or for a run that is still going what its log says, marked unfinished."""
+def _read_training(path: Path, step: int) -> dict[str, Any]:
+    """training.json, or of a run that has not ended what its log says up to the decoded `step`, marked unfinished."""
     try:
         return {**json.loads((path / "training.json").read_text(encoding="utf-8")), "complete": True}
     except FileNotFoundError:
-        log = read_log(path)
+        log = [entry for entry in read_log(path) if entry["step"] <= step]
         if not log:
             raise UserError(f"{path}: nothing trained yet; run `train` first") from None
         last = log[-1]
-        return {"progress": {key: last[key] for key in ("step", "epoch", "seconds")}, "complete": False}
+        progress = {"step": step, "epoch": last["epoch"], "seconds": last["seconds"]}
+        return {"progress": progress, "complete": False}
 
 
 def _likelihoods(run: LoadedRun, prepared: Prepared, path: Path) -> dict[str, Any]:

@@ -215,3 +215,15 @@ def test_reproduce_script_end_to_end(tmp_path):
     assert len(results) >= 10
     again = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0 and {path: path.stat().st_mtime_ns for path in results} == results
+
+
+def test_a_run_that_has_not_ended_is_scored_as_unfinished(trained, command, tmp_path, runs):
+    """Scored before its end, a run says how many updates the decoded weights have seen."""
+    unfinished = tmp_path / "unfinished"
+    subprocess.run(["cp", "-r", str(trained["vaswani2017"]), str(unfinished)], check=True)
+    for name in ("training.json", "result.json", "model.safetensors", "checkpoints/000000012.safetensors"):
+        (unfinished / name).unlink(missing_ok=True)
+    command("papers.vaswani2017", "average", unfinished, "--last", 1)
+    command("papers.vaswani2017", "score", unfinished, "--runs", runs)
+    training = json.loads((unfinished / "result.json").read_text())["training"]
+    assert training["complete"] is False and training["progress"]["step"] == 8
