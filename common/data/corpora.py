@@ -37,11 +37,6 @@ class Corpus:
     missing: str | None = None
     """What this version cannot do yet; reading the corpus is refused with it."""
 
-    @property
-    def test_splits(self) -> tuple[str, ...]:
-        """The splits that are neither trained nor validated on."""
-        return tuple(split for split in self.splits if split not in ("train", "valid"))
-
 
 BUILTIN_VALID = 400
 """Generated validation pairs."""

@@ -41,18 +41,6 @@ def commit(root: Path) -> dict[str, Any]:
     return {"commit": head, "dirty": head is None or changes != ""}
 
 
-def sha256_file(path: str | Path) -> str:
-    """Hex digest of the file's bytes. Raises UserError if it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; check the path") from error
-    return digest.hexdigest()
-
-
 def sha256_json(obj: Any) -> str:
     """Hex digest of the value, whatever the order of its keys. Raises ValueError for NaN and infinities."""
     text = json.dumps(obj, sort_keys=True, separators=(",", ":"), allow_nan=False)

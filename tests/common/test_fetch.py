@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from common.data.fetch import MIRROR, File, fetch
+from common.data.fetch import MIRROR, File, checksum, fetch
 from common.errors import UserError
 
 CONTENT = bytes(range(256)) * 40
@@ -249,3 +249,12 @@ def test_two_processes_download_once(server: ThreadingHTTPServer, tmp_path: Path
     assert [process.exitcode for process in processes] == [0] * 4
     assert len(server.asked) == 1  # type: ignore[attr-defined]
     assert leftovers(tmp_path) == ["train.en.gz"]
+
+
+def test_checksum_of_known_bytes(tmp_path: Path) -> None:
+    """FIPS 180-2, appendix B.1, and a file of more than one block."""
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert checksum(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    content = b"more than one block" * 100_000
+    (tmp_path / "long").write_bytes(content)
+    assert checksum(tmp_path / "long") == hashlib.sha256(content).hexdigest()

@@ -332,7 +332,7 @@ def test_nowhere_to_write(publish: Publish, tmp_path: Path) -> None:
 def test_declared_corpora_are_complete() -> None:
     for name in ("builtin", "multi30k", "wmt14"):
         corpus = find_corpus(name)
-        assert corpus.splits[:2] == ("train", "valid") and corpus.test_splits
+        assert corpus.splits[:2] == ("train", "valid") and corpus.splits[2:]
         assert corpus.title and corpus.licence and corpus.citation
         assert corpus.generated == ("generated" in corpus.title)
         for file in corpus.files.values():

@@ -1,6 +1,5 @@
 """Provenance records: commits of real repositories, hashes with known values, writes that fail half-way."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -10,9 +9,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.eval.record import commit, environment, sha256_file, sha256_json, write_json_atomically
-
-SHA256_OF_ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
+from common.eval.record import commit, environment, sha256_json, write_json_atomically
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -75,16 +72,6 @@ def test_commit_ignores_the_repository_of_a_hook(repository: Path, monkeypatch: 
     head = git(repository, "rev-parse", "HEAD")
     monkeypatch.setenv("GIT_DIR", str(repository / "elsewhere"))
     assert commit(repository)["commit"] == head
-
-
-def test_sha256_file(tmp_path: Path) -> None:
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert sha256_file(tmp_path / "abc") == SHA256_OF_ABC
-    content = b"more than one block" * 100_000
-    (tmp_path / "long").write_bytes(content)
-    assert sha256_file(tmp_path / "long") == hashlib.sha256(content).hexdigest()
-    with pytest.raises(UserError, match="none: No such file"):
-        sha256_file(tmp_path / "none")
 
 
 def test_sha256_json_is_canonical() -> None:
