@@ -87,7 +87,8 @@ def _parser(paper: Paper) -> _Parser:
         return added
 
     verb("plan", _plan, "print parameters, FLOPs, steps and hours of a recipe; touches no data", recipe=True)
-    verb("prepare", _prepare, "download, check, tokenise and encode a recipe's corpus", recipe=True)
+    preparing = verb("prepare", _prepare, "download, check, tokenise, select and encode a recipe's corpus", recipe=True)
+    preparing.add_argument("--workers", type=_positive, help="processes (default: the CPU cores)")
     training = verb("train", _train, "train a recipe, or go on with a run that was stopped", recipe=True)
     training.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
     training.add_argument("--score", action="store_true", help="then average its checkpoints and score it")
@@ -134,10 +135,18 @@ def _plan(paper: Paper, options: argparse.Namespace) -> None:
     print(json.dumps(values, indent=2) if options.json else describe(values))
 
 
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return int(text)
+
+
 def _prepare(paper: Paper, options: argparse.Namespace) -> None:
+    from common.data.summary import NAME as SUMMARY
     from common.run import prepare_data
 
-    prepared = prepare_data(paper.recipe(options.recipe, options.overrides), options.runs)
+    prepared = prepare_data(paper.recipe(options.recipe, options.overrides), options.runs, options.workers)
+    print((prepared.directory / SUMMARY).read_text(encoding="utf-8"), file=sys.stderr)
     print(prepared.directory)
 
 

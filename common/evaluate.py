@@ -68,7 +68,7 @@ def evaluate_run(paper: Paper, path: Path, runs: Path, say: Callable[[str], None
         "resolved_recipe": run.recipe.to_dict(),
         "recipe_sha256": sha256_json(run.recipe.to_dict()),
         "generated": prepared.manifest["generated"],
-        "data": prepared.manifest,
+        "data": prepared.facts,
         "training": training | _likelihoods(run, prepared, path),
         "weights": run.weights,
         "environment": environment(device_of(run.recipe).type),
@@ -215,7 +215,7 @@ def _typical(run: LoadedRun, prepared: Prepared) -> list[str]:
         raw
         for raw, tokens in zip(lines["source"], lines["source_tokens"], strict=True)
         if 10 <= len(tokens.split(" ")) <= 20
-        and (run.recipe.data.segmentation == "bpe" or all(token in vocabulary for token in tokens.split(" ")))
+        and (run.recipe.data.segmentation != "words" or all(token in vocabulary for token in tokens.split(" ")))
     ]
     return fitting[:4]
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from common.data.corpora import check_languages, disk_needed
 from common.model import EOS, Batch
 from common.paper import Paper
 from common.recipe import Recipe
@@ -57,6 +58,7 @@ def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
     blocks = parameter_counts(paper, recipe)
     flops = training_flops(paper, recipe)
     sentences, source, target = minibatch_shape(recipe)
+    downloads, preparation = disk_needed(check_languages(recipe.data), recipe.data)
     updates_per_epoch = recipe.data.pairs / (sentences * recipe.batch.accumulate)
     return {
         "paper": paper.name,
@@ -70,6 +72,8 @@ def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
             "segmentation": recipe.data.segmentation,
             "vocabulary_size": recipe.data.vocabulary_size,
             "max_length": recipe.data.max_length,
+            "download_bytes": downloads,
+            "preparation_bytes": preparation,
         },
         "minibatch": {
             "sentences": sentences,
@@ -97,6 +101,8 @@ def describe(values: dict[str, Any]) -> str:
         "",
         f"Data     {data['corpus']} {data['languages']}, {data['pairs']:,} pairs, {data['segmentation']}, "
         f"vocabulary {data['vocabulary_size']:,}, training length limit {data['max_length'] or 'none'}",
+        f"Disk     {data['download_bytes'] / 1e9:,.1f} GB to download, "
+        f"about {data['preparation_bytes'] / 1e9:,.1f} GB more while it is prepared",
         f"Update   {batch['sentences']:,} sentence pairs x {batch['accumulate']} "
         f"({batch['source_tokens']:,} source + {batch['target_tokens']:,} target tokens each)",
         f"Steps    {values['steps']:,} updates, about {values['epochs']:,} epochs",

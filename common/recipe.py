@@ -30,17 +30,17 @@ class Data:
     """What is read and how text becomes ids."""
 
     corpus: str
-    """A corpus declared in common/data/corpora.py: builtin, multi30k, wmt14."""
+    """builtin, multi30k, wmt14, or a YAML file that declares another (common/data/corpora.py says how)."""
     source: str
     """Language code of the source side."""
     target: str
     """Language code of the target side."""
-    segmentation: Literal["words", "bpe"]
-    """`words`: a shortlist per language; `bpe`: joint byte-pair encoding, one vocabulary for both sides."""
+    segmentation: Literal["words", "bpe", "wordpieces"]
+    """`words`: a shortlist per language; `bpe` and `wordpieces`: sub-words learned jointly, one vocabulary for both."""
     vocabulary_size: int
     """Embedding rows per vocabulary, EOS and UNK included; the most frequent types fill them."""
     bpe_merges: int | None
-    """Merge operations learned jointly on both sides (bpe only)."""
+    """Merge operations learned jointly on both sides (bpe only); word pieces fill `vocabulary_size` instead."""
     max_length: int | None
     """Training pairs with more tokens than this on either side are left out; EOS is not counted."""
     lowercase: bool
@@ -53,6 +53,20 @@ class Data:
     """Average target tokens per sentence, EOS included: used by `plan` only."""
     pairs: int
     """Sentence pairs in the training part: generated (builtin), otherwise expected (used by `plan`)."""
+    parts: tuple[str, ...] = ()
+    """Training parts of the corpus, in this order; none named: all that have both languages."""
+    shares: tuple[float, ...] = ()
+    """Share of each of `parts` that data selection keeps; 1 keeps a part whole. None given: all are kept whole."""
+    in_domain: tuple[str, ...] = ()
+    """Parts that data selection takes for the text it wants more of."""
+    select_words: int | None = None
+    """Instead of the shares below 1: keep the best pairs of those parts until all parts have this many target words."""
+    valid: tuple[str, ...] = ()
+    """Sets that together are the development set; none named: the corpus's `valid`."""
+    clean_tokens: int | None = None
+    """Moses clean-corpus-n: training pairs with more tokens on either side are left out before anything is learned."""
+    clean_ratio: float | None = None
+    """Moses clean-corpus-n: likewise pairs of which one side has more than this many times the other's tokens."""
     lexicon: int | None = None
     """builtin only: content words kept per language; null keeps all."""
     min_words: int = 3
@@ -66,8 +80,17 @@ class Data:
         require(self.vocabulary_size >= 3, "data.vocabulary_size", "be at least 3 (EOS, UNK and one word)")
         require(self.max_length is None or self.max_length > 0, "data.max_length", "be positive or null")
         require(self.pairs > 0, "data.pairs", "be positive")
-        require(self.segmentation == "words" or (self.bpe_merges or 0) > 0, "data.bpe_merges", "be positive with bpe")
-        require(self.segmentation == "bpe" or self.bpe_merges is None, "data.bpe_merges", "be null with words")
+        require(self.segmentation != "bpe" or (self.bpe_merges or 0) > 0, "data.bpe_merges", "be positive with bpe")
+        require(self.segmentation == "bpe" or self.bpe_merges is None, "data.bpe_merges", "be null without bpe")
+        require(len(self.shares) in (0, len(self.parts)), "data.shares", "give one number for each of data.parts")
+        require(all(0 < share <= 1 for share in self.shares), "data.shares", "lie above 0 and up to 1")
+        selecting = any(share < 1 for share in self.shares)
+        require(not selecting or bool(self.in_domain), "data.in_domain", "name parts when data.shares has one below 1")
+        require(set(self.in_domain) <= set(self.parts), "data.in_domain", "name some of data.parts")
+        require(self.select_words is None or selecting, "data.select_words", "be null unless data.shares has one below 1")
+        require(self.select_words is None or self.select_words > 0, "data.select_words", "be positive or null")
+        require(self.clean_tokens is None or self.clean_tokens > 0, "data.clean_tokens", "be positive or null")
+        require(self.clean_ratio is None or self.clean_ratio >= 1, "data.clean_ratio", "be 1 or more, or null")
         require(1 <= self.min_words <= self.max_words, "data.min_words", "lie between 1 and data.max_words")
 
 

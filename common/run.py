@@ -56,9 +56,9 @@ def device_of(recipe: Recipe) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def prepare_data(recipe: Recipe, runs: Path) -> Prepared:
-    """The recipe's corpus, downloaded, tokenised and encoded under `runs`; done once."""
-    return prepare(recipe.data, recipe.evaluate.sets, runs / "data", runs / "downloads")
+def prepare_data(recipe: Recipe, runs: Path, workers: int | None = None) -> Prepared:
+    """The recipe's corpus, downloaded, tokenised and encoded under `runs`; done once. workers: processes."""
+    return prepare(recipe.data, recipe.evaluate.sets, runs / "data", runs / "downloads", workers)
 
 
 def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable[[str], None]) -> Progress:
@@ -74,7 +74,7 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
     torch.manual_seed(recipe.train.seed)
     device = device_of(recipe)
     model = paper.build_model(recipe).to(device)
-    identity = sha256_json(prepared.manifest)
+    identity = sha256_json(prepared.facts)
     corpus = Corpus(prepared.train, prepared.valid, identity)
     trainer = Trainer(model, paper.build_optimization(model, recipe), corpus, recipe, run)
     source = commit(REPOSITORY)

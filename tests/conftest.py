@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.data.language_model import tools
+from common.errors import UserError
+
 ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)
 
@@ -35,6 +38,15 @@ def mirror() -> Path:
     if not named or not Path(named).is_dir():
         pytest.skip("PAPERS_MIRROR names no folder of real text")
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def lmplz() -> None:
+    """KenLM's estimator, compiled into the virtual environment where there is none (minutes, once)."""
+    try:
+        tools()
+    except UserError as error:
+        pytest.skip(str(error))
 
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -59,8 +59,8 @@ def corpus(folder: Path, reverse: bool) -> Corpus:
     draw = random.Random(7)
     for split, count in (("train", 3000), ("valid", 200)):
         source = [[draw.randrange(UNK + 1, WORDS) for _ in range(draw.randint(2, 6))] for _ in range(count)]
-        write_side(folder, split, "source", source)
-        write_side(folder, split, "target", [sentence[::-1] if reverse else sentence for sentence in source])
+        write_side(folder, split, "source", source, WORDS)
+        write_side(folder, split, "target", [sentence[::-1] if reverse else sentence for sentence in source], WORDS)
     return Corpus(ParallelIds.open(folder, "train"), ParallelIds.open(folder, "valid"), "toy")
 
 

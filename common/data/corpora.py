@@ -1,21 +1,57 @@
 """The corpora a recipe may name, declared as data, and their sentence pairs.
 
-Sizes and sums: Multi30k computed from the files of the commit below; WMT14 from the TensorFlow Datasets checksum
-tables (training, dev) and sacreBLEU 2.6.0 (test).
+A declaration is a YAML file: those in `declared/` are known by name, one of your own by its path. `train` has parts,
+`sets` the development and test sets; each lists which file holds which language, and `files` where a file is to be had:
+
+    title: My corpus                      train: {en: train.en, fr: train.fr}
+    valid: {en: valid.en, fr: valid.fr}   # four paths beside this file are a whole declaration
+
+A path is a file on this machine or, where `files` has it, a public one; after a space comes the member of an archive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from common.data.fetch import File, checksum, fetch
+from common.data.archives import open_member
+from common.data.fetch import File, checksum, fetch_all
+from common.data.sgml import read_sgml_pair
 from common.errors import UserError
-from common.lines import check_parallel, read_lines
-from common.recipe import Data
+from common.lines import check_parallel, decode, parallel_blocks
+from common.recipe import Data, read_yaml
+
+DECLARED = Path(__file__).parent / "declared"
+"""Declarations known by their file's name."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the lines of one side are: a file, or a member of an archive."""
+
+    file: str
+    """Its name under `files`, or else a path on this machine."""
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}{f' {self.member}' if self.member else ''}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Text that belongs together, in two or more languages, line by line."""
+
+    sides: Mapping[str, Place]
+    """By language code."""
+    pairs: int | None = None
+    """How many lines the declaration expects; a difference is reported and stops nothing."""
+
+    def names(self, data: Data) -> tuple[str, str]:
+        """What messages call the source and the target side."""
+        return str(self.sides[data.source]), str(self.sides[data.target])
 
 
 @dataclass(frozen=True)
@@ -25,17 +61,58 @@ class Corpus:
     name: str
     title: str
     """As tables and reports call it."""
-    licence: str
-    citation: str
-    languages: tuple[str, ...]
-    splits: tuple[str, ...]
-    """train and valid first, then the test sets."""
-    files: Mapping[str, File]
-    """Named `<split>.<language>`, or as archives."""
+    licence: str = "not stated"
+    citation: str = "not stated"
+    train: Mapping[str, Sequence[Part]] = field(default_factory=dict)
+    """By name; of a part's variants, the first that has both languages is read."""
+    sets: Mapping[str, Sequence[Part]] = field(default_factory=dict)
+    """Development and test sets. One called `valid` is the development set where a recipe names none."""
+    files: Mapping[str, File] = field(default_factory=dict)
+    """Public files by name."""
+    folder: Path = DECLARED
+    """Where paths on this machine start."""
     generated: bool = False
     """Made by a program rather than written by people: to be said wherever its scores appear."""
-    missing: str | None = None
-    """What this version cannot do yet; reading the corpus is refused with it."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of all languages, in the order of their first appearance."""
+        variants = [part for named in (self.train, self.sets) for parts in named.values() for part in parts]
+        return tuple(dict.fromkeys(language for part in variants for language in part.sides))
+
+    def _choose(self, named: Mapping[str, Sequence[Part]], name: str, data: Data) -> Part | None:
+        return next((part for part in named[name] if {data.source, data.target} <= part.sides.keys()), None)
+
+    def training_parts(self, data: Data) -> dict[str, Part]:
+        """The parts `data` asks for by name, in its order, or all that have both languages.
+
+        Raises UserError for an unknown name, a part without the languages, none at all.
+        """
+        found = {name: self._choose(self.train, name, data) for name in self._known(self.train, data.parts, "parts")}
+        missing = [name for name in data.parts if found[name] is None]
+        if missing:
+            raise UserError(f"data.parts: `{missing[0]}` of {self.name} has no {data.source}-{data.target} text")
+        return {name: part for name, part in found.items() if part}
+
+    def held_out(self, data: Data) -> dict[str, Part]:
+        """All development and test sets that have both languages."""
+        found = {name: self._choose(self.sets, name, data) for name in self.sets}
+        return {name: part for name, part in found.items() if part}
+
+    def development(self, data: Data) -> tuple[str, ...]:
+        """Names of the sets that make up the development set; UserError when one is not there."""
+        names = data.valid or (("valid",) if "valid" in self.sets else ())
+        if not names:
+            raise UserError(f"data.valid is empty and {self.name} has no set `valid`; name some of {', '.join(self.sets)}")
+        there = self.held_out(data)
+        if unknown := [name for name in names if name not in there]:
+            raise UserError(f"data.valid: {self.name} has no set `{unknown[0]}`; it has {', '.join(there)}")
+        return names
+
+    def _known(self, named: Mapping[str, Any], names: Sequence[str], key: str) -> Sequence[str]:
+        if unknown := [name for name in names if name not in named]:
+            raise UserError(f"data.{key}: {self.name} has no part `{unknown[0]}`; it has {', '.join(named)}; [] takes all")
+        return names or list(named)
 
 
 BUILTIN_VALID = 400
@@ -43,187 +120,185 @@ BUILTIN_VALID = 400
 BUILTIN_TEST = 600
 """Generated test pairs; enough for bootstrap intervals of about one BLEU."""
 
+_MEMORY = Part({language: Place("generated") for language in ("en", "fr", "de")})
 BUILTIN = Corpus(
     name="builtin",
     title="generated English-French-German (synchronous grammar)",
     licence="that of this repository",
     citation="Generated by common/data/builtin.py from the grammar and lexicon in common/data/builtin.yaml.",
-    languages=("en", "fr", "de"),
-    splits=("train", "valid", "test"),
-    files={},
+    train={"train": [_MEMORY]},
+    sets={"valid": [_MEMORY], "test": [_MEMORY]},
     generated=True,
 )
 
-_MULTI30K_COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
-_MULTI30K_FILES = {
-    "train.en": (568929, "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f"),
-    "train.de": (637044, "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6"),
-    "train.fr": (604242, "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c"),
-    "val.en": (21650, "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28"),
-    "val.de": (24681, "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a"),
-    "val.fr": (23001, "ca3106f1a72390591d25f6c45cb4cd39dec4cd3f123e099748a3ce5256c160e9"),
-    "test_2016_flickr.en": (21077, "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9"),
-    "test_2016_flickr.de": (22890, "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8"),
-    "test_2016_flickr.fr": (22310, "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90"),
-    "test_2017_flickr.en": (19138, "76a444ee25172e72695cddb13ae4a3bda59430617be88e0bb46b60504f054074"),
-    "test_2017_flickr.de": (21471, "a2c89666db00c495cd8513b9d708d5a3acc205d7de312ef2bf5fb7ebc1540aee"),
-    "test_2017_flickr.fr": (20434, "3ba671ceb2299f3304ffafefea7a833d08632fbaf0ba18546f8a2ec2391af496"),
-    "test_2017_mscoco.en": (8844, "aab300bfb4427697987e02cd0aacd44bfe8aa50456231b6474c08038bbed2b58"),
-    "test_2017_mscoco.de": (10230, "799e4854c25d601cb6cb6be29eabe5667734c61ace2f495e03e429031a0bc338"),
-    "test_2017_mscoco.fr": (9751, "754f3072ba9f124569ba5258b32730fc1d214bbf8e0c6dfb2b74401676220db0"),
-    "test_2018_flickr.en": (23514, "ef4f4844037d4c5dea75c9a8ed5fd78905967a26f67c255e230cc9780032654d"),
-    "test_2018_flickr.de": (26461, "ddd0130c7d97482dc5197a02141dae8dd79f20f03586c480d675c09a32daf608"),
-    "test_2018_flickr.fr": (25321, "fb2b83fcceb937a4f7e3e93c1c51c22aba92f1e342391e6b5ba392b16a920501"),
-}
 
-
-def _multi30k_file(name: str, size: int, sha256: str) -> File:
-    root = f"https://raw.githubusercontent.com/multi30k/dataset/{_MULTI30K_COMMIT}/data/task1/raw"
-    return File(f"{root}/{name}.gz", f"multi30k/{name}.gz", size, sha256)
-
-
-MULTI30K = Corpus(
-    name="multi30k",
-    title="Multi30k (image descriptions, task 1)",
-    licence=(
-        "No licence file upstream. The captions describe Flickr30K images; upstream asks that the images be used under"
-        " the Flickr terms and for non-commercial research or teaching only."
-    ),
-    citation=(
-        "Elliott, Frank, Sima'an, Specia 2016 (W16-3210), English and German; Elliott, Frank, Barrault, Bougares,"
-        " Specia 2017 (W17-4718), French and the 2017 test sets; Barrault et al. 2018, the 2018 test set."
-    ),
-    languages=("en", "de", "fr"),
-    splits=("train", "valid", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco", "test_2018_flickr"),
-    files={name.replace("val.", "valid."): _multi30k_file(name, *facts) for name, facts in _MULTI30K_FILES.items()},
-)
-
-_WMT14_FILES = (
-    (
-        "http://www.statmt.org/wmt13/training-parallel-europarl-v7.tgz",
-        657632379,
-        "0224c7c710c8a063dfd893b0cc0830202d61f4c75c17eb8e31836103d27d96e7",
-    ),
-    (
-        "http://www.statmt.org/wmt13/training-parallel-commoncrawl.tgz",
-        918311367,
-        "c7a74e2ea01ac6c920123108627e35278d4ccb5701e15428ffa34de86fa3a9e5",
-    ),
-    (
-        "http://www.statmt.org/wmt13/training-parallel-un.tgz",
-        2365634246,
-        "29141b5c1eba149a94f7a59d3b1a834b2e47fe0f8758d68dcd77a3d3f497ee47",
-    ),
-    (
-        "http://www.statmt.org/wmt14/training-parallel-nc-v9.tgz",
-        80418416,
-        "cb8953f292298e6877ae433c98912b927cb0766b303f4540512ddd286c748485",
-    ),
-    (
-        "http://www.statmt.org/wmt10/training-giga-fren.tar",
-        2595102720,
-        "3ff8319f6919393520559bfbc7ad6a747ec81b3abc7be9993b338d4b017b4d9a",
-    ),
-    # The Transformer's English-German data are WMT16's: News Commentary v11 in place of v9.
-    (
-        "http://data.statmt.org/wmt16/translation-task/training-parallel-nc-v11.tgz",
-        75178032,
-        "cfe8ab047e05043476e498ee765c98e939c7b7d6d294e856344c84476b619d6a",
-    ),
-    (
-        "http://data.statmt.org/wmt19/translation-task/dev.tgz",
-        38654961,
-        "7a7deccf82ebb05ba508dba5eb21356492224e8f630ec4f992132b029b4b25e7",
-    ),
-)
-_WMT14_TESTS = (
-    ("https://statmt.org/wmt14/test-full.tgz", "test-full.tgz", "a8cd784e006feb32ac6f3d9ec7eb389a"),
-    ("https://statmt.org/wmt13/test.tgz", "newstest2013.tgz", "48eca5d02f637af44e85186847141f67"),
-    ("https://statmt.org/wmt12/test.tgz", "newstest2012.tgz", "608232d34ebc4ba2ff70fead45674e47"),
-)
-
-
-def _wmt14_files() -> dict[str, File]:
-    files = {}
-    for url, size, sha256 in _WMT14_FILES:
-        name = url.rpartition("/")[2]
-        files[name] = File(url, f"wmt14/{name}", size, sha256)
-    for url, name, md5 in _WMT14_TESTS:
-        files[name] = File(url, f"wmt14/{name}", None, None, md5)
-    return files
-
-
-WMT14 = Corpus(
-    name="wmt14",
-    title="WMT 2014 news translation",
-    licence="Each part has its own terms, stated at statmt.org/wmt14/translation-task.html; research use.",
-    citation="Bojar et al. 2014, Findings of the 2014 Workshop on Statistical Machine Translation (W14-3302).",
-    languages=("en", "de", "fr"),
-    splits=("train", "valid", "newstest2014"),
-    files=_wmt14_files(),
-    missing="unpacking its archives and selecting its sentence pairs",
-)
-
-CORPORA = {corpus.name: corpus for corpus in (BUILTIN, MULTI30K, WMT14)}
+def declared_names() -> list[str]:
+    """Names of the corpora that need no path."""
+    return sorted([BUILTIN.name, *(path.stem for path in DECLARED.glob("*.yaml"))])
 
 
 def find_corpus(name: str) -> Corpus:
-    """The declared corpus of that name; UserError naming those there are."""
-    if name not in CORPORA:
-        raise UserError(f"data.corpus is `{name}`; the corpora are {', '.join(CORPORA)}")
-    return CORPORA[name]
+    """The corpus declared under that name, or in the YAML file it is the path of; UserError naming those there are."""
+    if name == BUILTIN.name:
+        return BUILTIN
+    path = Path(name) if name.endswith((".yaml", ".yml")) else DECLARED / f"{name}.yaml"
+    if not path.is_file():
+        raise UserError(
+            f"data.corpus is `{name}`; the corpora are {', '.join(declared_names())}, or give the path of a YAML file"
+        )
+    return read_declaration(path)
 
 
-def check_readable(data: Data) -> Corpus:
-    """The corpus of `data`; UserError when it is unknown, lacks a language, or cannot be prepared yet."""
+def read_declaration(path: Path) -> Corpus:
+    """The corpus a YAML file declares; UserError naming the file and what is wrong with it."""
+    values = read_yaml(path)
+    known = {"title", "licence", "citation", "train", "sets", "valid", "test", "files"}
+    if not isinstance(values, dict) or not {"title", "train"} <= values.keys() <= known:
+        raise UserError(f"{path}: a corpus has the keys title, train, and any of {', '.join(sorted(known))}")
+    try:
+        sets = {name: values[name] for name in ("valid", "test") if name in values} | values.get("sets", {})
+        train = values["train"]
+        if all(not isinstance(item, list) for item in train.values()):
+            train = {"train": train}
+        return Corpus(
+            name=path.stem,
+            title=str(values["title"]),
+            **{key: str(values[key]) for key in ("licence", "citation") if key in values},
+            train={name: _parts(item) for name, item in train.items()},
+            sets={name: _parts(item) for name, item in sets.items()},
+            files={name: _file(path.stem, name, facts) for name, facts in values.get("files", {}).items()},
+            folder=path.resolve().parent,
+        )
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: not a declaration as common/data/corpora.py describes it ({error})") from None
+
+
+def _parts(item: Any) -> list[Part]:
+    parts = []
+    for variant in item if isinstance(item, list) else [item]:
+        sides = {key: _place(value) for key, value in variant.items() if key != "pairs"}
+        if len(sides) < 2:
+            raise ValueError(f"{variant} has fewer than two languages")
+        parts.append(Part(sides, variant.get("pairs")))
+    return parts
+
+
+def _place(text: str) -> Place:
+    """`ARCHIVE MEMBER`, or a path, in which a space is a space."""
+    file, space, member = text.partition(" ")
+    return Place(file, member) if space and file.endswith((".tar", ".tgz", ".tar.gz")) else Place(text)
+
+
+def _file(corpus: str, name: str, facts: Mapping[str, Any]) -> File:
+    urls = facts["url"] if isinstance(facts["url"], list) else [facts["url"]]
+    sums = {key: facts.get(key) for key in ("size", "sha256", "md5")}
+    if not (sums["sha256"] or sums["md5"]):
+        raise ValueError(f"{name} has neither sha256 nor md5")
+    return File(tuple(urls), f"{corpus}/{name}", **sums)
+
+
+def check_languages(data: Data) -> Corpus:
+    """The corpus of `data`; UserError when it is unknown or lacks a language, a part or a development set."""
     corpus = find_corpus(data.corpus)
     for key, language in (("source", data.source), ("target", data.target)):
         if language not in corpus.languages:
             raise UserError(f"data.{key} is `{language}`; {corpus.name} has {', '.join(corpus.languages)}")
     if data.source == data.target:
         raise UserError(f"data.source and data.target are both `{data.source}`; choose two languages")
-    if corpus.missing:
-        raise UserError(
-            f"data.corpus {corpus.name} comes with a later version: {corpus.missing} is not built yet;"
-            " until then use multi30k or builtin"
-        )
+    corpus.development(data)
+    if not corpus.training_parts(data):
+        raise UserError(f"{corpus.name} has no {data.source}-{data.target} training text")
     return corpus
 
 
+def _places(corpus: Corpus, data: Data) -> list[Place]:
+    parts = [*corpus.training_parts(data).values(), *corpus.held_out(data).values()]
+    return [part.sides[language] for part in parts for language in (data.source, data.target)]
+
+
+def public_files(corpus: Corpus, data: Data) -> list[File]:
+    """The public files that `data` needs, each once."""
+    names = dict.fromkeys(place.file for place in _places(corpus, data) if place.file in corpus.files)
+    return [corpus.files[name] for name in names]
+
+
 def input_sums(data: Data) -> dict[str, str]:
-    """SHA-256 of everything the corpus of `data` is made from, by name: files, or generator and grammar."""
-    corpus = check_readable(data)
+    """Checksum of everything the corpus of `data` is made from, by name: files, or generator and grammar."""
+    corpus = check_languages(data)
     if corpus.generated:
         sources = [path for path in Path(__file__).parent.glob("builtin*") if path.suffix in (".py", ".yaml")]
         return {path.name: checksum(path) for path in sorted(sources)}
-    pairs = [_files(corpus, data, split) for split in corpus.splits]
-    return {file.path: file.checksum[1] for pair in pairs for file in pair}
+    local = {place.file: corpus.folder / place.file for place in _places(corpus, data) if place.file not in corpus.files}
+    try:
+        own = {name: checksum(path) for name, path in local.items()}
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}; {corpus.name} names this file") from None
+    return {file.path: file.checksum[1] for file in public_files(corpus, data)} | own
 
 
-def read_pairs(data: Data, split: str, cache: Path) -> tuple[list[str], list[str]]:
-    """Source and target sentences of one split, untokenised, line by line.
+def disk_needed(corpus: Corpus, data: Data) -> tuple[int, int]:
+    """Bytes of the public files of `data`, as far as their sizes are known, and of its preparation while it runs.
 
-    Raises UserError for an unknown split, text that is not UTF-8, sides of unequal length, no text at all.
+    The second is an estimate from the pairs to be read and the recipe's mean lengths: a token takes 4 bytes as a word
+    number (shards.tokenise) and then 2 or 4 as an id, each shard lists its words, and a pair has two offsets.
     """
-    corpus = check_readable(data)
-    if split not in corpus.splits:
-        raise UserError(f"{corpus.name} has no split `{split}`; it has {', '.join(corpus.splits)}")
+    expected = [part.pairs for part in corpus.training_parts(data).values()]
+    pairs = data.pairs if corpus.generated or None in expected else sum(filter(None, expected))
+    tokens = data.mean_source_tokens + data.mean_target_tokens
+    return sum(file.size or 0 for file in public_files(corpus, data)), round(pairs * (8 * tokens + 100))
+
+
+def download(corpus: Corpus, data: Data, cache: Path) -> dict[str, Path]:
+    """Verified copies of the public files that `data` needs, by name."""
+    paths = fetch_all(public_files(corpus, data), cache)
+    return {name: paths[file.path] for name, file in corpus.files.items() if file.path in paths}
+
+
+def read_set(corpus: Corpus, data: Data, name: str, paths: Mapping[str, Path]) -> tuple[list[str], list[str]]:
+    """Source and target sentences of a development or test set, untokenised, line by line.
+
+    paths: of public files, by name. Raises UserError for text that is not UTF-8, sides of unequal length, no text at all.
+    """
     if corpus.generated:
-        triples = _generated(data.pairs, data.corpus_seed, data.lexicon, data.min_words, data.max_words)[split]
-        source, target = ([getattr(triple, side) for triple in triples] for side in (data.source, data.target))
-        return source, target
-    return read_parallel(*(fetch(file, cache) for file in _files(corpus, data, split)))
-
-
-def read_parallel(source: Path, target: Path) -> tuple[list[str], list[str]]:
-    """The lines of two files that belong together; UserError unless there are equally many, and any."""
-    sources, targets = read_lines(source), read_lines(target)
-    check_parallel(sources, targets, (str(source), str(target)))
+        return _generated_sides(data, name)
+    part = corpus.held_out(data)[name]
+    texts = []
+    for language in (data.source, data.target):
+        with _open(corpus, part.sides[language], paths) as stream:
+            texts.append(stream.read())
+    names = part.names(data)
+    if all(name.endswith(".sgm") for name in names):
+        return read_sgml_pair(texts[0], texts[1], names)
+    sources, targets = (decode(text, name) for text, name in zip(texts, names, strict=True))
+    check_parallel(sources, targets, names)
     return sources, targets
 
 
-def _files(corpus: Corpus, data: Data, split: str) -> tuple[File, File]:
-    return corpus.files[f"{split}.{data.source}"], corpus.files[f"{split}.{data.target}"]
+def read_blocks(
+    corpus: Corpus, data: Data, name: str, paths: Mapping[str, Path], size: int
+) -> Iterator[tuple[int, bytes, bytes, int]]:
+    """A training part in blocks of `size` lines: block number, source lines, target lines (UTF-8), how many."""
+    if corpus.generated:
+        sides = _generated_sides(data, name)
+        for number, start in enumerate(range(0, len(sides[0]), size)):
+            block = [side[start : start + size] for side in sides]
+            source, target = ("".join(f"{line}\n" for line in side).encode() for side in block)
+            yield number, source, target, len(block[0])
+        return
+    part = corpus.training_parts(data)[name]
+    source_place, target_place = part.sides[data.source], part.sides[data.target]
+    with _open(corpus, source_place, paths) as one, _open(corpus, target_place, paths) as other:
+        yield from parallel_blocks(one, other, size, part.names(data))
+
+
+def _open(corpus: Corpus, place: Place, paths: Mapping[str, Path]) -> Any:
+    return open_member(paths.get(place.file, corpus.folder / place.file), place.member)
+
+
+def _generated_sides(data: Data, split: str) -> tuple[list[str], list[str]]:
+    triples = _generated(data.pairs, data.corpus_seed, data.lexicon, data.min_words, data.max_words)[split]
+    source, target = ([getattr(triple, side) for triple in triples] for side in (data.source, data.target))
+    return source, target
 
 
 @lru_cache(maxsize=1)

@@ -1,9 +1,12 @@
-"""Sentence pairs as ids on disk: two flat arrays a side, mapped into memory rather than read."""
+"""Sentence pairs as ids on disk: arrays that are mapped into memory rather than read.
+
+A side of a split is a row of shards, `<split>.<side>.<number>.ids.npy` (2 bytes an id where the vocabulary allows, else
+4), and one `<split>.<side>.offsets.npy` that says where each sentence starts if the shards are read as one.
+"""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,45 +17,78 @@ import numpy.typing as npt
 from common.errors import UserError
 
 SIDES = ("source", "target")
+Ids = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 
 
-def write_side(directory: Path, split: str, side: str, sentences: Iterable[list[int]]) -> None:
-    """Ids without EOS as `<split>.<side>.ids.npy`, int32, and where each sentence starts as `.offsets.npy`, int64."""
-    ids, offsets = array("i"), array("q", [0])
-    for sentence in sentences:
-        ids.extend(sentence)
-        offsets.append(len(ids))
-    np.save(directory / f"{split}.{side}.ids.npy", np.array(ids, dtype=np.int32))
-    np.save(directory / f"{split}.{side}.offsets.npy", np.array(offsets, dtype=np.int64))
+def id_type(vocabulary_size: int) -> type[np.uint16] | type[np.int32]:
+    """The narrowest type that holds every id of a vocabulary."""
+    return np.uint16 if vocabulary_size <= np.iinfo(np.uint16).max + 1 else np.int32
+
+
+def shard_name(split: str, side: str, number: int) -> str:
+    """File name of one shard's ids."""
+    return f"{split}.{side}.{number:05d}.ids.npy"
+
+
+def write_offsets(directory: Path, split: str, side: str, lengths: Iterable[npt.NDArray[np.integer]], pairs: int) -> None:
+    """`<split>.<side>.offsets.npy` (pairs + 1,), int64, from the sentence lengths of each shard in turn."""
+    path = directory / f"{split}.{side}.offsets.npy"
+    offsets = np.lib.format.open_memmap(path, mode="w+", dtype=np.int64, shape=(pairs + 1,))
+    offsets[0] = row = 0
+    for shard in lengths:
+        np.cumsum(shard, out=offsets[row + 1 : row + 1 + len(shard)])
+        offsets[row + 1 : row + 1 + len(shard)] += offsets[row]
+        row += len(shard)
+    offsets.flush()
+
+
+def write_side(directory: Path, split: str, side: str, sentences: Sequence[Sequence[int]], vocabulary_size: int) -> None:
+    """A whole side, ids without EOS, as one shard."""
+    ids = [index for sentence in sentences for index in sentence]
+    np.save(directory / shard_name(split, side, 0), np.array(ids, dtype=id_type(vocabulary_size)))
+    write_offsets(directory, split, side, [np.array([len(sentence) for sentence in sentences])], len(sentences))
 
 
 @dataclass(frozen=True)
 class Side:
-    """One language: sentence i is ids[offsets[i] : offsets[i + 1]], without EOS."""
+    """One language: sentence i is the ids offsets[i] : offsets[i + 1] of all shards together, without EOS."""
 
-    ids: npt.NDArray[np.int32]
+    shards: tuple[Ids, ...]
+    starts: npt.NDArray[np.int64]
+    """(K + 1,): where each of the K shards starts if all are read as one; shards end where sentences do."""
     offsets: npt.NDArray[np.int64]
 
     @classmethod
     def open(cls, directory: Path, split: str, side: str) -> Side:
-        """What `write_side` wrote, memory-mapped."""
-        arrays = []
-        for name in ("ids", "offsets"):
-            path = directory / f"{split}.{side}.{name}.npy"
+        """What lies in `directory`, memory-mapped; UserError when something is missing or damaged."""
+        paths = sorted(directory.glob(f"{split}.{side}.*.ids.npy"))
+        offsets = directory / f"{split}.{side}.offsets.npy"
+        mapped = []
+        for path in (offsets, *paths):
             try:
-                arrays.append(np.load(path, mmap_mode="r", allow_pickle=False))
+                mapped.append(np.load(path, mmap_mode="r", allow_pickle=False))
             except (OSError, ValueError):
                 raise UserError(f"{path}: missing or damaged; remove {directory} and prepare again") from None
-        return cls(*arrays)
+        starts = np.cumsum([0, *(len(shard) for shard in mapped[1:])])
+        if starts[-1] != mapped[0][-1]:
+            raise UserError(f"{offsets}: does not fit the shards beside it; remove {directory} and prepare again")
+        return cls(tuple(mapped[1:]), starts, mapped[0])
+
+    def sentence(self, row: int) -> Ids:
+        """Ids of one sentence, without EOS."""
+        start, end = self.offsets[row], self.offsets[row + 1]
+        shard = int(np.searchsorted(self.starts, start, side="right")) - 1
+        # An empty sentence at the very end starts where no shard does.
+        shard = min(shard, len(self.shards) - 1)
+        return self.shards[shard][start - self.starts[shard] : end - self.starts[shard]]
 
     def gather(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Ids (B, L) of sentences `rows`, each ended and padded by EOS (0), and the mask (B, L) of words and end."""
-        starts = self.offsets[rows]
-        lengths = self.offsets[rows + 1] - starts
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
         places = np.arange(lengths.max(initial=0) + 1)  # (L,)
-        words = places < lengths[:, None]  # (B, L)
-        ids = np.zeros(words.shape, dtype=np.int64)
-        ids[words] = self.ids[(starts[:, None] + places)[words]]
+        ids = np.zeros((len(rows), len(places)), dtype=np.int64)
+        for line, row, length in zip(ids, rows, lengths, strict=True):
+            line[:length] = self.sentence(row)
         return ids, places <= lengths[:, None]
 
 
@@ -83,11 +119,9 @@ class ParallelIds:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    def __getitem__(self, index: int) -> tuple[Ids, Ids]:
         """Source and target ids of a pair, without EOS."""
-        row = self.rows[index]
-        source, target = (side.ids[side.offsets[row] : side.offsets[row + 1]] for side in (self.source, self.target))
-        return source, target
+        return self.source.sentence(self.rows[index]), self.target.sentence(self.rows[index])
 
     @cached_property
     def source_lengths(self) -> npt.NDArray[np.int64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +11,15 @@ from pathlib import Path
 from common.data.bpe import Bpe
 from common.data.text import Tokeniser
 from common.data.vocabulary import Vocabulary
+from common.data.wordpieces import WordPieces
 from common.errors import UserError
 from common.model import EOS
-from common.recipe import Data
+
+Segmenter = Bpe | WordPieces
+SEGMENTERS: dict[str, type[Bpe] | type[WordPieces]] = {"bpe": Bpe, "wordpieces": WordPieces}
+"""By the recipe's name for it (data.segmentation)."""
+SEGMENTER_FILES = {"bpe": "bpe.codes", "wordpieces": "wordpieces.txt"}
+"""What each is saved as."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +35,13 @@ class TextPipeline:
     moses_2014_quotes: bool
     source_vocabulary: Vocabulary
     target_vocabulary: Vocabulary
-    bpe: Bpe | None
+    segmenter: Segmenter | None
     """None when words are the pieces."""
 
-    @classmethod
-    def learn(cls, data: Data, source_counts: Counter[str], target_counts: Counter[str]) -> TextPipeline:
-        """Segmentation and vocabularies from the token frequencies of the training text."""
-        common = (data.source, data.target, data.lowercase, data.moses_2014_quotes)
-        if data.bpe_merges is None:
-            source, target = (
-                Vocabulary.build(counts, data.vocabulary_size) for counts in (source_counts, target_counts)
-            )
-            return cls(*common, source, target, None)
-        both = source_counts + target_counts
-        bpe = Bpe.learn(both, data.bpe_merges)
-        shared = Vocabulary.build(piece_counts(both, bpe), data.vocabulary_size)
-        return cls(*common, shared, shared, bpe)
+    @property
+    def segmentation(self) -> str:
+        """words, bpe or wordpieces, as a recipe calls it."""
+        return next((name for name, kind in SEGMENTERS.items() if isinstance(self.segmenter, kind)), "words")
 
     @cached_property
     def source_tokeniser(self) -> Tokeniser:
@@ -59,7 +55,7 @@ class TextPipeline:
 
     def pieces(self, tokens: str) -> list[str]:
         """Pieces of tokens joined by spaces."""
-        return self.bpe.split(tokens.split()) if self.bpe else tokens.split()
+        return self.segmenter.split(tokens.split()) if self.segmenter else tokens.split()
 
     def source_tokens(self, line: str) -> list[str]:
         """The pieces of an untokenised source line, as figures show them."""
@@ -85,26 +81,26 @@ class TextPipeline:
     def target_tokens(self, ids: Iterable[int]) -> list[str]:
         """The target tokens of ids up to the first EOS, sub-words joined: what tokenised BLEU compares."""
         pieces = self.target_pieces(ids)
-        return self.bpe.join(pieces) if self.bpe else pieces
+        return self.segmenter.join(pieces) if self.segmenter else pieces
 
     def detokenise(self, tokens: Iterable[str]) -> str:
         """Plain target text."""
         return self.target_tokeniser.detokenise(" ".join(tokens))
 
     def save(self, directory: Path) -> None:
-        """Into `directory`: text.json, source.vocab, target.vocab and, with BPE, bpe.codes."""
+        """Into `directory`: text.json, source.vocab, target.vocab and, with sub-words, what splits them."""
         facts = {
             "source_language": self.source_language,
             "target_language": self.target_language,
             "lowercase": self.lowercase,
             "moses_2014_quotes": self.moses_2014_quotes,
-            "segmentation": "bpe" if self.bpe else "words",
+            "segmentation": self.segmentation,
         }
         (directory / "text.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         self.source_vocabulary.save(directory / "source.vocab")
         self.target_vocabulary.save(directory / "target.vocab")
-        if self.bpe:
-            self.bpe.save(directory / "bpe.codes")
+        if self.segmenter:
+            self.segmenter.save(directory / SEGMENTER_FILES[self.segmentation])
 
     @classmethod
     def load(cls, directory: Path) -> TextPipeline:
@@ -112,23 +108,15 @@ class TextPipeline:
         path = directory / "text.json"
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
-            words = {"words": True, "bpe": False}[facts.pop("segmentation")]
+            kind = facts.pop("segmentation")
+            segmenter = None if kind == "words" else SEGMENTERS[kind].load(directory / SEGMENTER_FILES[kind])
             return cls(
                 **facts,
                 source_vocabulary=Vocabulary.load(directory / "source.vocab"),
                 target_vocabulary=Vocabulary.load(directory / "target.vocab"),
-                bpe=None if words else Bpe.load(directory / "bpe.codes"),
+                segmenter=segmenter,
             )
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}; is {directory} a finished run?") from None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path}: damaged; prepare the data again") from None
-
-
-def piece_counts(counts: Counter[str], bpe: Bpe) -> Counter[str]:
-    """Frequencies of sub-words, from those of words."""
-    pieces: Counter[str] = Counter()
-    for word, count in counts.items():
-        for piece in bpe.split([word]):
-            pieces[piece] += count
-    return pieces

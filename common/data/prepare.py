@@ -1,6 +1,7 @@
-"""A corpus made ready once: tokenised, segmented, encoded, in a folder that says what it is made from.
+"""A corpus made ready once: downloaded, tokenised, selected, counted, segmented, encoded, in a folder that says how.
 
-Folders are complete or absent: they are built beside their place and renamed.
+Folders are complete or absent: they are built in a `.work` folder beside their place and renamed. What a killed
+preparation had finished stays in there, and the next one goes on from it.
 """
 
 from __future__ import annotations
@@ -8,28 +9,39 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
+import sys
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from common.data.corpora import Corpus, check_readable, input_sums, read_pairs
-from common.data.encoded import SIDES, ParallelIds, write_side
+import numpy as np
+
+from common.data import selection_step, shards
+from common.data.corpora import Corpus, Part, check_languages, disk_needed, download, input_sums, read_blocks, read_set
+from common.data.encoded import SIDES, ParallelIds, shard_name, write_offsets, write_side
 from common.data.fetch import checksum, locked
+from common.data.learning import build_lexicons, learn_subwords
 from common.data.pipeline import TextPipeline
 from common.data.progress import progress
-from common.data.text import Tokeniser
+from common.data.summary import write_summary
+from common.data.workers import Crew
 from common.errors import UserError
 from common.lines import decode
 from common.model import UNK
 from common.recipe import Data
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same data section would give other files: older folders are then left alone."""
-TOOLS = ("sacremoses", "subword-nmt", "torchtext")
+SHARD = 50_000
+"""Pairs of a training part that are worked on, and stored, together."""
+TOOLS = ("sacremoses", "subword-nmt", "torchtext", "ufal.kenlm", "numpy")
 TEXT_FIELDS = (
     "corpus",
     "source",
@@ -39,6 +51,13 @@ TEXT_FIELDS = (
     "bpe_merges",
     "lowercase",
     "moses_2014_quotes",
+    "parts",
+    "shares",
+    "in_domain",
+    "select_words",
+    "valid",
+    "clean_tokens",
+    "clean_ratio",
 )
 """Of the data section, what the prepared files depend on. `max_length` is not among them: the limit is applied when
 the pairs are opened, so that RNNsearch-30 and -50 share one preparation and, as in GroundHog, one vocabulary."""
@@ -68,6 +87,11 @@ class Prepared:
         manifest["train_used"] = {"max_length": max_length, "pairs": len(train), "dropped_by_length": dropped}
         return cls(directory, manifest, TextPipeline.load(directory), train, ParallelIds.open(directory, "valid"))
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The manifest without what differs from one preparation of the same data to the next: time and memory."""
+        return {key: value for key, value in self.manifest.items() if key != "steps"}
+
     def lines(self, split: str) -> dict[str, list[str]]:
         """Lines of a split other than train.
 
@@ -87,37 +111,47 @@ class Prepared:
         return {key: decode(path.read_bytes(), str(path)) for key, path in paths.items()}
 
 
-def prepare(data: Data, splits: Sequence[str], root: Path, cache: Path) -> Prepared:
+def prepare(data: Data, splits: Sequence[str], root: Path, cache: Path, workers: int | None = None) -> Prepared:
     """The prepared corpus of `data`, built under `root` unless it is there already.
 
     splits: test sets that will be wanted; all of the corpus are prepared. cache: where downloads go.
+    workers: processes, by default as many as there are cores; they change the time, not the bytes.
     Raises UserError for an unknown corpus, language or split, unreadable text, a full disk.
     """
-    corpus = check_readable(data)
-    if unknown := [split for split in splits if split not in corpus.splits[1:]]:
-        known = ", ".join(corpus.splits[1:])
-        raise UserError(f"evaluate.sets: {corpus.name} has no test set `{unknown[0]}`; it has {known}")
-    directory = root / folder_name(data)
+    corpus = check_languages(data)
+    known = dict.fromkeys(["valid", *corpus.held_out(data)])
+    if unknown := [split for split in splits if split not in known]:
+        raise UserError(f"evaluate.sets: {corpus.name} has no test set `{unknown[0]}`; it has {', '.join(known)}")
+    directory = root / folder_name(data, corpus)
     try:
         if not _complete(directory):
             with locked(directory):
                 if not _complete(directory):
-                    _replace(data, corpus, directory, cache)
+                    _check_space(corpus, data, root)
+                    crew = Crew(workers or os.cpu_count() or 1)
+                    _Preparation(data, corpus, directory, cache, crew).run()
     except OSError as error:
         raise UserError(f"{error.filename or root}: {error.strerror}; free space or mend that, and run again") from None
     return Prepared.open(directory, data.max_length)
 
 
-def folder_name(data: Data) -> str:
+def _check_space(corpus: Corpus, data: Data, root: Path) -> None:
+    """UserError unless `root` has room for what preparation writes; downloads look for theirs."""
+    needed, free = disk_needed(corpus, data)[1], shutil.disk_usage(root).free
+    if free < needed:
+        raise UserError(f"{root}: preparing {corpus.name} takes about {needed:,} bytes and {free:,} are free; make room")
+
+
+def folder_name(data: Data, corpus: Corpus) -> str:
     """`<corpus>-<source>-<target>-<hash>`, the hash over all that the prepared files depend on."""
-    facts = {"format": FORMAT, "data": relevant(data), "inputs": input_sums(data)}
+    facts = {"format": FORMAT, "data": relevant(data, corpus), "inputs": input_sums(data)}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return f"{data.corpus}-{data.source}-{data.target}-{digest[:12]}"
+    return f"{corpus.name}-{data.source}-{data.target}-{digest[:12]}"
 
 
-def relevant(data: Data) -> dict[str, Any]:
+def relevant(data: Data, corpus: Corpus) -> dict[str, Any]:
     """The values of the data section that change the prepared files."""
-    names = TEXT_FIELDS + (GENERATOR_FIELDS if check_readable(data).generated else ())
+    names = TEXT_FIELDS + (GENERATOR_FIELDS if corpus.generated else ())
     values = dataclasses.asdict(data)
     return {name: values[name] for name in names}
 
@@ -131,105 +165,239 @@ def _complete(directory: Path) -> bool:
         return False
 
 
-def _replace(data: Data, corpus: Corpus, directory: Path, cache: Path) -> None:
-    """Build beside `directory`, where a killed attempt may have left something, and rename."""
-    part = directory.with_name(f"{directory.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
-        _build(data, corpus, part, cache)
-        shutil.rmtree(directory, ignore_errors=True)
-        part.rename(directory)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+@dataclass
+class _Preparation:
+    """One preparation: its steps in order, and what they hand on."""
 
+    data: Data
+    corpus: Corpus
+    directory: Path
+    cache: Path
+    crew: Crew
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    parts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By training part: pairs read, kept, left out for which reason."""
 
-def _build(data: Data, corpus: Corpus, part: Path, cache: Path) -> None:
-    """All files of a prepared corpus; the manifest last."""
-    counts = _write_splits(data, corpus, part, cache)
-    manifest = {
-        "format": FORMAT,
-        "corpus": corpus.name,
-        "title": corpus.title,
-        "generated": corpus.generated,
-        "licence": corpus.licence,
-        "citation": corpus.citation,
-        "data": relevant(data),
-        "tools": {tool: version(tool) for tool in TOOLS},
-        "inputs": input_sums(data),
-        "counts": counts,
-        "outputs": {
-            path.name: {"bytes": path.stat().st_size, "sha256": checksum(path)} for path in sorted(part.iterdir())
-        },
-    }
-    (part / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    def run(self) -> None:
+        """All steps; then the folder takes its place."""
+        self.work = self.directory.with_name(f"{self.directory.name}.work")
+        self.out = self.work / "out"
+        self.out.mkdir(parents=True, exist_ok=True)
+        for half in (*self.work.glob(".*"), *self.out.glob(".*")):  # of a killed attempt
+            half.unlink()
+        with self._step("download"):
+            self.paths = download(self.corpus, self.data, self.cache)
+        with self._step("tokenise"):
+            by_part = {name: self._tokenise(name) for name in self.corpus.training_parts(self.data)}
+        shard_paths = [path for paths in by_part.values() for path in paths]
+        self.crew.alone = len(shard_paths) == 1
+        with self._step("select"):
+            masks = self._select(by_part)
+        with self._step("count"):
+            types = self._count(shard_paths, masks)
+        folders = (self.work, self.out, self.crew)
+        with self._step("learn"):
+            learn_subwords(self.data, types, *folders)
+        with self._step("segment"):
+            lexicons = build_lexicons(self.data, types, *folders)
+        with self._step("encode"):
+            encoded = self._encode(shard_paths, masks, lexicons)
+        with self._step("held out"):
+            counts = {"train": self._train_counts(encoded, types), **self._write_held_out()}
+        self._finish(counts)
 
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        """Note the time of a step and the most memory that was seen in it."""
+        self.crew.peak, started = 0, time.monotonic()
+        yield
+        self.crew.look(at_once=True)
+        seconds = time.monotonic() - started
+        self.steps.append({"step": name, "seconds": round(seconds, 2), "peak_memory_bytes": self.crew.peak})
 
-def _write_splits(data: Data, corpus: Corpus, part: Path, cache: Path) -> dict[str, Any]:
-    """Every file but the manifest; what there is to count, by split."""
-    tokenisers = [
-        Tokeniser(language, data.lowercase, data.moses_2014_quotes) for language in (data.source, data.target)
-    ]
-    raw = {split: read_pairs(data, split, cache) for split in corpus.splits}
-    tokenised = {split: _tokenise(pair, tokenisers, f"{corpus.name} {split}") for split, pair in raw.items()}
-    tokenised["train"], empty = _without_empty(tokenised["train"])
-    frequencies = [Counter(token for line in side for token in line.split()) for side in tokenised["train"]]
-    text = TextPipeline.learn(data, *frequencies)
-    text.save(part)
-    counts = {split: _encode(text, split, pair, part) for split, pair in tokenised.items()}
-    counts["train"]["dropped_empty"] = empty
-    for side, frequency in zip(SIDES, frequencies, strict=True):
-        counts["train"][f"{side}_word_types"] = len(frequency)
-    for split in corpus.splits[1:]:
-        _write_text(data, part, split, raw[split], tokenised[split])
-    return counts
+    def _rules(self) -> shards.Rules:
+        data = self.data
+        return shards.Rules(
+            data.source, data.target, data.lowercase, data.moses_2014_quotes, data.clean_tokens, data.clean_ratio
+        )
+
+    def _tokenise(self, name: str) -> list[Path]:
+        """The shards of one training part, in order."""
+        marker = self.work / f"{name}.read"
+        part = self.corpus.training_parts(self.data)[name]
+        if not marker.is_file():
+            read = self._read_part(name, part)
+            marker.write_text(str(read), encoding="utf-8")
+        read = int(marker.read_text(encoding="utf-8"))
+        paths = [self._shard(name, number) for number in range(-(-read // SHARD))]
+        outcome: Counter[str] = sum((shards.Shard(path).outcome for path in paths), Counter())
+        if part.pairs not in (None, read):
+            print(f"{self.corpus.name} {name}: {read:,} pairs where {part.pairs:,} were expected", file=sys.stderr)
+            outcome["expected"] = part.pairs or 0
+        self.parts[name] = dict(sorted(outcome.items()))
+        return paths
+
+    def _shard(self, name: str, number: int) -> Path:
+        return self.work / f"{name}.{number:05d}.npz"
+
+    def _read_part(self, name: str, part: Part) -> int:
+        """Tokenise what is not yet; the number of lines."""
+        total = 0
+        with progress(part.pairs, f"tokenising {self.corpus.name} {name}", "pair") as bar:
+
+            def tasks() -> Iterator[tuple[Any, ...]]:
+                nonlocal total
+                blocks = read_blocks(self.corpus, self.data, name, self.paths, SHARD)
+                for number, source, target, pairs in blocks:
+                    first, path = total + 1, self._shard(name, number)
+                    total += pairs
+                    if path.exists():
+                        bar.update(pairs)
+                    else:
+                        yield self._rules(), part.names(self.data), first, source, target, path
+
+            self.crew.run(shards.tokenise, tasks(), lambda task: bar.update(task[3].count(b"\n")))
+        return total
+
+    def _select(self, by_part: Mapping[str, Sequence[Path]]) -> list[Path | None]:
+        """For every shard in turn, the file that says which pairs are kept; None keeps all."""
+        masks, about = selection_step.select(self.data, by_part, self.work, self.out, self.crew)
+        for name, facts in about.items():
+            self.parts[name] |= facts
+        return masks
+
+    def _count(self, paths: Sequence[Path], masks: Sequence[Path | None]) -> list[Path]:
+        """Files of all word types and their counts, one a partition."""
+        counts = [self.work / f"{path.stem}.counts.npz" for path in paths]
+        self._run(shards.count, list(zip(paths, masks, counts, strict=True)), "counting words")
+        types = [self.work / f"types.{number:02d}.npz" for number in range(shards.PARTITIONS)]
+        tasks = [(number, paths, counts, path) for number, path in enumerate(types)]
+        self._run(shards.gather_types, tasks, "adding counts up")
+        return types
+
+    def _encode(
+        self, paths: Sequence[Path], masks: Sequence[Path | None], lexicons: tuple[Path, Path]
+    ) -> list[Path]:
+        """The ids of every shard, written; files with lengths and counts."""
+        done = [self.work / f"encoded.{number:05d}.npz" for number in range(len(paths))]
+        tasks = []
+        for number, (path, mask, end) in enumerate(zip(paths, masks, done, strict=True)):
+            ids = [self.out / shard_name("train", side, number) for side in SIDES]
+            tasks.append((path, mask, lexicons, UNK, ids, end))
+        self._run(shards.encode, tasks, "encoding")
+        return done
+
+    def _run(self, function: Any, tasks: Sequence[tuple[Any, ...]], label: str) -> None:
+        with progress(len(tasks), f"{label} of {self.corpus.name}", "part") as bar:
+            self.crew.run(function, tasks, lambda task: bar.update())
+
+    def _train_counts(self, encoded: Sequence[Path], types: Sequence[Path]) -> dict[str, Any]:
+        """Write the offsets; pairs, pieces, mean length with EOS, share of UNK, by side; and by part."""
+        with_lengths = [np.load(path, allow_pickle=False) for path in encoded]
+        pairs = sum(len(file["source.lengths"]) for file in with_lengths)
+        if pairs == 0:
+            raise UserError("the training text has no pair with words on both sides; check data.corpus")
+        text = TextPipeline.load(self.out)
+        counts: dict[str, Any] = {"pairs": pairs, "parts": self.parts}
+        histograms: dict[str, list[int]] = {}
+        for index, side in enumerate(SIDES):
+            lengths = (file[f"{side}.lengths"] for file in with_lengths)
+            write_offsets(self.out, "train", side, lengths, pairs)
+            pieces = int(np.load(self.out / f"train.{side}.offsets.npy", mmap_mode="r")[-1])
+            unknown = sum(int(file[f"{side}.unknown"]) for file in with_lengths)
+            vocabulary = (text.source_vocabulary, text.target_vocabulary)[index]
+            counts |= _side_counts(side, pairs, pieces, unknown, len(vocabulary.words))
+            counts[f"{side}_words"] = sum(int(file[f"{side}.words"]) for file in with_lengths)
+            histograms[side] = np.sum([file[f"{side}.histogram"] for file in with_lengths], axis=0).tolist()
+            counts[f"{side}_word_types"] = shards.count_types(types, index)
+        counts |= json.loads((self.work / "learned.json").read_text(encoding="utf-8"))
+        for reason in ("empty", "too_long", "ratio", "unselected"):
+            counts[f"dropped_{reason}"] = sum(part.get(reason, 0) for part in self.parts.values())
+        # Sentences of 0, 1, ... shards.LONGEST pieces or more, EOS not counted.
+        (self.out / "train.lengths.json").write_text(json.dumps(histograms) + "\n", encoding="utf-8")
+        return counts
+
+    def _write_held_out(self) -> dict[str, dict[str, Any]]:
+        """The development and test sets, as text and as ids; what there is to count."""
+        text = TextPipeline.load(self.out)
+        raw = {
+            name: read_set(self.corpus, self.data, name, self.paths) for name in self.corpus.held_out(self.data)
+        }
+        development = [raw[name] for name in self.corpus.development(self.data)]
+        together = tuple([line for pair in development for line in pair[side]] for side in (0, 1))
+        counts = {}
+        for split, (source, target) in {"valid": together, **{k: v for k, v in raw.items() if k != "valid"}}.items():
+            tokenised = (
+                [text.source_tokeniser.tokenise(line) for line in source],
+                [text.target_tokeniser.tokenise(line) for line in target],
+            )
+            counts[split] = _encode_split(text, split, tokenised, self.out)
+            _write_text(self.data, self.out, split, (source, target), tokenised)
+        return counts
+
+    def _finish(self, counts: dict[str, Any]) -> None:
+        """The manifest and the summary; then the folder is renamed, and what was only needed on the way removed."""
+        outputs = {
+            path.name: {"bytes": path.stat().st_size, "sha256": checksum(path)} for path in sorted(self.out.iterdir())
+        }
+        manifest = {
+            "format": FORMAT,
+            "corpus": self.corpus.name,
+            "title": self.corpus.title,
+            "generated": self.corpus.generated,
+            "licence": self.corpus.licence,
+            "citation": self.corpus.citation,
+            "data": relevant(self.data, self.corpus),
+            "tools": {tool: _version(tool) for tool in TOOLS},
+            "inputs": input_sums(self.data),
+            "counts": counts,
+            "outputs": outputs,
+            "steps": self.steps,
+        }
+        write_summary(manifest, self.out)  # after the sums were taken: it tells times, which differ
+        (self.out / "manifest.json").write_text(
+            json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.out.rename(self.directory)
+        shutil.rmtree(self.work, ignore_errors=True)
 
 
 Pairs = tuple[list[str], list[str]]
 
 
-def _tokenise(pairs: Pairs, tokenisers: Sequence[Tokeniser], name: str) -> Pairs:
-    """Both sides tokenised, line by line."""
-    with progress(2 * len(pairs[0]), f"tokenising {name}", "line") as bar:
-        source, target = (_each(tokeniser, side, bar) for tokeniser, side in zip(tokenisers, pairs, strict=True))
-    return source, target
+def _version(tool: str) -> str | None:
+    """A tool's version, None where it is not installed (kenlm is only needed to select data)."""
+    try:
+        return version(tool)
+    except ModuleNotFoundError:
+        return None
 
 
-def _each(tokeniser: Tokeniser, lines: list[str], bar: Any) -> list[str]:
-    tokenised = []
-    for line in lines:
-        tokenised.append(tokeniser.tokenise(line))
-        bar.update()
-    return tokenised
+def _side_counts(side: str, pairs: int, pieces: int, unknown: int, words: int) -> dict[str, Any]:
+    return {
+        f"{side}_tokens": pieces,
+        f"{side}_mean_length": round(pieces / pairs + 1, 4),
+        f"{side}_unk_rate": round(unknown / max(pieces, 1), 6),
+        f"{side}_vocabulary_words": words,
+    }
 
 
-def _without_empty(pairs: Pairs) -> tuple[Pairs, int]:
-    """The pairs with a token on both sides, and how many others there were."""
-    kept = [pair for pair in zip(*pairs, strict=True) if all(pair)]
-    if not kept:
-        raise UserError("the training text has no pair with words on both sides; check data.corpus")
-    source, target = (list(side) for side in zip(*kept, strict=True))
-    return (source, target), len(pairs[0]) - len(kept)
-
-
-def _encode(text: TextPipeline, split: str, pairs: Pairs, part: Path) -> dict[str, Any]:
-    """Write the ids of both sides; pairs, pieces, mean length with EOS, share of UNK."""
+def _encode_split(text: TextPipeline, split: str, pairs: Pairs, out: Path) -> dict[str, Any]:
+    """Write the ids of both sides of a small split; pairs, pieces, mean length with EOS, share of UNK."""
     counts: dict[str, Any] = {"pairs": len(pairs[0])}
     for side, vocabulary, lines in zip(SIDES, (text.source_vocabulary, text.target_vocabulary), pairs, strict=True):
         sentences = [vocabulary.encode(text.pieces(line)) for line in lines]
-        write_side(part, split, side, sentences)
-        pieces = sum(map(len, sentences))
-        counts[f"{side}_tokens"] = pieces
-        counts[f"{side}_mean_length"] = round(pieces / len(lines) + 1, 4)
-        counts[f"{side}_unk_rate"] = round(sum(ids.count(UNK) for ids in sentences) / max(pieces, 1), 6)
-        counts[f"{side}_vocabulary_words"] = len(vocabulary.words)
+        write_side(out, split, side, sentences, vocabulary.size)
+        unknown = sum(ids.count(UNK) for ids in sentences)
+        counts |= _side_counts(side, len(lines), sum(map(len, sentences)), unknown, len(vocabulary.words))
     return counts
 
 
-def _write_text(data: Data, part: Path, split: str, raw: Pairs, tokenised: Pairs) -> None:
+def _write_text(data: Data, out: Path, split: str, raw: Pairs, tokenised: Pairs) -> None:
     """A split as text: `.source`, `.target` and both with `.tok`."""
     references: Iterable[str] = (line.lower() for line in raw[1]) if data.lowercase else raw[1]
     sides = {"source": raw[0], "source.tok": tokenised[0], "target": references, "target.tok": tokenised[1]}
     for name, lines in sides.items():
         content = "".join(f"{line}\n" for line in lines)
-        (part / f"{split}.{name}").write_text(content, encoding="utf-8", newline="\n")
+        (out / f"{split}.{name}").write_text(content, encoding="utf-8", newline="\n")

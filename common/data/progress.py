@@ -8,7 +8,10 @@ from tqdm import tqdm
 
 
 def progress(total: int | None, description: str, unit: str, initial: int = 0) -> tqdm:
-    """A bar to `update`, silent for the first second; away from a terminal it speaks every ten seconds."""
+    """A bar to `update`, silent for the first second; away from a terminal it speaks every ten seconds.
+
+    Several at once, from threads too, have a line each on a terminal.
+    """
     terminal = sys.stderr.isatty()
     return tqdm(
         total=total,
@@ -18,5 +21,7 @@ def progress(total: int | None, description: str, unit: str, initial: int = 0) -
         unit_scale=True,
         delay=1 if terminal else 10,
         mininterval=0.2 if terminal else 10,
+        # None is the next free line; the cursor movements that takes have no place in a log.
+        position=None if terminal else 0,
         file=sys.stderr,
     )

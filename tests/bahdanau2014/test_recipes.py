@@ -102,6 +102,16 @@ def test_recipes_hold_the_papers_values(name):
     assert recipe.train.continues == ("rnnsearch-50" if name == "rnnsearch-50-star" else None)
 
 
+def test_shares_of_the_selection_leave_the_papers_words():
+    """Section 4.1: Europarl 61M words, news commentary 5.5M, UN 421M, crawled corpora 90M and 272.5M; 348M are kept."""
+    data = PAPER.recipe("rnnsearch-50").data
+    millions = {"europarl-v7": 61, "news-commentary-v9": 5.5, "undoc-2000": 421, "commoncrawl": 90, "giga-fren": 272.5}
+    shares = dict(zip(data.parts, data.shares, strict=True))
+    assert sum(shares[name] * words for name, words in millions.items()) == pytest.approx(348, abs=0.5)
+    assert sum(millions.values()) == 850
+    assert data.valid == ("newstest2012", "newstest2013") and data.moses_2014_quotes
+
+
 @pytest.mark.parametrize("folder", ["", "demo/"])
 def test_rows_of_table_1_differ_in_nothing_else(folder):
     """Architecture, length limit (with the mean lengths that follow from it) and updates; RNNsearch-50* carries on."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torchtext.data import batch as torchtext_batch
 
 from common.data.batching import load_batch, minibatches
-from common.data.encoded import ParallelIds, write_side
+from common.data.encoded import ParallelIds, Side, shard_name, write_offsets, write_side
 from common.errors import UserError
 from common.model import pad
 from common.recipe import Batching
@@ -127,7 +127,7 @@ def corpus(tmp_path: Path) -> tuple[Path, list[list[int]], list[list[int]]]:
     draw = np.random.default_rng(8)
     source, target = ([draw.integers(1, 50, size).tolist() for size in draw.permutation(11) + low] for low in (1, 0))
     for side, sentences in (("source", source), ("target", target)):
-        write_side(tmp_path, "train", side, sentences)
+        write_side(tmp_path, "train", side, sentences, vocabulary_size=50)
     return tmp_path, source, target
 
 
@@ -149,7 +149,7 @@ def test_pairs_and_lengths(corpus: tuple) -> None:
     )
     assert ids.source_lengths.tolist() == [len(sentence) + 1 for sentence in source]
     assert ids.target_lengths.tolist() == [len(sentence) + 1 for sentence in target]
-    assert isinstance(ids.source.ids, np.memmap) and ids.source.ids.dtype == np.int32
+    assert isinstance(ids.source.shards[0], np.memmap) and ids.source.shards[0].dtype == np.uint16
 
 
 @pytest.mark.parametrize("limit", [4, 7, 11])
@@ -165,16 +165,40 @@ def test_length_limit_counts_either_side_without_eos(corpus: tuple, limit: int) 
 
 def test_a_limit_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
     for side in ("source", "target"):
-        write_side(tmp_path, "train", side, [[5, 6, 7]])
+        write_side(tmp_path, "train", side, [[5, 6, 7]], vocabulary_size=50)
     with pytest.raises(UserError, match="data.max_length 2 leaves no train pair; the shortest has 3"):
         ParallelIds.open(tmp_path, "train", 2)
 
 
 def test_a_missing_or_damaged_file_is_named(corpus: tuple) -> None:
     directory = corpus[0]
-    (directory / "train.target.ids.npy").write_bytes(b"not an array")
-    with pytest.raises(UserError, match=r"train\.target\.ids\.npy: missing or damaged"):
+    (directory / "train.target.00000.ids.npy").write_bytes(b"not an array")
+    with pytest.raises(UserError, match=r"train\.target\.00000\.ids\.npy: missing or damaged"):
         ParallelIds.open(directory, "train")
-    (directory / "train.target.ids.npy").unlink()
-    with pytest.raises(UserError, match=r"train\.target\.ids\.npy: missing or damaged"):
+    (directory / "train.target.00000.ids.npy").unlink()
+    with pytest.raises(UserError, match=r"train\.target\.offsets\.npy: does not fit the shards"):
         ParallelIds.open(directory, "train")
+    (directory / "train.target.offsets.npy").unlink()
+    with pytest.raises(UserError, match=r"train\.target\.offsets\.npy: missing or damaged"):
+        ParallelIds.open(directory, "train")
+
+
+def test_shards_read_as_one(tmp_path: Path) -> None:
+    """A side cut into shards, one of them without a sentence, gives what it gives whole."""
+    draw = np.random.default_rng(3)
+    sentences = [draw.integers(1, 90, size).tolist() for size in (3, 0, 5, 1, 0, 2, 7, 0)]
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "whole").mkdir()
+    cuts = [0, 2, 2, 5, 7, 8]
+    lengths = []
+    for number, (start, end) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        flat = [index for sentence in sentences[start:end] for index in sentence]
+        np.save(tmp_path / "cut" / shard_name("train", "source", number), np.array(flat, dtype=np.uint16))
+        lengths.append(np.array([len(sentence) for sentence in sentences[start:end]], dtype=np.int32))
+    write_offsets(tmp_path / "cut", "train", "source", lengths, len(sentences))
+    write_side(tmp_path / "whole", "train", "source", sentences, vocabulary_size=90)
+    cut, whole = (Side.open(tmp_path / name, "train", "source") for name in ("cut", "whole"))
+    assert [cut.sentence(row).tolist() for row in range(8)] == sentences
+    rows = draw.permutation(8)
+    for one, other in zip(cut.gather(rows), whole.gather(rows), strict=True):
+        assert np.array_equal(one, other)

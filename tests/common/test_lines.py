@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+from itertools import islice
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from common.data.archives import BLOCK
 from common.errors import UserError
-from common.lines import check_parallel, read_lines
+from common.lines import LONGEST_LINE, check_parallel, decode, line_blocks, parallel_blocks, read_lines
+
+PIECES = st.sampled_from([b"\n", b"\n\n", b"a", b"ein Satz", b"\r", "\u2028\x85".encode(), b"\x0b\x1c"])
+CONTENT = st.lists(PIECES, max_size=40).map(b"".join)
+
+
+class Dribble(io.BytesIO):
+    """Gives at most a few bytes at a time, as a stream may."""
+
+    def __init__(self, content: bytes, most: int) -> None:
+        super().__init__(content)
+        self._most = most
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most `most` bytes."""
+        return super().read(self._most)
 
 
 def test_read_lines_ends_lines_at_newlines_only(tmp_path: Path) -> None:
@@ -32,9 +53,74 @@ def test_read_lines_names_file_and_line(tmp_path: Path) -> None:
         read_lines(tmp_path / "missing")
 
 
+def test_read_lines_of_compressed_files(tmp_path: Path) -> None:
+    path = tmp_path / "text.gz"
+    path.write_bytes(gzip.compress(b"ein\nzwei\n"))
+    assert read_lines(path) == ["ein", "zwei"]
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"text\.gz: not whole, .*; copy it again"):
+        read_lines(path)
+
+
+def test_decode_counts_from_the_first_line_of_a_block() -> None:
+    with pytest.raises(UserError, match="part, line 2,002: not UTF-8"):
+        decode(b"gut\n\xff\n", "part", first_line=2001)
+
+
 def test_check_parallel() -> None:
     check_parallel(["a"], [""], ("hyp.txt", "ref.txt"))
     with pytest.raises(UserError, match=r"hyp.txt has 1 lines but ref.txt has 2;"):
         check_parallel(["a"], ["b", "c"], ("hyp.txt", "ref.txt"))
     with pytest.raises(UserError, match="hyp.txt and ref.txt are empty"):
         check_parallel([], [], ("hyp.txt", "ref.txt"))
+
+
+@given(CONTENT, st.integers(1, 7), st.integers(1, 30))
+def test_blocks_are_the_text_cut_every_so_many_lines(content: bytes, size: int, most: int) -> None:
+    blocks = list(line_blocks(Dribble(content, most), size, "text"))
+    assert b"".join(blocks) == content + (b"" if not content or content.endswith(b"\n") else b"\n")
+    assert all(block.endswith(b"\n") for block in blocks)
+    counts = [block.count(b"\n") for block in blocks]
+    assert all(count == size for count in counts[:-1]) and all(0 < count <= size for count in counts)
+    assert [line for block in blocks for line in decode(block, "text")] == decode(content, "text")
+    assert list(islice(line_blocks(io.BytesIO(content), size, "text"), 2, None)) == blocks[2:]
+
+
+def test_blocks_larger_than_a_reading_and_many_in_one() -> None:
+    lines = [b"%d" % number * (number % 50) for number in range(60_000)]
+    content = b"\n".join(lines)
+    assert len(content) > 2 * BLOCK
+    for size in (1, 999, 59_999, 60_000, 60_001):
+        blocks = list(line_blocks(io.BytesIO(content), size, "text"))
+        assert blocks == [b"\n".join(lines[i : i + size]) + b"\n" for i in range(0, len(lines), size)]
+
+
+def test_a_line_without_end_is_an_error() -> None:
+    stream = io.BytesIO(b"kurz\n" + b"x" * (LONGEST_LINE + BLOCK))
+    with pytest.raises(UserError, match="book has a line of over 16,777,216 bytes; put one sentence on each line"):
+        list(line_blocks(stream, 10, "book"))
+    assert stream.read()  # not all of it was read
+
+
+@given(st.integers(0, 23), st.integers(0, 23), st.integers(1, 6), st.integers(0, 3))
+def test_parallel_blocks(ours: int, theirs: int, size: int, first: int) -> None:
+    one, other = (b"".join(b"%s%d\n" % (side, i) for i in range(n)) for side, n in ((b"a", ours), (b"b", theirs)))
+    blocks = parallel_blocks(io.BytesIO(one), io.BytesIO(other), size, ("one", "other"), first)
+    common = ours if ours == theirs else min(ours, theirs) // size * size  # lines in blocks that both have
+    for number in range(first, -(-common // size)):
+        rows = range(number * size, min((number + 1) * size, common))
+        expected = [b"".join(b"%s%d\n" % (side, i) for i in rows) for side in (b"a", b"b")]
+        assert next(blocks) == (number, *expected, len(rows))
+    if ours == theirs > 0:
+        assert next(blocks, None) is None
+        return
+    says = f"^one has {ours} lines but other has {theirs};" if ours != theirs else "^one and other are empty"
+    with pytest.raises(UserError, match=says):
+        next(blocks)
+
+
+def test_unequal_sides_give_the_whole_blocks_that_both_have_before_the_error() -> None:
+    blocks = parallel_blocks(io.BytesIO(b"a\nb\nc\n"), io.BytesIO(b"A\nB\nC\nD\n" * 700), 2, ("en", "de"))
+    assert next(blocks) == (0, b"a\nb\n", b"A\nB\n", 2)
+    with pytest.raises(UserError, match="^en has 3 lines but de has 2,800; line i of one must translate line i"):
+        next(blocks)

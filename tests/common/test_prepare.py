@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from common.data.corpora import CORPORA, Corpus, find_corpus, read_pairs
-from common.data.fetch import MIRROR, File
+from common.data import corpora, prepare as prepare_module
+from common.data.corpora import find_corpus
+from common.data.fetch import MIRROR
 from common.data.pipeline import TextPipeline
 from common.data.prepare import Prepared, prepare
 from common.errors import UserError
@@ -55,22 +57,22 @@ Publish = Callable[..., None]
 
 @pytest.fixture
 def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
-    """Declares a corpus `toy` whose files lie in a mirror folder."""
+    """Declares a corpus `toy`, known by name, whose files lie in a mirror folder."""
 
-    def write(texts: dict[str, tuple[str, str]]) -> None:
-        files = {}
+    def write(texts: dict[str, tuple[str | bytes, str | bytes]]) -> None:
+        declared: dict = {"title": "a toy", "licence": "free", "citation": "nobody 2014", "sets": {}, "files": {}}
         for split, sides in texts.items():
-            for language, text in zip(("en", "fr"), sides, strict=True):
+            place = {language: f"{split}.{language}.gz" for language in ("en", "fr")}
+            (declared["sets"] if split != "train" else declared)[split] = place
+            for name, text in zip(place.values(), sides, strict=True):
                 content = gzip.compress(text.encode() if isinstance(text, str) else text, mtime=0)
-                path = tmp_path / "mirror" / "toy" / f"{split}.{language}.gz"
+                path = tmp_path / "mirror" / "toy" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-                address = f"http://127.0.0.1:9/{path.name}"
-                files[f"{split}.{language}"] = File(
-                    address, f"toy/{path.name}", len(content), hashlib.sha256(content).hexdigest()
-                )
-        corpus = Corpus("toy", "a toy", "free", "nobody 2014", ("en", "fr"), tuple(texts), files)
-        monkeypatch.setitem(CORPORA, "toy", corpus)
+                digest = hashlib.sha256(content).hexdigest()
+                declared["files"][name] = {"url": f"http://127.0.0.1:9/{name}", "size": len(content), "sha256": digest}
+        (tmp_path / "toy.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
+        monkeypatch.setattr(corpora, "DECLARED", tmp_path)
         monkeypatch.setenv(MIRROR, str(tmp_path / "mirror"))
 
     return write
@@ -138,7 +140,7 @@ def test_bpe_shares_one_vocabulary_and_comes_undone(run: Callable[[Data], Prepar
     for split in ("train", "valid"):
         ids = getattr(prepared, split)
         for index in range(len(ids)):
-            source, target = (text.bpe.join(text.source_vocabulary.decode(side)) for side in ids[index])
+            source, target = (text.segmenter.join(text.source_vocabulary.decode(side)) for side in ids[index])
             assert "UNK" not in source and "UNK" not in target
             if split == "valid":
                 lines = prepared.lines("valid")
@@ -152,7 +154,10 @@ def test_bpe_shares_one_vocabulary_and_comes_undone(run: Callable[[Data], Prepar
 
 def test_files_are_mapped_and_typed(run: Callable[[Data], Prepared]) -> None:
     side = run(WORDS).train.source
-    assert isinstance(side.ids, np.memmap) and side.ids.dtype == np.int32 and side.offsets.dtype == np.int64
+    assert all(isinstance(array, np.memmap) for array in (*side.shards, side.offsets))
+    assert side.shards[0].dtype == np.uint16 and side.offsets.dtype == np.int64
+    wide = run(dataclasses.replace(WORDS, vocabulary_size=70_000)).train.source
+    assert wide.shards[0].dtype == np.int32 and (wide.shards[0][:4] > 1).all()
 
 
 def test_manifest_tells_everything(run: Callable[[Data], Prepared], tmp_path: Path) -> None:
@@ -162,7 +167,7 @@ def test_manifest_tells_everything(run: Callable[[Data], Prepared], tmp_path: Pa
     for name, digest in manifest["inputs"].items():
         assert hashlib.sha256((tmp_path / "mirror" / name).read_bytes()).hexdigest() == digest
     assert len(manifest["inputs"]) == 6
-    files = {path.name for path in prepared.directory.iterdir()} - {"manifest.json"}
+    files = {path.name for path in prepared.directory.iterdir()} - {"manifest.json", "summary.md", "lengths.png"}
     assert set(manifest["outputs"]) == files
     for name, facts in manifest["outputs"].items():
         content = (prepared.directory / name).read_bytes()
@@ -198,9 +203,12 @@ def test_a_damaged_folder_is_made_again(run: Callable[[Data], Prepared], damage:
     elif damage == "short":
         (directory / "source.vocab").write_bytes(before["source.vocab"][:-3])
     else:
-        (directory / "train.target.ids.npy").unlink()
+        (directory / "train.target.00000.ids.npy").unlink()
     assert run(WORDS).directory == directory
-    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    after = {path.name: path.read_bytes() for path in directory.iterdir()}
+    assert after.keys() == before.keys()
+    times = {"manifest.json", "summary.md"}  # these tell how long it took
+    assert all(after[name] == before[name] for name in before.keys() - times)
 
 
 def test_length_limit_counts_tokens_without_eos(run: Callable[[Data], Prepared]) -> None:
@@ -251,16 +259,16 @@ def test_killed_while_preparing(run: Callable[[Data], Prepared], publish: Publis
     process = multiprocessing.get_context("fork").Process(target=run, args=(WORDS,))
     process.start()
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("data/*.part")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("data/*.work")) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
     folders = [path.name for path in (tmp_path / "data").iterdir() if path.is_dir()]
-    assert len(folders) == 1 and folders[0].endswith(".part")
+    assert len(folders) == 1 and folders[0].endswith(".work")
     # What is left is neither taken for a result nor in the way of the next attempt.
     assert len(run(WORDS).train) == 4_000
     folders = [path.name for path in (tmp_path / "data").iterdir() if path.is_dir()]
-    assert len(folders) == 1 and not folders[0].endswith(".part")
+    assert len(folders) == 1 and not folders[0].endswith(".work")
 
 
 def test_two_processes_at_once(run: Callable[[Data], Prepared], tmp_path: Path) -> None:
@@ -291,7 +299,7 @@ def test_bad_text_is_one_line_and_leaves_nothing(
     with pytest.raises(UserError, match=says) as caught:
         run(WORDS)
     assert "\n" not in str(caught.value)
-    assert [path for path in (tmp_path / "data").iterdir() if path.is_dir()] == []
+    assert [path for path in (tmp_path / "data").iterdir() if path.is_dir() and path.suffix != ".work"] == []
 
 
 def test_only_line_feeds_separate_lines(tmp_path: Path) -> None:
@@ -303,8 +311,9 @@ def test_only_line_feeds_separate_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"corpus": "europarl"}, "data.corpus is `europarl`; the corpora are builtin, multi30k, wmt14"),
-        ({"corpus": "wmt14"}, "wmt14 comes with a later version"),
+        ({"corpus": "europarl"}, "data.corpus is `europarl`; the corpora are builtin, toy, or"),
+        ({"parts": ("europarl",)}, "data.parts: toy has no part `europarl`; it has train"),
+        ({"valid": ("test", "newstest2012")}, "data.valid: toy has no set `newstest2012`; it has valid, test"),
         ({"target": "de"}, "data.target is `de`; toy has en, fr"),
         ({"target": "en"}, "both `en`"),
     ],
@@ -318,8 +327,6 @@ def test_a_corpus_that_cannot_be_read(run: Callable[[Data], Prepared], change: d
 def test_an_unknown_test_set(run: Callable[[Data], Prepared], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="evaluate.sets: toy has no test set `newstest`; it has valid, test"):
         prepare(WORDS, ["test", "newstest"], tmp_path / "data", tmp_path)
-    with pytest.raises(UserError, match="toy has no split `newstest`"):
-        read_pairs(WORDS, "newstest", tmp_path)
 
 
 def test_nowhere_to_write(publish: Publish, tmp_path: Path) -> None:
@@ -332,18 +339,25 @@ def test_nowhere_to_write(publish: Publish, tmp_path: Path) -> None:
 def test_declared_corpora_are_complete() -> None:
     for name in ("builtin", "multi30k", "wmt14"):
         corpus = find_corpus(name)
-        assert corpus.splits[:2] == ("train", "valid") and corpus.splits[2:]
-        assert corpus.title and corpus.licence and corpus.citation
+        assert corpus.title and corpus.licence and corpus.citation and corpus.train and corpus.sets
         assert corpus.generated == ("generated" in corpus.title)
+        used = set()
+        for part in (part for named in (corpus.train, corpus.sets) for parts in named.values() for part in parts):
+            used |= {place.file for place in part.sides.values()}
+        assert corpus.generated or used == set(corpus.files)
         for file in corpus.files.values():
             algorithm, digest = file.checksum
             assert len(bytes.fromhex(digest)) == {"sha256": 32, "md5": 16}[algorithm]
-            assert file.url.startswith("http") and file.path.startswith(f"{name}/")
-    multi30k = find_corpus("multi30k")
-    assert set(multi30k.files) == {
-        f"{split}.{language}" for split in multi30k.splits for language in ("en", "de", "fr")
-    }
+            assert file.urls and all(url.startswith("http") for url in file.urls) and file.path.startswith(f"{name}/")
     assert len(find_corpus("wmt14").files) == 10
+
+
+@pytest.mark.parametrize(("target", "total"), [("fr", 40_842_333), ("de", 4_520_620)])
+def test_wmt14_has_the_pairs_of_2014(target: str, total: int) -> None:
+    """The totals of the five and the three parts that WMT 2014 offered for each pair."""
+    names = ("europarl-v7", "commoncrawl", "news-commentary-v9", "undoc-2000", "giga-fren")
+    there = {name: part for name in names for part in find_corpus("wmt14").train[name] if target in part.sides}
+    assert sum(part.pairs or 0 for part in there.values()) == total
 
 
 def multi30k(**changes: object) -> Data:
@@ -360,7 +374,7 @@ def test_multi30k(tmp_path: Path, target: str, lengths: tuple[int, ...]) -> None
     """Pair counts of the corpus; reference lengths as its README and Wu et al. 2021 count them."""
     prepared = prepare(multi30k(target=target), ["test_2016_flickr"], tmp_path / "data", tmp_path / "downloads")
     counts = prepared.manifest["counts"]
-    assert [counts[split]["pairs"] for split in find_corpus("multi30k").splits] == [
+    assert [counts[split]["pairs"] for split in ("train", *find_corpus("multi30k").sets)] == [
         29_000,
         1_014,
         1_000,
@@ -370,5 +384,5 @@ def test_multi30k(tmp_path: Path, target: str, lengths: tuple[int, ...]) -> None
     ]
     tests = ("test_2016_flickr", "test_2017_flickr", "test_2017_mscoco")
     assert tuple(counts[split]["target_tokens"] for split in tests) == lengths
-    assert not (tmp_path / "downloads").exists()
+    assert not list((tmp_path / "downloads").rglob("*.gz"))
     assert json.loads((prepared.directory / "manifest.json").read_text())["generated"] is False

@@ -156,6 +156,16 @@ def test_english_french_demo_differs_from_the_other_by_language_alone() -> None:
         }  # fmt: skip
 
 
+def test_data_of_both_languages_and_of_the_variant() -> None:
+    base, variant, french = (PAPER.recipe(name) for name in ("base", "variants/base-wmt14", "base-enfr"))
+    assert set(difference(variant, base)) == {"data.parts"}
+    assert set(base.data.parts) ^ set(variant.data.parts) == {"news-commentary-v9", "news-commentary-v11"}
+    assert (base.data.clean_tokens, base.data.bpe_merges, base.data.valid) == (80, 32_000, ("newstest2013",))
+    assert (french.data.segmentation, french.data.vocabulary_size, len(french.data.parts)) == ("wordpieces", 32_000, 5)
+    assert PAPER.recipe("big-enfr").data == french.data and PAPER.recipe("big").data == base.data
+    assert not any(recipe.data.moses_2014_quotes or recipe.data.shares for recipe in (base, variant, french))
+
+
 @pytest.mark.parametrize(
     "override",
     ["N=0", "d_model=511", "P_drop=1.0", "h=two", "positions=rotary", "positions=learned", "learned_positions=9"],

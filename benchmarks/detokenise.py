@@ -1,0 +1,95 @@
+"""How many lines of clean text come back from tokenising and detokenising, and what is in the way of the others.
+
+    PAPERS_MIRROR=... python -m benchmarks.detokenise      # about two minutes
+
+A line counts as restored when it equals the line before tokenising, white space apart. The Moses detokeniser puts
+spaces where the language usually writes them, so text that writes them otherwise cannot come back. A line that does
+not is counted once, by the sign at its first difference.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from common.data.fetch import MIRROR
+from common.data.text import Tokeniser, clean
+from common.errors import UserError
+from common.eval.record import commit, environment, write_json_atomically
+from common.lines import read_lines
+
+RESULT = Path(__file__).parent / "results" / "detokenise.json"
+LANGUAGES = ("en", "de", "fr")
+MULTI30K = ("train", "val", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco", "test_2018_flickr")
+DEBDOC = {"en": "en-fr.en", "de": "en-de.de", "fr": "en-fr.fr"}
+KINDS = {
+    "quotation mark or apostrophe": "\"'`«»‹›„“”‘’",
+    "? ! : ; %": "?!:;%",
+    "slash": "/\\",
+    "hyphen or dash": "-‐‑‒–—",
+    "bracket": "()[]{}<>",
+    "comma or full stop": ",.…",
+}
+"""Signs by the name that the table gives them; any other sign is a symbol."""
+
+
+def sets(mirror: Path) -> dict[tuple[str, str], list[str]]:
+    """Lines by name of the set and language: all of Multi30k, and debdoc's held-out documents."""
+    lines = {
+        (f"multi30k {split}", language): read_lines(mirror / "multi30k" / f"{split}.{language}.gz")
+        for split in MULTI30K
+        for language in LANGUAGES
+    }
+    for split in ("valid", "test"):
+        for language in LANGUAGES:
+            path = mirror / "debdoc" / f"{split}.{DEBDOC[language]}.xz"
+            lines[f"debdoc {split}", language] = read_lines(path)
+    return lines
+
+
+def kind(line: str, restored: str) -> str:
+    """The first difference of two lines: `space +` or `space -` (one too many, one missing), and beside which sign."""
+    here = len(os.path.commonprefix([line, restored]))
+    got, wanted = restored[here : here + 1] == " ", line[here : here + 1] == " "
+    if got == wanted:
+        return "another character"
+    longer = restored if got else line
+    beside = [sign for sign in longer[here - 1 : here] + longer[here + 1 : here + 2] if not sign.isalnum()]
+    names = [next((name for name, signs in KINDS.items() if sign in signs), "symbol") for sign in beside]
+    return f"space {'+' if got else '-'} {names[0] if names else 'between letters or digits'}"
+
+
+def measure(lines: list[str], language: str, quotes_2014: bool) -> dict[str, Any]:
+    """Lines, how many of them come back, and failures by kind, the most frequent first."""
+    tokeniser = Tokeniser(language, lowercase=False, quotes_2014=quotes_2014)
+    pairs = [(clean(line), tokeniser.detokenise(tokeniser.tokenise(line))) for line in lines]
+    failures = Counter(kind(line, restored) for line, restored in pairs if line != restored)
+    restored = len(lines) - failures.total()
+    share = round(restored / len(lines), 4)
+    return {"lines": len(lines), "restored": restored, "share": share, "failures": dict(failures.most_common())}
+
+
+def main() -> None:
+    """See the module's docstring."""
+    if not (mirror := os.environ.get(MIRROR)):
+        raise UserError(f"set {MIRROR} to the folder with multi30k and debdoc")
+    rows = []
+    print(f"{'set':26} {'':2} {'state':5} {'lines':>6} {'restored':>8}  main reasons")
+    for (name, language), lines in sets(Path(mirror)).items():
+        for state in (2014, 2016):
+            row = measure(lines, language, quotes_2014=state == 2014)
+            rows.append({"set": name, "language": language, "state": state, **row})
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in list(row["failures"].items())[:3])
+            print(f"{name:26} {language} {state:5} {row['lines']:6,} {row['share']:8.2%}  {reasons}", flush=True)
+    root = Path(__file__).resolve().parent.parent
+    write_json_atomically(RESULT, {"rows": rows, "environment": environment("cpu"), **commit(root)})
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

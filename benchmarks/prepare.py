@@ -1,0 +1,180 @@
+"""How fast `prepare` is, beside what the tokeniser alone could do, and how much memory it takes.
+
+    PAPERS_MIRROR=... python -m benchmarks.prepare speed      # a few minutes: ours against sacremoses, 1 and 2 processes
+    PAPERS_MIRROR=... python -m benchmarks.prepare scale      # half an hour on 2 cores: 5 million pairs, memory curve
+
+The text is made from debdoc's real en-fr training pairs: two of them joined, so that lengths are nearer to WMT's, with
+an invented word now and then, so that word types go on growing as they do in real corpora. It says nothing about quality.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import multiprocessing
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sacremoses import MosesTokenizer
+
+from common.data.prepare import prepare
+from common.eval.record import commit, environment, write_json_atomically
+from common.recipe import Data
+
+RESULTS = Path(__file__).parent / "results"
+INVENTED = 3
+"""One pair in so many has an invented word on each side: about 0.33 new types a pair and side, more than WMT's."""
+WMT14_PAIRS = 40_842_333
+"""English-French pairs of WMT14, all parts."""
+
+
+def mirror_lines(name: str) -> list[str]:
+    """Lines of a debdoc file in the folder that PAPERS_MIRROR names."""
+    path = Path(os.environ["PAPERS_MIRROR"]) / "debdoc" / f"{name}.xz"
+    return lzma.decompress(path.read_bytes()).decode().split("\n")[:-1]
+
+
+def write_corpus(folder: Path, pairs: int) -> Path:
+    """`pairs` training pairs and debdoc's own validation set, with the declaration whose path is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sides = [mirror_lines(f"train.en-fr.{language}") for language in ("en", "fr")]
+    size = len(sides[0])
+    for language, lines in zip(("en", "fr"), sides, strict=True):
+        with (folder / f"train.{language}").open("w", encoding="utf-8", newline="\n") as file:
+            for number in range(pairs):
+                turn, first = divmod(number, size)
+                second = (first * 7919 + turn * 104_729 + 1) % size
+                extra = f" {language}x{number * 2_654_435_761 % 2**32:x}" if number % INVENTED == 0 else ""
+                file.write(f"{lines[first]} {lines[second]}{extra}\n")
+        valid = "".join(f"{line}\n" for line in mirror_lines(f"valid.en-fr.{language}"))
+        (folder / f"valid.{language}").write_text(valid, encoding="utf-8", newline="\n")
+    declaration = folder / "debdoc-joined.yaml"
+    declaration.write_text(
+        "title: debdoc pairs joined by two (benchmark text)\n"
+        "train: {en: train.en, fr: train.fr}\nvalid: {en: valid.en, fr: valid.fr}\n",
+        encoding="utf-8",
+    )
+    return declaration
+
+
+def data_of(declaration: Path, pairs: int, merges: int) -> Data:
+    """Vaswani et al. 2017's English-German preparation, on this text."""
+    return Data(
+        corpus=str(declaration),
+        source="en",
+        target="fr",
+        segmentation="bpe",
+        vocabulary_size=60_000,
+        bpe_merges=merges,
+        max_length=255,
+        lowercase=False,
+        moses_2014_quotes=False,
+        mean_source_tokens=28.0,
+        mean_target_tokens=32.0,
+        pairs=pairs,
+        clean_tokens=80,
+        clean_ratio=9.0,
+    )
+
+
+def _sacremoses(language: str, lines: list[str]) -> int:
+    tokeniser = MosesTokenizer(lang=language)
+    return sum(len(tokeniser.tokenize(line, escape=True, return_str=True)) for line in lines)
+
+
+def sacremoses_rate(declaration: Path, pairs: int, workers: int) -> float:
+    """Lines a second of sacremoses alone, its lines in memory already, spread over processes in 40 portions."""
+    tasks = []
+    for language in ("en", "fr"):
+        with (declaration.parent / f"train.{language}").open(encoding="utf-8", newline="\n") as file:
+            lines = list(islice(file, pairs))
+        tasks += [(language, lines[start::20]) for start in range(20)]
+    started = time.monotonic()
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        pool.starmap(_sacremoses, tasks, chunksize=1)
+    return 2 * pairs / (time.monotonic() - started)
+
+
+def prepare_once(declaration: Path, pairs: int, merges: int, workers: int) -> dict[str, Any]:
+    """The manifest of one preparation, with what it took: seconds in all and of all but learning the merges."""
+    with tempfile.TemporaryDirectory(dir=declaration.parent) as root:
+        started = time.monotonic()
+        prepared = prepare(data_of(declaration, pairs, merges), [], Path(root), Path(root), workers)
+        seconds = time.monotonic() - started
+        steps = {step["step"]: step for step in prepared.manifest["steps"]}
+        for name in ("summary.md", "lengths.png"):
+            shutil.copy(prepared.directory / name, declaration.parent / name)
+        outputs = {name: facts["sha256"] for name, facts in prepared.manifest["outputs"].items()}
+    learning = steps["learn"]["seconds"]
+    return {
+        "workers": workers,
+        "seconds": round(seconds, 1),
+        "lines_per_second": round(2 * pairs / seconds),
+        "lines_per_second_without_learning": round(2 * pairs / (seconds - learning)),
+        "steps": prepared.manifest["steps"],
+        "counts": prepared.manifest["counts"],
+        "outputs": outputs,
+    }
+
+
+def speed(folder: Path, pairs: int, merges: int, rounds: int) -> dict[str, Any]:
+    """Ours and sacremoses alone in turns, on one process and on two; medians."""
+    declaration = write_corpus(folder, pairs)
+    rates: dict[str, list[float]] = {}
+    sums = set()
+    for _ in range(rounds):
+        for workers in (1, 2):
+            rates.setdefault(f"sacremoses, {workers}", []).append(sacremoses_rate(declaration, pairs, workers))
+            ours = prepare_once(declaration, pairs, merges, workers)
+            sums.add(json.dumps(ours["outputs"], sort_keys=True))
+            rates.setdefault(f"prepare, {workers}", []).append(ours["lines_per_second_without_learning"])
+            rates.setdefault(f"prepare with learning {merges:,} merges, {workers}", []).append(ours["lines_per_second"])
+            print({name: [round(rate) for rate in values] for name, values in rates.items()}, flush=True)
+    medians = {name: round(statistics.median(values)) for name, values in rates.items()}
+    return {
+        "pairs": pairs,
+        "lines_per_second": medians,
+        "all_rounds": {name: [round(rate) for rate in values] for name, values in rates.items()},
+        "share_of_sacremoses": {w: round(medians[f"prepare, {w}"] / medians[f"sacremoses, {w}"], 3) for w in (1, 2)},
+        "two_over_one": round(medians["prepare, 2"] / medians["prepare, 1"], 3),
+        "same_bytes_with_1_and_2_workers": len(sums) == 1,
+    }
+
+
+def scale(folder: Path, pairs: int, merges: int, workers: int) -> dict[str, Any]:
+    """One large preparation: time and memory of every step, the memory's course, and what WMT14 would take."""
+    declaration = write_corpus(folder, pairs)
+    full = prepare_once(declaration, pairs, merges, workers)
+    full["sacremoses_lines_per_second"] = round(sacremoses_rate(declaration, min(pairs, 100_000), workers))
+    return {"pairs": pairs, **{key: value for key, value in full.items() if key != "outputs"}}
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "scale"])
+    parser.add_argument("--pairs", type=int, help="default: 60,000 (speed), 5,000,000 (scale)")
+    parser.add_argument("--merges", type=int, help="default: 4,000 (speed), 32,000 (scale)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-prepare"))
+    options = parser.parse_args()
+    if options.what == "speed":
+        result = speed(options.folder, options.pairs or 200_000, options.merges or 4_000, options.rounds)
+    else:
+        result = scale(options.folder, options.pairs or 5_000_000, options.merges or 32_000, options.workers)
+    result |= {"environment": environment(), **commit(Path(__file__).resolve().parent.parent)}
+    path = RESULTS / f"prepare-{options.what}.json"
+    write_json_atomically(path, result)
+    print(json.dumps({key: value for key, value in result.items() if key != "counts"}, indent=2), path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Work spread over processes, in bounded memory; and how much memory they take together."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import chain, islice
+from typing import Any
+
+import psutil
+
+from common.errors import UserError
+
+AHEAD = 2
+"""Tasks handed out for each process: one in work, one waiting."""
+SAMPLE = 0.5
+"""Seconds between two looks at the memory."""
+
+Task = tuple[Any, ...]
+
+
+class Crew:
+    """Processes that share out tasks.
+
+    `peak` is the most memory (bytes) that this process and its children were seen to take together, `curve` all that
+    was seen: (time.monotonic(), bytes). Pages that several share count once where the system tells (Linux: PSS).
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.alone = False
+        """Do everything in this process: starting others takes longer than little work does."""
+        self.peak = 0
+        self.curve: list[tuple[float, int]] = []
+
+    def run(
+        self, function: Callable[..., None], tasks: Iterable[Task], done: Callable[[Task], None] = lambda task: None
+    ) -> None:
+        """Call `function(*task)` for every task, side by side where there are several tasks and workers.
+
+        tasks may be endless: few are taken ahead of the work. done: called with each finished task.
+        Raises what `function` raises, and UserError when a process was killed.
+        """
+        tasks = iter(tasks)
+        first = list(islice(tasks, 2))
+        if self.alone or self.workers == 1 or len(first) < 2:
+            for task in chain(first, tasks):
+                function(*task)
+                done(task)
+                self.look()
+            return
+        self._spread(self.workers, function, chain(first, tasks), done)
+
+    def run_apart(self, function: Callable[..., None], *task: Any) -> None:
+        """Call `function(*task)` in a process of its own, whose memory is gone with it."""
+        if self.alone:
+            function(*task)
+        else:
+            self._spread(1, function, [task], lambda task: None)
+
+    def _spread(
+        self, workers: int, function: Callable[..., None], tasks: Iterable[Task], done: Callable[[Task], None]
+    ) -> None:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _follow, (os.getpid(),)) as pool:
+            waiting: dict[Future[None], Task] = {}
+            try:
+                for task in tasks:
+                    waiting[pool.submit(function, *task)] = task
+                    while len(waiting) >= AHEAD * workers:
+                        self._collect(waiting, done)
+                while waiting:
+                    self._collect(waiting, done)
+            except BrokenProcessPool:
+                raise UserError(
+                    "a process was killed, perhaps for want of memory; run the same command again, or with --workers 1"
+                ) from None
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _collect(self, waiting: dict[Future[None], Task], done: Callable[[Task], None]) -> None:
+        """Take what has finished, after waiting for a while."""
+        finished, _ = wait(waiting, timeout=SAMPLE, return_when=FIRST_COMPLETED)
+        self.look()
+        for future in finished:
+            task = waiting.pop(future)
+            future.result()
+            done(task)
+
+    def look(self, at_once: bool = False) -> None:
+        """Note the memory taken now, unless that was done a moment ago."""
+        now = time.monotonic()
+        if at_once or not self.curve or now - self.curve[-1][0] >= SAMPLE:
+            taken = memory_of_all()
+            self.peak = max(self.peak, taken)
+            self.curve.append((now, taken))
+
+
+def memory_of_all() -> int:
+    """Bytes of memory that this process and its children take together."""
+    own = psutil.Process()
+    total = 0
+    for process in (own, *own.children(recursive=True)):
+        try:
+            memory = process.memory_full_info()
+            total += getattr(memory, "pss", memory.rss)
+        except psutil.Error:  # it ended while we looked
+            continue
+    return total
+
+
+def _follow(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and end when it is gone: a killed parent cannot say good-bye."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
