@@ -33,6 +33,11 @@ NOT_SHOWN = (
     "evaluate.examples",
 )
 """Recipe fields left out of `changes`: they set what is shown or saved, or the speed, never a number in a table."""
+OF_THE_CORPUS = tuple(
+    f"data.{name}"
+    for name in ("parts", "shares", "in_domain", "select_words", "valid", "clean_tokens", "clean_ratio")
+)
+"""Fields that say what is taken of a corpus, and say nothing of another: left out where `data.corpus` differs."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
 """Okabe and Ito's palette, apart for colour-blind readers too; their yellow, too pale for lines, is left out."""
@@ -191,8 +196,9 @@ def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) 
     grouped: dict[tuple[str, str, str], list[str]] = {}
     for system, (ours, theirs) in recipes.items():
         here, paper = leaves(ours), leaves(theirs)
+        other = OF_THE_CORPUS if here.get("data.corpus") != paper.get("data.corpus") else ()
         for key in here:
-            if key not in ("name", "title", *NOT_SHOWN) and here[key] != paper.get(key):
+            if key not in ("name", "title", *NOT_SHOWN, *other) and here[key] != paper.get(key):
                 grouped.setdefault((key, _value(paper.get(key)), _value(here[key])), []).append(system)
     if not grouped:
         return "The recipes are the paper's own."
@@ -293,7 +299,10 @@ def claim_record(outcome: Outcome) -> dict[str, Any]:
         "systems": list(claim.systems),
         "verdict": outcome.verdict,
         "evidence": outcome.evidence,
-        "difference": asdict(outcome.difference) if outcome.difference else None,
+        # Six decimals: the last digits of a sum differ from one processor to the next.
+        "difference": {key: round(value, 6) for key, value in asdict(outcome.difference).items()}
+        if outcome.difference
+        else None,
     }
 
 
