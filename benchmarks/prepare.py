@@ -160,14 +160,14 @@ def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "scale"])
-    parser.add_argument("--pairs", type=int, help="default: 60,000 (speed), 5,000,000 (scale)")
+    parser.add_argument("--pairs", type=int, help="default: 100,000 (speed), 5,000,000 (scale)")
     parser.add_argument("--merges", type=int, help="default: 4,000 (speed), 32,000 (scale)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-prepare"))
     options = parser.parse_args()
     if options.what == "speed":
-        result = speed(options.folder, options.pairs or 200_000, options.merges or 4_000, options.rounds)
+        result = speed(options.folder, options.pairs or 100_000, options.merges or 4_000, options.rounds)
     else:
         result = scale(options.folder, options.pairs or 5_000_000, options.merges or 32_000, options.workers)
     result |= {"environment": environment(), **commit(Path(__file__).resolve().parent.parent)}

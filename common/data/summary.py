@@ -50,7 +50,9 @@ def summary(manifest: dict[str, Any]) -> str:
         rows, types = data["vocabulary_size"] - 2, counts["train"]["piece_types"]
         lines += [
             f"{types:,} types of sub-words occur and {rows:,} have an id"
-            + (f": the rarest {types - rows:,} are unknown." if types > rows else ", so none is unknown.")
+            + (f": the rarest {types - rows:,} are unknown." if types > rows else ", so none is unknown."),
+            f"They were learned from the {counts['train']['types_learned_from']:,} most frequent of "
+            f"{counts['train']['types']:,} types of words.",
         ]
     lines += [
         "",
