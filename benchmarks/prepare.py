@@ -1,10 +1,10 @@
 """How fast `prepare` is, beside what the tokeniser alone could do, and how much memory it takes.
 
-    PAPERS_MIRROR=... python -m benchmarks.prepare speed      # a few minutes: ours against sacremoses, 1 and 2 processes
-    PAPERS_MIRROR=... python -m benchmarks.prepare scale      # half an hour on 2 cores: 5 million pairs, memory curve
+    PAPERS_MIRROR=... python -m benchmarks.prepare speed   # ten minutes: ours against sacremoses, 1 and 2 processes
+    PAPERS_MIRROR=... python -m benchmarks.prepare scale   # half an hour on 2 cores: 5 million pairs, memory curve
 
 The text is made from debdoc's real en-fr training pairs: two of them joined, so that lengths are nearer to WMT's, with
-an invented word now and then, so that word types go on growing as they do in real corpora. It says nothing about quality.
+an invented word now and then, so that word types go on growing as they do in real corpora.
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ def speed(folder: Path, pairs: int, merges: int, rounds: int) -> dict[str, Any]:
     sums = set()
     for _ in range(rounds):
         for workers in (1, 2):
-            rates.setdefault(f"sacremoses, {workers}", []).append(sacremoses_rate(declaration, min(pairs, SAMPLE), workers))
+            rates.setdefault(f"sacremoses, {workers}", []).append(
+                sacremoses_rate(declaration, min(pairs, SAMPLE), workers)
+            )
             ours = prepare_once(declaration, pairs, merges, workers)
             sums.add(json.dumps(ours["outputs"], sort_keys=True))
             rates.setdefault(f"prepare, {workers}", []).append(ours["lines_per_second_without_learning"])

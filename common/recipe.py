@@ -87,7 +87,7 @@ class Data:
         selecting = any(share < 1 for share in self.shares)
         require(not selecting or bool(self.in_domain), "data.in_domain", "name parts when data.shares has one below 1")
         require(set(self.in_domain) <= set(self.parts), "data.in_domain", "name some of data.parts")
-        require(self.select_words is None or selecting, "data.select_words", "be null unless data.shares has one below 1")
+        require(self.select_words is None or selecting, "data.select_words", "be null without a share below 1")
         require(self.select_words is None or self.select_words > 0, "data.select_words", "be positive or null")
         require(self.clean_tokens is None or self.clean_tokens > 0, "data.clean_tokens", "be positive or null")
         require(self.clean_ratio is None or self.clean_ratio >= 1, "data.clean_ratio", "be 1 or more, or null")

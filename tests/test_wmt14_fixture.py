@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data import fetch, prepare as prepare_module
+from common.data import fetch
+from common.data import prepare as prepare_module
 from common.data.prepare import Prepared
 from common.data.text import Tokeniser
 from common.paper import Paper

@@ -92,9 +92,7 @@ class Budget:
 class Sampler:
     """Draws random trees from the grammar. `constructions` names the sentence rules to use, or all."""
 
-    def __init__(
-        self, lexicon: Lexicon, seed: int, constructions: Collection[str] | None = None
-    ) -> None:
+    def __init__(self, lexicon: Lexicon, seed: int, constructions: Collection[str] | None = None) -> None:
         self.lexicon = lexicon
         self.random: Callable[[], float] = random.Random(seed).random
         rules = lexicon.data["sentences"]
@@ -112,16 +110,14 @@ class Sampler:
         """Groups of verbs and adjectives by what they combine with."""
         groups, adjectives = self.lexicon.verbs, self.lexicon.adjectives
         self.verbs_with_object = {
-            kind: [g for g in groups if g.frame == "transitive" and kind in g.object]
-            for kind in self.lexicon.nouns
+            kind: [g for g in groups if g.frame == "transitive" and kind in g.object] for kind in self.lexicon.nouns
         }
         self.verbs_with_subject = {
             kind: [g for g in groups if g.frame in ("transitive", "intransitive") and kind in g.subject]
             for kind in self.lexicon.nouns
         }
         self.adjectives_for = {
-            kind: self.adjective_groups([g for g in adjectives if kind in g.nouns])
-            for kind in self.lexicon.nouns
+            kind: self.adjective_groups([g for g in adjectives if kind in g.nouns]) for kind in self.lexicon.nouns
         }
         self.predicates = self.adjective_groups([g for g in adjectives if g.predicate])
 
@@ -230,9 +226,7 @@ class Sampler:
         return self.verbal(self.group(groups), Budget(words - 1), tense, timed, question)
 
     @staticmethod
-    def _affordable(
-        group: VerbGroup, words: float, tense: str, last: bool, question: bool
-    ) -> bool:
+    def _affordable(group: VerbGroup, words: float, tense: str, last: bool, question: bool) -> bool:
         """True where a clause of `words` has room for the frame, and is not much too long for it.
 
         Nobody reports in the past: French and English would disagree on the tense of what follows.
@@ -246,9 +240,7 @@ class Sampler:
             return least <= words <= 16 or words < 3
         return 4 <= words
 
-    def verbal(
-        self, group: VerbGroup, budget: Budget, tense: str, timed: bool, question: bool
-    ) -> Clause:
+    def verbal(self, group: VerbGroup, budget: Budget, tense: str, timed: bool, question: bool) -> Clause:
         """A clause around a full verb: first what is optional, then the phrases share the rest."""
         verb = self.verb(group, tense)
         clause = Clause(group.frame, tense, None, verb)
@@ -447,9 +439,7 @@ class Sampler:
             second = self.noun_phrase(kind, words / 2 - 0.5, simple=True, avoid=avoid)
             if first.noun is not second.noun:
                 return Coordination((first, second))
-        return self.noun_phrase(
-            kind, words, simple=simple, closed=closed, definite=definite, avoid=avoid
-        )
+        return self.noun_phrase(kind, words, simple=simple, closed=closed, definite=definite, avoid=avoid)
 
     def name(self, words: float) -> NamePhrase:
         """A first name, or a surname with its title."""
@@ -502,9 +492,7 @@ class Sampler:
             return min(room, 3) if self.chance(0.75) else 0
         return min(3, int(self.random() * 2.6))
 
-    def adjectives(
-        self, kind: str, wanted: int, avoid: tuple[Adjective, ...]
-    ) -> tuple[Adjective, ...]:
+    def adjectives(self, kind: str, wanted: int, avoid: tuple[Adjective, ...]) -> tuple[Adjective, ...]:
         """Adjectives of different groups, in the order of English."""
         found: dict[int, Adjective] = {}
         for _ in range(wanted):
@@ -540,9 +528,7 @@ class Sampler:
         if chosen == "person" and self.chance(0.3):
             return PrepPhrase(None, self.name(1))
         # only determiners that show the German genitive, and no French article to swallow
-        inner = self.noun_phrase(
-            chosen, words, simple=bare, closed=closed, nested=True, definite=True
-        )
+        inner = self.noun_phrase(chosen, words, simple=bare, closed=closed, nested=True, definite=True)
         return PrepPhrase(None, inner)
 
     def relative(self, phrase: NounPhrase, words: float) -> Relative | None:
@@ -560,9 +546,7 @@ class Sampler:
         passive = self.passive(words, tense, gap, kind)
         return Relative(passive, 0, animate) if passive else None
 
-    def _acting(
-        self, gap: Gap, words: float, tense: str, groups: Sequence[VerbGroup]
-    ) -> Clause:
+    def _acting(self, gap: Gap, words: float, tense: str, groups: Sequence[VerbGroup]) -> Clause:
         """The noun does something."""
         affordable = [g for g in groups if g.frame == "transitive" or words < 4] or groups
         group = self.group(affordable)
@@ -573,9 +557,7 @@ class Sampler:
             clause.manner = self.lexicon.adverbs["manner"].pick(self.random())
         return clause
 
-    def _acted_on(
-        self, gap: Gap, words: float, tense: str, groups: Sequence[VerbGroup]
-    ) -> Clause:
+    def _acted_on(self, gap: Gap, words: float, tense: str, groups: Sequence[VerbGroup]) -> Clause:
         """Somebody does something to the noun; verbs with a French preposition would need `dont`."""
         group = self.group(groups)
         verb = self.verb(group, tense)
@@ -669,9 +651,7 @@ def build_splits(
     total = train + valid + test
     if min(train, valid, test) < 0:
         raise UserError(f"builtin corpus: splits of {train}, {valid}, {test}; none may be negative")
-    triples = list(
-        generate(total, seed, lexicon=lexicon, min_words=min_words, max_words=max_words)
-    )
+    triples = list(generate(total, seed, lexicon=lexicon, min_words=min_words, max_words=max_words))
     # the commonest short sentences come early in the stream, so no split may be its beginning
     chance = random.Random(seed + 1).random
     order = sorted(range(total), key=[chance() for _ in range(total)].__getitem__)

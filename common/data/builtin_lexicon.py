@@ -521,9 +521,7 @@ def read_pronoun(spec: Table) -> Pronoun:
 def read_preposition(spec: Table) -> Preposition:
     """A preposition row of the data file."""
     after = tuple(spec.get("after", ()))
-    return Preposition(
-        spec["en"], spec["fr"], spec["de"], CASES[spec["case"]], after, tuple(spec["object"])
-    )
+    return Preposition(spec["en"], spec["fr"], spec["de"], CASES[spec["case"]], after, tuple(spec["object"]))
 
 
 def content_lists(data: Table) -> dict[str, list[str]]:
@@ -576,9 +574,7 @@ class Lexicon:
         self._read_function_words()
 
     @staticmethod
-    def _sizes(
-        lists: Mapping[str, Sequence[str]], total: int | None, per_class: int | None
-    ) -> dict[str, int]:
+    def _sizes(lists: Mapping[str, Sequence[str]], total: int | None, per_class: int | None) -> dict[str, int]:
         """Words kept of every list; raises UserError for a size that leaves nothing to say."""
         sizes = {name: len(entries) for name, entries in lists.items()}
         if per_class is not None:
@@ -602,9 +598,7 @@ class Lexicon:
             words = self._head(f"adjectives.{name}", spec["words"])
             choice = Choice([read_adjective(line, name, spec, self.data) for line in words])
             nouns = tuple(spec["nouns"])
-            self.adjectives.append(
-                AdjectiveGroup(name, spec["rank"], spec["weight"], nouns, spec["predicate"], choice)
-            )
+            self.adjectives.append(AdjectiveGroup(name, spec["rank"], spec["weight"], nouns, spec["predicate"], choice))
 
     def _read_verbs(self) -> None:
         self.verbs: list[VerbGroup] = []
@@ -613,9 +607,7 @@ class Lexicon:
             verbs = Choice([read_verb(line, name, self.data) for line in words])
             subject, direct = tuple(spec["subject"]), tuple(spec.get("object", ()))
             indirect = tuple(spec.get("indirect", ()))
-            self.verbs.append(
-                VerbGroup(name, spec["frame"], spec["weight"], subject, direct, indirect, verbs)
-            )
+            self.verbs.append(VerbGroup(name, spec["frame"], spec["weight"], subject, direct, indirect, verbs))
 
     def _read_fixed(self) -> None:
         stems = self.data["french"]["aspirated"]
@@ -654,9 +646,7 @@ class Lexicon:
     def _read_function_words(self) -> None:
         data = self.data
         specs = data["determiners"]
-        self.determiners = {
-            name: read_determiner(name, spec, data["german"]) for name, spec in specs.items()
-        }
+        self.determiners = {name: read_determiner(name, spec, data["german"]) for name, spec in specs.items()}
         weights = {name: spec["weight"] for name, spec in specs.items()}
         by_number = {
             plural: [n for n, spec in specs.items() if spec["number"] in ("both", number)]
@@ -667,9 +657,7 @@ class Lexicon:
             for plural, names in by_number.items()
         }
         definite = [n for n, spec in specs.items() if self.determiners[n].definite]
-        self.definite_choice = Choice(
-            [self.determiners[n] for n in definite], [weights[n] for n in definite]
-        )
+        self.definite_choice = Choice([self.determiners[n] for n in definite], [weights[n] for n in definite])
         self.pronouns = Choice(
             [read_pronoun(spec) for spec in data["pronouns"]],
             [spec["weight"] for spec in data["pronouns"]],
@@ -677,9 +665,7 @@ class Lexicon:
         places = data["prepositions"]
         self.noun_prepositions = [read_preposition(spec) for spec in places["noun"]]
         self.place_prepositions = Choice([read_preposition(spec) for spec in places["place"]])
-        self.of_kinds: dict[str, tuple[str, ...]] = {
-            kind: tuple(kinds) for kind, kinds in places["of"].items()
-        }
+        self.of_kinds: dict[str, tuple[str, ...]] = {kind: tuple(kinds) for kind, kinds in places["of"].items()}
 
 
 # --- numbers and dates, through num2words and babel ------------------------------------------------
@@ -722,9 +708,7 @@ def dates(tense: str) -> list[Fixed]:
         if step < years:
             found.append(Fixed(f"in {year}", f"en {year}", f"im Jahr {year}"))
         day = date(year, 1 + step * 7 % 12, 2 + step * 11 % 27)
-        english, french, german = (
-            format_date(day, format="long", locale=tag) for tag in ("en", "fr", "de")
-        )
+        english, french, german = (format_date(day, format="long", locale=tag) for tag in ("en", "fr", "de"))
         found.append(Fixed(f"on {english}", f"le {french}", f"am {german}"))
     return found
 

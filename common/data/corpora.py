@@ -61,8 +61,8 @@ class Corpus:
     name: str
     title: str
     """As tables and reports call it."""
-    licence: str = "not stated"
-    citation: str = "not stated"
+    licence: str
+    citation: str
     train: Mapping[str, Sequence[Part]] = field(default_factory=dict)
     """By name; of a part's variants, the first that has both languages is read."""
     sets: Mapping[str, Sequence[Part]] = field(default_factory=dict)
@@ -103,7 +103,9 @@ class Corpus:
         """Names of the sets that make up the development set; UserError when one is not there."""
         names = data.valid or (("valid",) if "valid" in self.sets else ())
         if not names:
-            raise UserError(f"data.valid is empty and {self.name} has no set `valid`; name some of {', '.join(self.sets)}")
+            raise UserError(
+                f"data.valid is empty and {self.name} has no set `valid`; name some of {', '.join(self.sets)}"
+            )
         there = self.held_out(data)
         if unknown := [name for name in names if name not in there]:
             raise UserError(f"data.valid: {self.name} has no set `{unknown[0]}`; it has {', '.join(there)}")
@@ -111,7 +113,9 @@ class Corpus:
 
     def _known(self, named: Mapping[str, Any], names: Sequence[str], key: str) -> Sequence[str]:
         if unknown := [name for name in names if name not in named]:
-            raise UserError(f"data.{key}: {self.name} has no part `{unknown[0]}`; it has {', '.join(named)}; [] takes all")
+            raise UserError(
+                f"data.{key}: {self.name} has no part `{unknown[0]}`; it has {', '.join(named)}; [] takes all"
+            )
         return names or list(named)
 
 
@@ -163,7 +167,8 @@ def read_declaration(path: Path) -> Corpus:
         return Corpus(
             name=path.stem,
             title=str(values["title"]),
-            **{key: str(values[key]) for key in ("licence", "citation") if key in values},
+            licence=str(values.get("licence", "not stated")),
+            citation=str(values.get("citation", "not stated")),
             train={name: _parts(item) for name, item in train.items()},
             sets={name: _parts(item) for name, item in sets.items()},
             files={name: _file(path.stem, name, facts) for name, facts in values.get("files", {}).items()},
@@ -228,7 +233,9 @@ def input_sums(data: Data) -> dict[str, str]:
     if corpus.generated:
         sources = [path for path in Path(__file__).parent.glob("builtin*") if path.suffix in (".py", ".yaml")]
         return {path.name: checksum(path) for path in sorted(sources)}
-    local = {place.file: corpus.folder / place.file for place in _places(corpus, data) if place.file not in corpus.files}
+    local = {
+        place.file: corpus.folder / place.file for place in _places(corpus, data) if place.file not in corpus.files
+    }
     try:
         own = {name: checksum(path) for name, path in local.items()}
     except OSError as error:
@@ -257,7 +264,7 @@ def download(corpus: Corpus, data: Data, cache: Path) -> dict[str, Path]:
 def read_set(corpus: Corpus, data: Data, name: str, paths: Mapping[str, Path]) -> tuple[list[str], list[str]]:
     """Source and target sentences of a development or test set, untokenised, line by line.
 
-    paths: of public files, by name. Raises UserError for text that is not UTF-8, sides of unequal length, no text at all.
+    paths: of public files, by name. Raises UserError for text that is not UTF-8, sides of unequal length, no text.
     """
     if corpus.generated:
         return _generated_sides(data, name)

@@ -30,7 +30,9 @@ def shard_name(split: str, side: str, number: int) -> str:
     return f"{split}.{side}.{number:05d}.ids.npy"
 
 
-def write_offsets(directory: Path, split: str, side: str, lengths: Iterable[npt.NDArray[np.integer]], pairs: int) -> None:
+def write_offsets(
+    directory: Path, split: str, side: str, lengths: Iterable[npt.NDArray[np.integer]], pairs: int
+) -> None:
     """`<split>.<side>.offsets.npy` (pairs + 1,), int64, from the sentence lengths of each shard in turn."""
     path = directory / f"{split}.{side}.offsets.npy"
     offsets = np.lib.format.open_memmap(path, mode="w+", dtype=np.int64, shape=(pairs + 1,))
@@ -42,7 +44,9 @@ def write_offsets(directory: Path, split: str, side: str, lengths: Iterable[npt.
     offsets.flush()
 
 
-def write_side(directory: Path, split: str, side: str, sentences: Sequence[Sequence[int]], vocabulary_size: int) -> None:
+def write_side(
+    directory: Path, split: str, side: str, sentences: Sequence[Sequence[int]], vocabulary_size: int
+) -> None:
     """A whole side, ids without EOS, as one shard."""
     ids = [index for sentence in sentences for index in sentence]
     np.save(directory / shard_name(split, side, 0), np.array(ids, dtype=id_type(vocabulary_size)))

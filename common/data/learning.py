@@ -49,13 +49,13 @@ def _pipeline(data: Data, source: Vocabulary, target: Vocabulary, segmenter: Seg
 def _build_from_words(data: Data, types: Sequence[Path], work: Path, out: Path) -> None:
     """A shortlist for each language."""
     wanted = data.vocabulary_size - SPECIALS
-    vocabularies = [
+    source, target = (
         Vocabulary.build(shards.most_frequent(types, [side], wanted), data.vocabulary_size) for side in (0, 1)
-    ]
-    _pipeline(data, *vocabularies, None).save(out)
+    )
+    _pipeline(data, source, target, None).save(out)
     (work / "learned.json").write_text("{}", encoding="utf-8")
     loaded = [shards.Types.load(path) for path in types]
-    for name, vocabulary in zip(("source", "target"), vocabularies, strict=True):
+    for name, vocabulary in (("source", source), ("target", target)):
         ids = [np.array(vocabulary.encode(part.words), dtype=np.int32) for part in loaded]
         ones = [np.ones(len(part), dtype=np.int64) for part in ids]
         shards.Lexicon.build([part.hashes for part in loaded], ones, ids, data.vocabulary_size).save(work / name)
@@ -96,6 +96,9 @@ def _build_from_pieces(data: Data, types: Sequence[Path], split: Sequence[Path],
     learned = json.loads((work / "learned.json").read_text(encoding="utf-8"))
     learned |= {"types": sum(len(part) for part in hashes), "piece_types": types_of_pieces}
     (work / "learned.json").write_text(json.dumps(learned), encoding="utf-8")
-    ids = [np.array(vocabulary.encode(pieces), dtype=np.int32)[part["flat"]] for part, pieces in zip(parts, names, strict=True)]
+    ids = [
+        np.array(vocabulary.encode(pieces), dtype=np.int32)[part["flat"]]
+        for part, pieces in zip(parts, names, strict=True)
+    ]
     lengths = [part["lengths"] for part in parts]
     shards.Lexicon.build(hashes, lengths, ids, data.vocabulary_size).save(work / "joint")

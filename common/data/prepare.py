@@ -139,7 +139,9 @@ def _check_space(corpus: Corpus, data: Data, root: Path) -> None:
     """UserError unless `root` has room for what preparation writes; downloads look for theirs."""
     needed, free = disk_needed(corpus, data)[1], shutil.disk_usage(root).free
     if free < needed:
-        raise UserError(f"{root}: preparing {corpus.name} takes about {needed:,} bytes and {free:,} are free; make room")
+        raise UserError(
+            f"{root}: preparing {corpus.name} takes about {needed:,} bytes and {free:,} are free; make room"
+        )
 
 
 def folder_name(data: Data, corpus: Corpus) -> str:
@@ -275,9 +277,7 @@ class _Preparation:
         self._run(shards.gather_types, tasks, "adding counts up")
         return types
 
-    def _encode(
-        self, paths: Sequence[Path], masks: Sequence[Path | None], lexicons: tuple[Path, Path]
-    ) -> list[Path]:
+    def _encode(self, paths: Sequence[Path], masks: Sequence[Path | None], lexicons: tuple[Path, Path]) -> list[Path]:
         """The ids of every shard, written; files with lengths and counts."""
         done = [self.work / f"encoded.{number:05d}.npz" for number in range(len(paths))]
         tasks = []
@@ -320,9 +320,7 @@ class _Preparation:
     def _write_held_out(self) -> dict[str, dict[str, Any]]:
         """The development and test sets, as text and as ids; what there is to count."""
         text = TextPipeline.load(self.out)
-        raw = {
-            name: read_set(self.corpus, self.data, name, self.paths) for name in self.corpus.held_out(self.data)
-        }
+        raw = {name: read_set(self.corpus, self.data, name, self.paths) for name in self.corpus.held_out(self.data)}
         development = [raw[name] for name in self.corpus.development(self.data)]
         together = tuple([line for pair in development for line in pair[side]] for side in (0, 1))
         counts = {}

@@ -18,7 +18,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,7 +62,7 @@ class Rules:
         return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tokeniser(language: str, lowercase: bool, moses_2014_quotes: bool) -> Tokeniser:
     """One of a kind in each process: making one takes longer than a thousand lines."""
     return Tokeniser(language, lowercase, moses_2014_quotes)
@@ -82,7 +82,7 @@ def once(path: Path, write: Callable[[Path], None]) -> None:
 def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
     """Named arrays in one file, which `np.load` reads one at a time."""
     with path.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def word_hash(word: str) -> int:
@@ -125,9 +125,7 @@ class Words:
         }
 
 
-def tokenise(
-    rules: Rules, names: tuple[str, str], first_line: int, source: bytes, target: bytes, path: Path
-) -> None:
+def tokenise(rules: Rules, names: tuple[str, str], first_line: int, source: bytes, target: bytes, path: Path) -> None:
     """Tokenise a block of lines and keep the pairs that `rules` keep, in `path`.
 
     names: of both files, for messages; first_line: the block's first line number in them, from 1.
@@ -148,7 +146,9 @@ def tokenise(
                 rows.append(row)
                 for side, sentence in zip(words, tokens, strict=True):
                     side.add(sentence)
-        arrays = {key: array for side, word in zip(SIDES, words, strict=True) for key, array in word.arrays(side).items()}
+        arrays = {
+            key: array for side, word in zip(SIDES, words, strict=True) for key, array in word.arrays(side).items()
+        }
         save_arrays(part, {"outcome": _as_array(outcome), "rows": np.array(rows, dtype=np.uint32), **arrays})
 
     once(path, write)
@@ -218,7 +218,7 @@ def count(shard_path: Path, mask_path: Path | None, path: Path) -> None:
 
     def write(part: Path) -> None:
         shard, keep = Shard(shard_path), read_mask(mask_path)
-        counts = {
+        counts: dict[str, Array] = {
             side: np.bincount(_tokens_of(shard, side, keep), minlength=len(shard[f"{side}.hashes"])) for side in SIDES
         }
         save_arrays(part, counts)
@@ -244,7 +244,7 @@ def gather_types(partition: int, shard_paths: Sequence[Path], count_paths: Seque
             raise UserError("two words of this corpus have the same 64-bit hash; report this, it is a defect here")
         counts_of = np.array([totals[word] for _, word in hashed], dtype=np.int64).reshape(-1, 2)
         text = "".join(f"{word}\n" for _, word in hashed).encode()
-        arrays = {"hashes": hashes, "words": np.frombuffer(text, dtype=np.uint8), "counts": counts_of}
+        arrays: dict[str, Array] = {"hashes": hashes, "words": np.frombuffer(text, dtype=np.uint8), "counts": counts_of}
         save_arrays(part, arrays)
 
     once(path, write)

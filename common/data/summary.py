@@ -15,7 +15,9 @@ NAME, FIGURE = "summary.md", "lengths.png"
 
 def write_summary(manifest: dict[str, Any], directory: Path) -> None:
     """`summary.md` and `lengths.png` of a prepared corpus into its folder."""
-    draw_lengths(manifest, json.loads((directory / "train.lengths.json").read_text(encoding="utf-8")), directory / FIGURE)
+    draw_lengths(
+        manifest, json.loads((directory / "train.lengths.json").read_text(encoding="utf-8")), directory / FIGURE
+    )
     (directory / NAME).write_text(summary(manifest), encoding="utf-8")
 
 
@@ -30,7 +32,10 @@ def summary(manifest: dict[str, Any]) -> str:
         "",
         "## Training pairs, part by part",
         "",
-        *_table(["part", "read", "expected", "empty side", "too long", "length ratio", "not selected", "kept"], _parts(counts)),
+        *_table(
+            ["part", "read", "expected", "empty side", "too long", "length ratio", "not selected", "kept"],
+            _parts(counts),
+        ),
         "",
         "## What is stored",
         "",
@@ -44,7 +49,7 @@ def summary(manifest: dict[str, Any]) -> str:
     if words:
         lines += [
             "Coverage is the share of running words inside the shortlist. For comparison, 30,000 French words covered "
-            "96.0% of the training text and 94.6% of the test set of Bahdanau et al. 2014 (reported, not measured here).",
+            "96.0% of the training text and 94.6% of the test set of Bahdanau et al. 2014 (reported, not ours).",
         ]
     else:
         rows, types = data["vocabulary_size"] - 2, counts["train"]["piece_types"]
@@ -65,7 +70,7 @@ def summary(manifest: dict[str, Any]) -> str:
             [[s["step"], f"{s['seconds']:,.1f}", f"{s['peak_memory_bytes'] / 2**20:,.0f}"] for s in manifest["steps"]],
         ),
         "",
-        "Seconds and memory of the attempt that finished; what an interrupted one had made was used and not made again.",
+        "Seconds and memory of the attempt that finished; what an interrupted one had made was not made again.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -84,7 +89,13 @@ def _sets(counts: dict[str, Any], words: bool) -> list[list[str]]:
     for name, facts in counts.items():
         for side in SIDES:
             unknown = facts[f"{side}_unk_rate"]
-            row = [name, side, f"{facts['pairs']:,}", f"{facts[f'{side}_tokens']:,}", f"{facts[f'{side}_mean_length']:.2f}"]
+            row = [
+                name,
+                side,
+                f"{facts['pairs']:,}",
+                f"{facts[f'{side}_tokens']:,}",
+                f"{facts[f'{side}_mean_length']:.2f}",
+            ]
             rows.append(row + [f"{unknown:.2%}"] + ([f"{1 - unknown:.2%}"] if words else []))
     return rows
 
@@ -111,7 +122,9 @@ def draw_lengths(manifest: dict[str, Any], histograms: dict[str, list[int]], pat
         axes.plot(range(seen + 1), [100 * count / total for count in counts[: seen + 1]], label=f"{language} ({side})")
     pieces = {"words": "words", "bpe": "sub-words (BPE)", "wordpieces": "word pieces"}[data["segmentation"]]
     longest = len(next(iter(histograms.values()))) - 1
-    axes.set_xlabel(f"{pieces} in a training sentence" + (f" (last point: {longest} or more)" if seen == longest else ""))
+    axes.set_xlabel(
+        f"{pieces} in a training sentence" + (f" (last point: {longest} or more)" if seen == longest else "")
+    )
     axes.set_ylabel("share of sentences, %")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)

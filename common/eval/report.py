@@ -34,8 +34,7 @@ NOT_SHOWN = (
 )
 """Recipe fields left out of `changes`: they set what is shown or saved, or the speed, never a number in a table."""
 OF_THE_CORPUS = tuple(
-    f"data.{name}"
-    for name in ("parts", "shares", "in_domain", "select_words", "valid", "clean_tokens", "clean_ratio")
+    f"data.{name}" for name in ("parts", "shares", "in_domain", "select_words", "valid", "clean_tokens", "clean_ratio")
 )
 """Fields that say what is taken of a corpus, and say nothing of another: left out where `data.corpus` differs."""
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import yaml
 
-from common.data import corpora, prepare as prepare_module
+from common.data import corpora
 from common.data.corpora import find_corpus
 from common.data.fetch import MIRROR
 from common.data.pipeline import TextPipeline

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.language_model import INSTALL, tools
+from common.data.language_model import INSTALL
 from common.data.selection import Scorer, keep_share, keep_words, train_models
 from common.data.text import Tokeniser
 from common.errors import UserError
