@@ -17,20 +17,27 @@ import os
 import shutil
 import statistics
 import tempfile
+import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from sacremoses import MosesTokenizer
 
 from common.data.prepare import prepare
+from common.data.workers import memory_of_all
 from common.eval.record import commit, environment, write_json_atomically
 from common.recipe import Data
 
 RESULTS = Path(__file__).parent / "results"
-INVENTED = 3
-"""One pair in so many has an invented word on each side: about 0.33 new types a pair and side, more than WMT's."""
+INVENTED = 5
+"""One pair in so many has an invented word on each side, beside debdoc's own: about as many types as WMT14's."""
+WMT14_PAIRS = 40_842_333
+"""English-French pairs of WMT14, all parts."""
 SAMPLE = 50_000
 """Pairs that sacremoses alone is timed on."""
 
@@ -102,11 +109,36 @@ def sacremoses_rate(declaration: Path, pairs: int, workers: int) -> float:
     return 2 * pairs / (time.monotonic() - started)
 
 
+class Memory(threading.Thread):
+    """Looks every second, while its block runs, at the memory of this process and its children together."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.curve: list[tuple[float, int]] = []
+        """Seconds, MiB."""
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Until the block ends."""
+        started = time.monotonic()
+        while not self._over.wait(1.0):
+            self.curve.append((round(time.monotonic() - started, 1), memory_of_all() >> 20))
+
+    def __enter__(self) -> Memory:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+
 def prepare_once(declaration: Path, pairs: int, merges: int, workers: int) -> dict[str, Any]:
     """The manifest of one preparation, with what it took: seconds in all and of all but learning the merges."""
     with tempfile.TemporaryDirectory(dir=declaration.parent) as root:
         started = time.monotonic()
-        prepared = prepare(data_of(declaration, pairs, merges), [], Path(root), Path(root), workers)
+        with Memory() as memory:
+            prepared = prepare(data_of(declaration, pairs, merges), [], Path(root), Path(root), workers)
         seconds = time.monotonic() - started
         steps = {step["step"]: step for step in prepared.manifest["steps"]}
         for name in ("summary.md", "lengths.png"):
@@ -121,6 +153,7 @@ def prepare_once(declaration: Path, pairs: int, merges: int, workers: int) -> di
         "steps": prepared.manifest["steps"],
         "counts": prepared.manifest["counts"],
         "outputs": outputs,
+        "memory_mib": memory.curve,
     }
 
 
@@ -151,11 +184,56 @@ def speed(folder: Path, pairs: int, merges: int, rounds: int) -> dict[str, Any]:
 
 
 def scale(folder: Path, pairs: int, merges: int, workers: int) -> dict[str, Any]:
-    """One large preparation: time and memory of every step, the memory's course, and what WMT14 would take."""
-    declaration = write_corpus(folder, pairs)
-    full = prepare_once(declaration, pairs, merges, workers)
-    full["sacremoses_lines_per_second"] = round(sacremoses_rate(declaration, min(pairs, SAMPLE), workers))
-    return {"pairs": pairs, **{key: value for key, value in full.items() if key != "outputs"}}
+    """One large preparation and one of a fifth: time and memory of every step, and what WMT14 would take."""
+    runs = {}
+    for size in (pairs // 5, pairs):
+        declaration = write_corpus(folder, size)
+        # In a process of its own: memory that one run leaves behind is not the next one's.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+            runs[size] = fresh.submit(prepare_once, declaration, size, merges, workers).result()
+        del runs[size]["outputs"]
+        print(size, runs[size]["seconds"], runs[size]["steps"], flush=True)
+    rate = round(sacremoses_rate(declaration, min(pairs, SAMPLE), workers))
+    draw_memory(runs[pairs], pairs, RESULTS / "prepare-scale.png")
+    peaks = {size: {step["step"]: step["peak_memory_bytes"] for step in run["steps"]} for size, run in runs.items()}
+    at_wmt14 = {}
+    for step, peak in peaks[pairs].items():
+        slope = max(0.0, (peak - peaks[pairs // 5][step]) / (pairs - pairs // 5))
+        at_wmt14[step] = round((peak + slope * (WMT14_PAIRS - pairs)) / 2**20)
+    return {
+        "pairs": pairs,
+        "sacremoses_lines_per_second": rate,
+        "share_of_sacremoses": round(runs[pairs]["lines_per_second_without_learning"] / rate, 3),
+        "share_of_sacremoses_with_learning": round(runs[pairs]["lines_per_second"] / rate, 3),
+        "extrapolated_peak_mib_at_40.8_million_pairs": at_wmt14,
+        "hours_at_40.8_million_pairs": round(runs[pairs]["seconds"] * WMT14_PAIRS / pairs / 3600, 2),
+        "runs": runs,
+    }
+
+
+def draw_memory(run: dict[str, Any], pairs: int, path: Path) -> None:
+    """The memory's course over the steps of a preparation."""
+    figure = Figure(figsize=(8, 3.6))
+    FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=0.08, right=0.98, top=0.9, bottom=0.15)
+    axes = figure.subplots()
+    seconds, memory = zip(*run["memory_mib"], strict=True)
+    axes.plot([second / 60 for second in seconds], memory, color="#0072B2")
+    end = 0.0
+    for step in run["steps"]:
+        if step["seconds"] > 0.02 * run["seconds"]:
+            axes.axvline(end / 60, color="0.8", linewidth=0.8, zorder=0)
+            axes.text(end / 60, 0.98, f" {step['step']}", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
+        end += step["seconds"]
+    axes.axhline(4096, color="#D55E00", linestyle=":", label="4 GiB")
+    axes.set_ylim(0, 4500)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("minutes")
+    axes.set_ylabel("memory of all processes, MiB")
+    axes.set_title(f"prepare: {pairs:,} pairs, {run['workers']} worker processes", fontsize=10)
+    axes.legend(frameon=False, loc="upper right")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
@@ -175,7 +253,7 @@ def main() -> None:
     result |= {"environment": environment(), **commit(Path(__file__).resolve().parent.parent)}
     path = RESULTS / f"prepare-{options.what}.json"
     write_json_atomically(path, result)
-    print(json.dumps({key: value for key, value in result.items() if key != "counts"}, indent=2), path)
+    print(json.dumps({key: value for key, value in result.items() if key not in ("runs", "all_rounds")}, indent=2))
 
 
 if __name__ == "__main__":
