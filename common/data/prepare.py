@@ -27,6 +27,7 @@ from common.data import selection_step, shards
 from common.data.corpora import Corpus, Part, check_languages, disk_needed, download, input_sums, read_blocks, read_set
 from common.data.encoded import SIDES, ParallelIds, shard_name, write_offsets, write_side
 from common.data.fetch import checksum, locked
+from common.data.language_model import tools
 from common.data.learning import build_lexicons, learn_subwords
 from common.data.pipeline import TextPipeline
 from common.data.progress import progress
@@ -128,6 +129,8 @@ def prepare(data: Data, splits: Sequence[str], root: Path, cache: Path, workers:
             with locked(directory):
                 if not _complete(directory):
                     _check_space(corpus, data, root)
+                    if any(share < 1 for share in data.shares):
+                        tools()  # compiled now, or missed now and not after hours of other work
                     crew = Crew(workers or os.cpu_count() or 1)
                     _Preparation(data, corpus, directory, cache, crew).run()
     except OSError as error:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -96,8 +97,8 @@ class Words:
     def __init__(self) -> None:
         self._numbers: defaultdict[str, int] = defaultdict()
         self._numbers.default_factory = self._numbers.__len__
-        self._ids: list[int] = []
-        self._lengths: list[int] = []
+        self._ids = array("I")
+        self._lengths = array("I")
 
     def add(self, tokens: Sequence[str]) -> None:
         """One sentence."""

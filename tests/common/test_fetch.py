@@ -526,8 +526,13 @@ def test_a_failure_does_not_wait_for_other_processes(server: Server, tmp_path: P
 
 
 def test_an_interrupted_download_is_resumed(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        fetch(file_at(server, "interrupts"), tmp_path)
+    # A shell that starts the tests in the background has them ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fetch(file_at(server, "interrupts"), tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert leftovers(tmp_path) == ["train.en.gz.part"]
     have = (tmp_path / "toy/train.en.gz.part").stat().st_size
     assert fetch(file_at(server, "good"), tmp_path).read_bytes() == CONTENT
