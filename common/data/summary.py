@@ -128,7 +128,7 @@ def draw_lengths(manifest: dict[str, Any], histograms: dict[str, list[int]], pat
     axes.set_ylabel("share of sentences, %")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    axes.set_title(f"{manifest['title']}: {sum(histograms['source']):,} pairs", fontsize=10)
+    axes.set_title(f"{manifest['title']}: {sum(histograms['source']):,} pairs", fontsize=9)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
