@@ -24,10 +24,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sacremoses import MosesTokenizer
 
+from common.data.learning import MOST_TYPES
 from common.data.prepare import prepare
 from common.data.workers import memory_of_all
 from common.eval.record import commit, environment, write_json_atomically
@@ -184,30 +186,33 @@ def speed(folder: Path, pairs: int, merges: int, rounds: int) -> dict[str, Any]:
 
 
 def scale(folder: Path, pairs: int, merges: int, workers: int) -> dict[str, Any]:
-    """One large preparation and one of a fifth: time and memory of every step, and what WMT14 would take."""
-    runs = {}
-    for size in (pairs // 5, pairs):
-        declaration = write_corpus(folder, size)
-        # In a process of its own: memory that one run leaves behind is not the next one's.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-            runs[size] = fresh.submit(prepare_once, declaration, size, merges, workers).result()
-        del runs[size]["outputs"]
-        print(size, runs[size]["seconds"], runs[size]["steps"], flush=True)
+    """One large preparation: time and memory of every step, the memory's course, and what WMT14 would take."""
+    declaration = write_corpus(folder, pairs)
+    # In a process of its own, which holds nothing of the corpus that was just written.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        run = fresh.submit(prepare_once, declaration, pairs, merges, workers).result()
+    del run["outputs"]
+    steps = {step["step"]: step for step in run["steps"]}
     rate = round(sacremoses_rate(declaration, min(pairs, SAMPLE), workers))
-    draw_memory(runs[pairs], pairs, RESULTS / "prepare-scale.png")
-    peaks = {size: {step["step"]: step["peak_memory_bytes"] for step in run["steps"]} for size, run in runs.items()}
-    at_wmt14 = {}
-    for step, peak in peaks[pairs].items():
-        slope = max(0.0, (peak - peaks[pairs // 5][step]) / (pairs - pairs // 5))
-        at_wmt14[step] = round((peak + slope * (WMT14_PAIRS - pairs)) / 2**20)
+    draw_memory(run, pairs, RESULTS / "prepare-scale.png")
+    # The text is read at an even pace, so memory against time is memory against pairs: the rise from the middle of
+    # the first half to the middle of the second is what half of the pairs add.
+    seconds = steps["tokenise"]["seconds"]
+    course = np.array([memory for second, memory in run["memory_mib"] if 0.05 * seconds < second < 0.95 * seconds])
+    first, second = np.array_split(course, 2)
+    slope = float(second.mean() - first.mean()) / (pairs / 2)  # MiB a pair
+    tokenise = steps["tokenise"]["peak_memory_bytes"] / 2**20 + slope * (WMT14_PAIRS - pairs)
+    learned_from = run["counts"]["train"]["types_learned_from"]
+    learn = steps["learn"]["peak_memory_bytes"] / 2**20 * MOST_TYPES / learned_from
     return {
         "pairs": pairs,
         "sacremoses_lines_per_second": rate,
-        "share_of_sacremoses": round(runs[pairs]["lines_per_second_without_learning"] / rate, 3),
-        "share_of_sacremoses_with_learning": round(runs[pairs]["lines_per_second"] / rate, 3),
-        "extrapolated_peak_mib_at_40.8_million_pairs": at_wmt14,
-        "hours_at_40.8_million_pairs": round(runs[pairs]["seconds"] * WMT14_PAIRS / pairs / 3600, 2),
-        "runs": runs,
+        "share_of_sacremoses": round(run["lines_per_second_without_learning"] / rate, 3),
+        "share_of_sacremoses_with_learning": round(run["lines_per_second"] / rate, 3),
+        "mib_per_million_pairs_while_tokenising": round(1e6 * slope, 2),
+        "extrapolated_peak_mib_at_40.8_million_pairs": {"tokenise": round(tokenise), "learn": round(learn)},
+        "hours_at_40.8_million_pairs": round(run["seconds"] * WMT14_PAIRS / pairs / 3600, 2),
+        "run": run,
     }
 
 
@@ -215,7 +220,7 @@ def draw_memory(run: dict[str, Any], pairs: int, path: Path) -> None:
     """The memory's course over the steps of a preparation."""
     figure = Figure(figsize=(8, 3.6))
     FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=0.08, right=0.98, top=0.9, bottom=0.15)
+    figure.subplots_adjust(left=0.1, right=0.98, top=0.9, bottom=0.15)
     axes = figure.subplots()
     seconds, memory = zip(*run["memory_mib"], strict=True)
     axes.plot([second / 60 for second in seconds], memory, color="#0072B2")
@@ -231,7 +236,7 @@ def draw_memory(run: dict[str, Any], pairs: int, path: Path) -> None:
     axes.set_xlabel("minutes")
     axes.set_ylabel("memory of all processes, MiB")
     axes.set_title(f"prepare: {pairs:,} pairs, {run['workers']} worker processes", fontsize=10)
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False, loc="center right")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
 
@@ -253,7 +258,7 @@ def main() -> None:
     result |= {"environment": environment(), **commit(Path(__file__).resolve().parent.parent)}
     path = RESULTS / f"prepare-{options.what}.json"
     write_json_atomically(path, result)
-    print(json.dumps({key: value for key, value in result.items() if key not in ("runs", "all_rounds")}, indent=2))
+    print(json.dumps({key: value for key, value in result.items() if key not in ("run", "all_rounds")}, indent=2))
 
 
 if __name__ == "__main__":

@@ -91,12 +91,19 @@ def word_hash(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
 
 
+class _Numbers(dict[str, int]):
+    """Numbers of words, by first occurrence. (A defaultdict would need to hold itself, and garbage would pile up.)"""
+
+    def __missing__(self, word: str) -> int:
+        number = self[word] = len(self)
+        return number
+
+
 class Words:
     """Tokens of one side of a shard, as they come in, numbered by first occurrence."""
 
     def __init__(self) -> None:
-        self._numbers: defaultdict[str, int] = defaultdict()
-        self._numbers.default_factory = self._numbers.__len__
+        self._numbers = _Numbers()
         self._ids = array("I")
         self._lengths = array("I")
 
@@ -278,8 +285,7 @@ def split_types(types_path: Path, segmenter: Segmenter, path: Path) -> None:
 
     def write(part: Path) -> None:
         types = Types.load(types_path)
-        numbers: defaultdict[str, int] = defaultdict()
-        numbers.default_factory = numbers.__len__
+        numbers = _Numbers()
         split = [[numbers[piece] for piece in segmenter.split([word])] for word in types.words]
         flat = np.array([number for pieces in split for number in pieces], dtype=np.int64)
         lengths = np.array([len(pieces) for pieces in split], dtype=np.int64)
