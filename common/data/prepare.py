@@ -232,8 +232,8 @@ class _Preparation:
         part = self.corpus.training_parts(self.data)[name]
         if not marker.is_file():
             read = self._read_part(name, part)
-            marker.write_text(str(read), encoding="utf-8")
-        read = int(marker.read_text(encoding="utf-8"))
+            shards.once(marker, lambda path: shards.write_json(path, read))
+        read = json.loads(marker.read_text(encoding="utf-8"))
         paths = [self._shard(name, number) for number in range(-(-read // SHARD))]
         outcome: Counter[str] = sum((shards.Shard(path).outcome for path in paths), Counter())
         if part.pairs not in (None, read):

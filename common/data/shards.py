@@ -80,6 +80,11 @@ def once(path: Path, write: Callable[[Path], None]) -> None:
             part.unlink(missing_ok=True)
 
 
+def write_json(path: Path, value: Any) -> None:
+    """A value as JSON; by way of `once`, so that a killed preparation leaves no half of it."""
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
 def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
     """Named arrays in one file, which `np.load` reads one at a time."""
     with path.open("wb") as file:
