@@ -220,10 +220,11 @@ def _typical(run: LoadedRun, prepared: Prepared) -> list[str]:
     return fitting[:4]
 
 
-def matmul_rate(model: torch.nn.Module, size: int = 1024, seconds: float = 0.3) -> float:
+def matmul_rate(model: torch.nn.Module, seconds: float = 0.3) -> float:
     """FLOP/s of square float32 matrix products here, with the threads now set: the sustained rate that
     turns training time into FLOPs by the method under Vaswani2017 Table 2."""
     device = next(model.parameters()).device
+    size = 8192 if device.type == "cuda" else 1024  # a GPU is through with 1024 before it has been asked for more
     left, right = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
     (left @ right).sum().item()
     started, done = time.monotonic(), 0

@@ -1,0 +1,152 @@
+"""What the processor computes, a GPU computes too; skipped where there is none."""
+
+from __future__ import annotations
+
+import copy
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from common.data.encoded import ParallelIds, write_side
+from common.decode.translate import decode_ids
+from common.evaluate import matmul_rate
+from common.model import EOS, UNK, Batch, pad
+from common.paper import Paper
+from common.recipe import Recipe
+from common.train.loop import Corpus, Trainer
+from common.train.loss import cross_entropy_sum
+from papers.bahdanau2014.paper import PAPER as BAHDANAU
+from papers.vaswani2017.paper import PAPER as VASWANI
+from tests.conftest import TINY, Command
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+WORDS = 40
+SHARED = [f"vocabulary_size={WORDS}", "train.threads=1", "train.device=cuda", "decode.batch=5"]
+RECURRENT = ["hidden=24", "embedding=16", "alignment=20", "maxout=12"]
+SYSTEMS = {
+    "rnnsearch": (BAHDANAU, "rnnsearch-50", RECURRENT),
+    "rnnencdec": (BAHDANAU, "rnnencdec-50", RECURRENT),
+    "transformer": (VASWANI, "base", ["N=2", "d_model=32", "d_ff=48", "h=4", "d_k=6", "d_v=10"]),
+}
+
+
+def recipe_of(system: str, *overrides: str) -> tuple[Paper, Recipe]:
+    plug, name, sizes = SYSTEMS[system]
+    return plug, plug.recipe(name, [*SHARED, *sizes, *overrides])
+
+
+def twins(system: str, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
+    """The same random weights here and on the GPU, large enough for the softmax to have preferences."""
+    plug, recipe = recipe_of(system)
+    torch.manual_seed(5)
+    model = plug.build_model(recipe).to(dtype).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    return model, copy.deepcopy(model).cuda()
+
+
+def sentences(count: int, seed: int) -> list[list[int]]:
+    draw = random.Random(seed)
+    return [[draw.randrange(UNK, WORDS) for _ in range(draw.randint(1, 9))] for _ in range(count)]
+
+
+def batch() -> Batch:
+    sides = [pad([[*sentence, EOS] for sentence in sentences(7, seed)]) for seed in (1, 2)]
+    return Batch(*sides[0], *sides[1])
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_loss_and_gradients_are_the_processors(system):
+    here, there = twins(system, torch.float64)
+    losses = []
+    for model, device in ((here, torch.device("cpu")), (there, torch.device("cuda"))):
+        placed = batch().to(device)
+        losses.append(cross_entropy_sum(model(placed), placed.target, placed.target_mask, 0.1))
+        losses[-1].backward()
+    # The loss is taken in float32 whatever the model computes in.
+    torch.testing.assert_close(losses[1].cpu(), losses[0], rtol=1e-5, atol=0)
+    for (name, ours), theirs in zip(here.named_parameters(), there.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None), name
+        if ours.grad is not None and theirs.grad is not None:
+            torch.testing.assert_close(theirs.grad.cpu(), ours.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_logits_are_the_processors(system):
+    here, there = twins(system, torch.float64)
+    with torch.inference_mode():
+        torch.testing.assert_close(there(batch().to(torch.device("cuda"))).cpu(), here(batch()), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_beam_search_finds_what_the_processor_finds(system):
+    here, there = twins(system, torch.float64)
+    decode = recipe_of(system)[1].decode
+    found, expected = (decode_ids(model, sentences(23, 3), decode) for model in (there, here))
+    assert [hypothesis.tokens for hypothesis in found] == [hypothesis.tokens for hypothesis in expected]
+    assert [hypothesis.score for hypothesis in found] == pytest.approx([h.score for h in expected], rel=1e-5)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_bfloat16_stays_near_float32(system):
+    """Eight bits of mantissa: the loss of the same weights moves by less than two percent."""
+    _, there = twins(system, torch.float32)
+    placed = batch().to(torch.device("cuda"))
+    losses = []
+    for mixed in (False, True):
+        with torch.no_grad(), torch.autocast("cuda", dtype=torch.bfloat16, enabled=mixed):
+            logits = there(placed)
+        losses.append(float(cross_entropy_sum(logits, placed.target, placed.target_mask)))
+    assert losses[1] != losses[0]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_resumed_training_goes_on_where_it_was(system, precision, tmp_path):
+    """Thirty updates, or the first fifteen, a new process's state, and the others: the same weights."""
+    settings = ["batch.tokens=null", "batch.sentences=16", "state_every=15", "checkpoint_every=15", "log_every=5"]
+    plug, recipe = recipe_of(system, *settings, f"precision={precision}", "train.steps=30")
+    for split, count in (("train", 300), ("valid", 30)):
+        for side, seed in (("source", 11), ("target", 12)):
+            write_side(tmp_path, split, side, sentences(count, seed), WORDS)
+    corpus = Corpus(ParallelIds.open(tmp_path, "train"), ParallelIds.open(tmp_path, "valid"), "toy")
+
+    def train(folder: Path, steps: int) -> tuple[nn.Module, list[str]]:
+        folder.mkdir(exist_ok=True)
+        torch.manual_seed(1)
+        model = plug.build_model(recipe).cuda()
+        part = plug.recipe(recipe.name, [*SHARED, *SYSTEMS[system][2], *settings, f"precision={precision}",
+                                         f"train.steps={steps}"])  # fmt: skip
+        said: list[str] = []
+        Trainer(model, plug.build_optimization(model, part), corpus, part, folder).fit(said.append)
+        return model, said
+
+    whole, said = train(tmp_path / "whole", 30)
+    train(tmp_path / "parts", 15)
+    torch.rand(1, device="cuda")  # what a new process would not have drawn
+    parts, _ = train(tmp_path / "parts", 30)
+    assert len(said) == 6
+    for (name, ours), theirs in zip(whole.named_parameters(), parts.named_parameters(), strict=True):
+        assert torch.equal(ours, theirs[1]), name
+
+
+def test_the_rate_of_matrix_products_is_the_gpus():
+    """Over a teraFLOP/s, which no time lost between launches would leave."""
+    model = nn.Linear(2, 2)
+    assert matmul_rate(model.cuda()) > 1e12
+
+
+@pytest.mark.parametrize(("paper", "recipe"), [("bahdanau2014", "demo/rnnsearch-50"), ("vaswani2017", "demo/base")])
+def test_from_the_command_line(paper, recipe, tmp_path, command: Command):
+    out = tmp_path / "run"
+    runs = ["--runs", tmp_path]
+    command(f"papers.{paper}", "train", recipe, *TINY, "train.device=cuda", "--out", out, "--score", *runs)
+    text = command(f"papers.{paper}", "translate", out, stdin="The farmer sees a house.\n\nA dog.\n").stdout
+    assert text.count("\n") == 3 and text.split("\n")[1] == ""
+    assert '"hardware": "1x ' in (out / "result.json").read_text(encoding="utf-8")
