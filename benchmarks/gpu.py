@@ -1,6 +1,6 @@
 """How fast the papers' own models train on one GPU: the real loop, at full size, in single and in mixed precision.
 
-    python -m benchmarks.gpu                     # three minutes on an H100, into benchmarks/results/gpu.json
+    python -m benchmarks.gpu                     # two and a half minutes on an H200, into results/gpu.json
     python -m benchmarks.gpu --updates 5 --warm 2 --only base   # a quick look
 
 Random words in sentences about as long as the corpus's, so no data is needed: time depends on lengths alone. FLOPs are

@@ -40,7 +40,7 @@ def trained(runs, command):
 def test_plan_prints_and_touches_nothing(paper, command, tmp_path):
     before = set(ROOT.iterdir())
     printed = command(f"papers.{paper}", "plan", SYSTEMS[paper].removeprefix("demo/")).stdout
-    assert "Trainable parameters" in printed and "1x NVIDIA H100" in printed
+    assert "Trainable parameters" in printed and "1x NVIDIA H200" in printed
     values = json.loads(command(f"papers.{paper}", "plan", SYSTEMS[paper], "--json").stdout)
     assert sum(values["parameters"]["blocks"].values()) == values["parameters"]["total"]
     assert set(ROOT.iterdir()) == before

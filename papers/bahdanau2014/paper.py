@@ -33,11 +33,12 @@ HARDWARE = {
     "2 CPU cores": 7.7e10,
     "1x NVIDIA Quadro K6000 (the paper's)": 3.6e11,
     "1x NVIDIA RTX 5090": 7.6e12,
-    "1x NVIDIA H100": 8.0e12,
+    "1x NVIDIA H200": 6.4e12,
 }
 """Sustained FLOP/s; one word waits for the one before, so a GPU idles most of the time. CPU: 48% of the 160 GFLOP/s
 of two cores, measured with a plain PyTorch loop of these sizes. K6000: Table 2's 1.39 s an update of RNNsearch-50.
-RTX 5090: a public rebuild of 2026, 8 epochs of 12M pairs in 22 h at 240 sentences an update. H100: assumed alike."""
+RTX 5090: a public rebuild of 2026, 8 epochs of 12M pairs in 22 h at 240 sentences an update. H200: measured
+at RNNsearch-50's size, padding not counted (benchmarks/results/gpu.json)."""
 
 
 def build_model(recipe: Recipe) -> RNNsearch:

@@ -25,11 +25,12 @@ _BLOCKS = {
 _HARDWARE = {
     "2 CPU cores": 1.0e11,
     "8x NVIDIA P100 (the paper's)": 2.2e13,
-    "1x NVIDIA A100": 1.0e14,
-    "1x NVIDIA H100": 2.0e14,
+    "1x NVIDIA H200, float32": 3.3e13,
+    "1x NVIDIA H200, bfloat16": 1.05e14,
 }
 """Sustained FLOP/s. CPU: 63% of the 160 GFLOP/s of two cores, measured at base size. P100: base's counted FLOPs in the
-12 hours of §5.2, which is 29% of the 9.5 TFLOP/s a GPU that Table 2 assumes. A100 and H100: assumed, bfloat16."""
+12 hours of §5.2, which is 29% of the 9.5 TFLOP/s a GPU that Table 2 assumes. H200: measured at base size, padding not
+counted (benchmarks/results/gpu.json); big sustains 3.9e13 and 2.0e14."""
 
 
 def build_model(recipe: Recipe) -> Transformer:

@@ -44,11 +44,12 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
     drawings = next(
         (drawn for system in ("base", *runs) if system in runs and (drawn := attention_figures(runs[system]))), []
     )
-    remarks = notes(reported, runs, base, scale) + elsewhere(printed["elsewhere"].get(scale, {}), runs)
+    remarks = notes(reported, runs, base, scale)
     parts = [
         f"# {paper.title}\n\n{paper.citation}",
         *table2_parts(reported, runs, recurrent),
         *table3_parts(reported, runs, base, every_row=scale == "wmt14"),
+        *elsewhere_parts(printed["elsewhere"].get(scale, {}), runs),
         *(report.figure_block(figure) for figure in drawings),
         f"## Claims\n\n{report.claims_table(outcomes)}",
         *report.closing_parts(paper, scale, runs),
@@ -204,6 +205,29 @@ def _table3_cells(printed: Mapping[str, Any], result: Result | None) -> list[str
         "" if parameters is None else f"{parameters / 1e6:.3g} M",
         f"{printed['params']} M" if "params" in printed else "",
     ]
+
+
+def elsewhere_parts(printed: Mapping[str, Any], runs: Results) -> list[str]:
+    """Our runs beside what other people report for the same configuration on the same text; none without any."""
+    rows = [
+        [
+            f"`{system}`",
+            result.pair,
+            test_set,
+            report.score(column.bleu, column.interval),
+            number(theirs),
+            versus(column.bleu, theirs),
+            report.run_cell(result),
+        ]
+        for system, result in runs.items()
+        for test_set, theirs in printed.get(result.pair, {}).items()
+        if (column := result.column("all", test_set)) is not None
+    ]
+    if not rows:
+        return []
+    header = ["system", "languages", "set", "BLEU: ours (95%)", "theirs", "difference", "the run behind it"]
+    table = report.table(header, rows, right=(3, 4, 5))
+    return [f"## Beside others on the same text{report.text_label(runs)}\n\n{table}\n\n{printed['source'].strip()}"]
 
 
 def claims(reported: Reported, runs: Results, base: str) -> list[Claim]:
@@ -382,18 +406,4 @@ def notes(reported: Reported, runs: Results, base: str, scale: str) -> list[str]
     if left:
         shown = "their cells stay empty" if scale == "wmt14" else "they are left out"
         remarks.append(f"Table 3 has no run of {', '.join(left)} at this scale: {shown}.")
-    return remarks
-
-
-def elsewhere(printed: Mapping[str, Any], runs: Results) -> list[str]:
-    """How far our runs are from what other people report for the same configuration on the same text."""
-    remarks = []
-    for system, theirs in printed.items():
-        column = runs[system].column("all", theirs["test_set"]) if system in runs else None
-        if column is not None:
-            ours = f"{report.score(column.bleu, column.interval)} ({runs[system].updates})"
-            remarks.append(
-                f"`{system}` on `{theirs['test_set']}`: {ours}, "
-                f"{versus(column.bleu, theirs['BLEU'])} against the {theirs['BLEU']} of {theirs['source']}."
-            )
     return remarks

@@ -189,13 +189,15 @@ def test_figures_of_the_smallest_sentences(folder, words, heads, drawn, tmp_path
     assert len(build(tmp_path / "small", tmp_path / "out").figures) == drawn
 
 
-def test_distance_from_other_peoples_figure_is_noted(tmp_path):
-    theirs = yaml.safe_load((PAPER.root / "reported.yaml").read_text(encoding="utf-8"))["elsewhere"]["multi30k"]["base"]
+def test_other_peoples_figures_stand_beside_ours(tmp_path):
     result = values("base", step=4321)
-    result["sets"] = {theirs["test_set"]: result["sets"]["made"]}
+    result["sets"] = {"test_2016_flickr": result["sets"]["made"], "another": result["sets"]["made"]}
     made.write(tmp_path, "base", result)
-    note = build(tmp_path, tmp_path / "out", "multi30k").notes[-1]
-    assert "60.06" in note and "4,321 of 100,000 updates" in note and "+19.04 against the 41.02" in note
+    text = build(tmp_path, tmp_path / "out", "multi30k").markdown
+    (row,) = made.cells(text, "## Beside others on the same text")
+    assert row["set"] == "test_2016_flickr" and row["BLEU: ours (95%)"].startswith("60.06 (")
+    assert (row["theirs"], row["difference"]) == ("41.02", "+19.04")
+    assert "4,321 of 100,000 updates" in row["the run behind it"]
     assert "41.02" not in build(tmp_path, tmp_path / "out", "wmt14").markdown
 
 
