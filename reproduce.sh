@@ -55,6 +55,6 @@ fi
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 OMP_WAIT_POLICY=PASSIVE
 
 if [ "$scale" = test ]; then
-    exec "$python" -m pytest -q
+    exec "$python" -m pytest -q -n 2 --dist loadfile
 fi
 exec "$python" -m papers "$scale" "$paper" ${extra[@]+"${extra[@]}"}

@@ -6,6 +6,7 @@ compiled once from KenLM's source distribution, which pip downloads, into the vi
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import re
@@ -44,10 +45,17 @@ def tools() -> dict[str, str]:
     """
     folder = Path(sys.prefix) / "bin"
     path = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    if not all(shutil.which(name, path=path) for name in _TOOLS):
+
+    def missing() -> bool:
+        return not all(shutil.which(name, path=path) for name in _TOOLS)
+
+    if missing():
         print(f"KenLM's {' and '.join(_TOOLS)}: compiling them into {folder} (once)", file=sys.stderr)
         try:
-            _compile(folder)
+            with open(folder / ".kenlm.lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one compiles and the others wait
+                if missing():
+                    _compile(folder)
         except (_Failure, OSError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
