@@ -13,6 +13,7 @@ from common.paper import Paper
 from common.plan import parameter_counts
 from common.recipe import difference, read_yaml
 from papers.vaswani2017.model import Transformer
+from papers.vaswani2017.optim import learning_rate
 from papers.vaswani2017.paper import PAPER
 
 REPORTED: dict[str, Any] = read_yaml(PAPER.root / "reported.yaml")["tables"]
@@ -72,6 +73,17 @@ def test_multi30k_model_has_the_size_of_its_source() -> None:
     assert total("multi30k/base", "vocabulary_size=9712") == 2_562_048
     assert total("multi30k/base", "vocabulary_size=9712", "attention_bias=true") == 2_568_192
     assert total("multi30k/base-enfr", "vocabulary_size=9544", "attention_bias=true") == 2_546_688
+
+
+def test_multi30k_at_full_length_is_trained_as_its_source_was() -> None:
+    """Wu et al. 2021: 8,000 updates of 2 x 4,096 tokens, rate 0.005 after 2,000, mean of the last 10 epochs."""
+    for suffix, epoch in (("", 56), ("-enfr", 58)):
+        recipe, short = (PAPER.recipe(name.format(suffix)) for name in ("variants/base{}-wu2021", "multi30k/base{}"))
+        peak = recipe.optimizer.factor * learning_rate(2000, recipe.model.d_model, recipe.optimizer.warmup_steps)
+        assert peak == pytest.approx(0.005, rel=1e-3)
+        assert (recipe.train.steps, recipe.batch.tokens, recipe.batch.accumulate) == (8000, 4096, 2)
+        assert (recipe.train.checkpoint_every, recipe.evaluate.average) == (epoch, 10)
+        assert (recipe.model, recipe.data, recipe.decode) == (short.model, short.data, short.decode)
 
 
 def test_the_authors_vocabulary_and_biases_give_every_printed_total_but_big() -> None:
