@@ -52,11 +52,6 @@ class Vocabulary:
         rows = (int(index) - SPECIALS for index in ids)
         return [words[row] if 0 <= row < len(words) else UNK_TEXT for row in rows if row != -SPECIALS]
 
-    def coverage(self, counts: Counter[str]) -> float:
-        """Share of running words that have an id of their own."""
-        total = sum(counts.values())
-        return sum(count for word, count in counts.items() if word in self) / total if total else 1.0
-
     def save(self, path: Path) -> None:
         """One word a line below a line with the number of rows and words."""
         lines = (f"{self.size} {len(self.words)}", *self.words)
