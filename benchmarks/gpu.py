@@ -1,7 +1,7 @@
 """How fast the papers' own models train on one GPU: the real loop, at full size, in single and in mixed precision.
 
     python -m benchmarks.gpu                     # two and a half minutes on an H200, into results/gpu.json
-    python -m benchmarks.gpu --updates 5 --warm 2 --only base   # a quick look
+    python -m benchmarks.gpu --updates 4 --warm 2 --only base   # a quick look
 
 Random words in sentences about as long as the corpus's, so no data is needed: time depends on lengths alone. FLOPs are
 `plan`'s, of the matrix products of forward and backward passes; a target token counts its share of them. The share of
@@ -37,7 +37,7 @@ SYSTEMS = ((VASWANI, "base"), (VASWANI, "big"), (BAHDANAU, "rnnsearch-50"), (BAH
 PEAKS = {"H100": (67e12, 989e12), "H200": (67e12, 989e12), "A100": (19.5e12, 312e12)}
 """FLOP/s in float32 and in dense bfloat16 by the data sheets of the SXM cards; by a part of the card's name."""
 SPREAD = 0.5
-"""Standard deviation of the logarithm of a sentence's length, about that of Europarl."""
+"""Standard deviation of the logarithm of a sentence's length: assumed, as is how far a pair's two sides agree."""
 
 
 def write_corpus(folder: Path, recipe: Recipe, pairs: int) -> Corpus:
@@ -45,9 +45,9 @@ def write_corpus(folder: Path, recipe: Recipe, pairs: int) -> Corpus:
     draw = np.random.default_rng(1)
     means, limit = (recipe.data.mean_source_tokens, recipe.data.mean_target_tokens), recipe.data.max_length or 255
     for split, count in (("train", pairs), ("valid", 64)):
-        common = draw.normal(size=count)  # a pair's sides are long or short together
+        together = draw.normal(size=count)  # a pair's sides are long or short together
         for side, mean in zip(("source", "target"), means, strict=True):
-            noise = 0.9 * common + np.sqrt(1 - 0.9**2) * draw.normal(size=count)
+            noise = 0.9 * together + np.sqrt(1 - 0.9**2) * draw.normal(size=count)
             lengths = np.exp(np.log(mean - 1) - SPREAD**2 / 2 + SPREAD * noise).round().clip(1, limit).astype(int)
             words = draw.integers(UNK + 1, recipe.data.vocabulary_size, size=lengths.sum())
             sentences = [part.tolist() for part in np.split(words, lengths.cumsum()[:-1])]
@@ -100,7 +100,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=60, help="updates that are timed")
     parser.add_argument("--warm", type=int, default=15, help="updates before; also how often the log is written")
-    parser.add_argument("--only", action="append", help="a recipe; several times for several")
+    names = [name for _, name in SYSTEMS]
+    parser.add_argument("--only", action="append", choices=names, help="a recipe; several times for several")
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     if given.updates % given.warm:
