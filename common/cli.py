@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from common.data.workers import end_with
 from common.errors import UserError
 from common.paper import Paper
 from common.plan import describe, plan
+from common.suite import SUITE
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, by the shell's convention."""
@@ -29,6 +31,8 @@ class _Parser(argparse.ArgumentParser):
 def main(paper: Paper, arguments: list[str] | None = None) -> int:
     """Run one verb; the exit status: 0, or 2 after a one-line error, or 130 when interrupted."""
     options = _parser(paper).parse_args(arguments)
+    if suite := os.environ.get(SUITE):
+        end_with(int(suite))
     return guarded(lambda: options.verb(paper, options), f"python -m papers.{paper.name}")
 
 

@@ -19,6 +19,8 @@ from common.paper import Paper
 from common.plan import training_flops
 from common.train.loop import clock
 
+SUITE = "ATTENTION_SUITE"
+"""Environment variable that tells a system's process its parent, without which it shall not go on."""
 _REPORT_SECONDS = 10.0
 
 
@@ -110,7 +112,8 @@ def _ready(job: Job, jobs: Sequence[Job]) -> bool:
 
 
 def _start(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    environment = {**os.environ, **threads, "PYTHONUNBUFFERED": "1", SUITE: str(os.getpid())}
     with output:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
 

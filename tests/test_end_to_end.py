@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from common.train.checkpoint import load_weights
@@ -215,6 +216,28 @@ def test_reproduce_script_end_to_end(tmp_path):
     assert len(results) >= 10
     again = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0 and {path: path.stat().st_mtime_ns for path in results} == results
+
+
+@pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_suite_takes_its_trainings_along(blow, tmp_path):
+    """What went on by itself would write into the folders that the same command goes on in."""
+    words = ["papers", "demo", "bahdanau2014", "--runs", str(tmp_path), "data.pairs=400", "data.vocabulary_size=150"]
+    suite = subprocess.Popen(
+        [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    logs: list[Path] = []
+    deadline = time.monotonic() + 120
+    while not any("update" in path.read_text(encoding="utf-8") for path in logs):
+        assert suite.poll() is None and time.monotonic() < deadline, "no training began"
+        time.sleep(0.1)
+        logs = list(tmp_path.glob("demo/*/*/output.txt"))
+    trainings = psutil.Process(suite.pid).children()
+    suite.send_signal(blow)
+    suite.wait()
+    gone, left = psutil.wait_procs(trainings, timeout=60)
+    for process in left:
+        process.kill()
+    assert gone and not left
 
 
 def test_a_run_that_has_not_ended_is_scored_as_unfinished(trained, command, tmp_path, runs):

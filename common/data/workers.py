@@ -115,8 +115,13 @@ def memory_of_all() -> int:
 
 
 def _follow(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end when it is gone: a killed parent cannot say good-bye."""
+    """Leave Ctrl-C to the parent, and end when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with(parent)
+
+
+def end_with(parent: int) -> None:
+    """End this process at once when its parent, of that process id, is gone: a killed parent cannot say good-bye."""
 
     def watch() -> None:
         while os.getppid() == parent:
