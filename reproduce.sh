@@ -8,7 +8,7 @@
 #   ./reproduce.sh SCALE PAPER        only bahdanau2014 or vaswani2017
 #   --fresh                           start over; otherwise an interrupted run goes on, a finished one is kept
 #   --runs DIR                        where everything is made (default: runs)
-#   train.steps=100 ...               override recipe fields in every system, to try things out
+#   train.steps=100 evaluate.average=1 ...   override recipe fields in every system, to try things out
 #
 # Makes .venv unless a virtual environment is active, and installs requirements.txt into it once.
 set -euo pipefail

@@ -6,6 +6,7 @@ import argparse
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,10 +31,22 @@ class _Parser(argparse.ArgumentParser):
 
 def main(paper: Paper, arguments: list[str] | None = None) -> int:
     """Run one verb; the exit status: 0, or 2 after a one-line error, or 130 when interrupted."""
-    options = _parser(paper).parse_args(arguments)
+    options = _parse(paper, arguments)
     if suite := os.environ.get(SUITE):
         end_with(int(suite))
     return guarded(lambda: options.verb(paper, options), f"python -m papers.{paper.name}")
+
+
+def _parse(paper: Paper, arguments: list[str] | None) -> argparse.Namespace:
+    """The words of a command line. argparse leaves over `key=value` words that stand after an option."""
+    parser = _parser(paper)
+    options, left = parser.parse_known_args(arguments)
+    taken = [word for word in left if hasattr(options, "overrides") and re.match(r"[\w.]+=", word)]
+    if unknown := [word for word in left if word not in taken]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if taken:
+        options.overrides = [*options.overrides, *taken]
+    return options
 
 
 def guarded(work: Callable[[], object], program: str) -> int:
@@ -73,12 +86,7 @@ def _parser(paper: Paper) -> _Parser:
             added.add_argument(
                 "recipe", metavar="RECIPE", help=f"a recipe's name ({names}, demo/..., multi30k/...) or a YAML file"
             )
-            added.add_argument(
-                "overrides",
-                metavar="KEY=VALUE",
-                nargs="*",
-                help="recipe fields to override, dotted where two sections share a name",
-            )
+            _overrides(added, "recipe fields to override, dotted where two sections share a name")
         if name in ("prepare", "train", "score", "tables"):
             added.add_argument(
                 "--runs",
@@ -99,9 +107,11 @@ def _parser(paper: Paper) -> _Parser:
     averaging = verb("average", _average, "average a run's last checkpoints into the weights that are decoded")
     averaging.add_argument("run", type=Path, metavar="RUN")
     averaging.add_argument("--last", type=int, help="how many checkpoints (default: the recipe's evaluate.average)")
-    verb(
+    translating = verb(
         "translate", _translate, "translate untokenised sentences, one a line, from standard input to standard output"
-    ).add_argument("run", type=Path, metavar="RUN")
+    )
+    translating.add_argument("run", type=Path, metavar="RUN")
+    _overrides(translating, _DECODING)
     scoring = verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
     _score_options(scoring, paper)
     tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
@@ -118,20 +128,26 @@ def _parser(paper: Paper) -> _Parser:
     return parser
 
 
+_DECODING = "fields that no update depends on, for this once: decode.beam=1, train.device=cpu, data.corpus=..."
+
+
+def _overrides(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help=text)
+
+
 def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     parser.add_argument(
         "run", type=Path, metavar="RUN", nargs="?", help="a run folder: decode and score the sets its recipe names"
     )
+    _overrides(parser, _DECODING)
     parser.add_argument("--hypothesis", type=Path, metavar="F", help="detokenised hypotheses, one a line")
     parser.add_argument("--reference", type=Path, metavar="F", help="references, one a line")
     parser.add_argument("--source", type=Path, metavar="F", help="sources, one a line: adds BLEU by source length")
     parser.add_argument(
-        "--recipe",
-        default=paper.systems("wmt14")[0],
-        help="for files: score as this recipe does (default: %(default)s)",
+        "--recipe", help=f"for files: score as this recipe does (default: {paper.systems('wmt14')[0]})"
     )
     parser.add_argument("--target-language", metavar="CODE", help="of the files (default: the recipe's)")
-    parser.add_argument("--lowercase", action="store_true", help="score lower-cased text")
+    parser.add_argument("--lowercase", action="store_true", help="for files: score lower-cased text")
 
 
 def _plan(paper: Paper, options: argparse.Namespace) -> None:
@@ -180,11 +196,12 @@ def _translate(paper: Paper, options: argparse.Namespace) -> None:
     from common.evaluate import translate
     from common.run import load_run
 
-    run = load_run(paper, options.run)
+    run = load_run(paper, options.run, options.overrides)
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
     for line in translate(run, _stdin_lines(), together=1 if sys.stdin.isatty() else 512):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
+    _say(f"{options.run}: decoded with {run.decoded}")
 
 
 def _stdin_lines() -> Iterator[str]:
@@ -203,12 +220,17 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
     from common.evaluate import evaluate_run, summary
 
     if options.run is not None:
-        result = evaluate_run(paper, options.run, options.runs, _say)
+        for name in ("hypothesis", "reference", "source", "recipe", "target_language", "lowercase"):
+            if getattr(options, name):
+                raise UserError(
+                    f"--{name.replace('_', '-')} is for files; a RUN is scored as its recipe says, on the sets it names"
+                )
+        result = evaluate_run(paper, options.run, options.runs, _say, options.overrides)
         print(json.dumps(result, indent=2, ensure_ascii=False) if options.json else summary(result))
         return
     if options.hypothesis is None or options.reference is None:
         raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")
-    recipe = paper.recipe(options.recipe)
+    recipe = paper.recipe(options.recipe or paper.systems("wmt14")[0])
     scores = score_files(
         options.hypothesis,
         options.reference,

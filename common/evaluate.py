@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from common.model import EOS, Batch, Seq2SeqModel, pad
 from common.paper import Paper
 from common.plan import training_flops
 from common.recipe import Decode
-from common.run import REPOSITORY, LoadedRun, device_of, load_run, prepare_data
+from common.run import REPOSITORY, LoadedRun, device_of, load_run, prepare_data, read_starts, steps_of
 from common.train.loop import clock, negative_log_likelihood, read_log
 
 _TRAIN_SAMPLE = 1000
@@ -55,11 +56,23 @@ def translate(run: LoadedRun, lines: Iterable[str], together: int = 512) -> Iter
     return translate_stream(lines, block, block=together)
 
 
-def evaluate_run(paper: Paper, path: Path, runs: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Decode every set the recipe names, score it, and write RUN/result.json; returns what was written."""
-    run = load_run(paper, path)
+def evaluate_run(
+    paper: Paper, path: Path, runs: Path, say: Callable[[str], None], overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Decode every set the recipe names, score it, and write RUN/result.json; returns what was written.
+
+    overrides: as of `load_run`. UserError where the recipe's text is no longer the one the run was trained on.
+    """
+    run = load_run(paper, path, overrides)
+    say(f"{run.recipe.name} decodes with {run.decoded}")
     prepared = prepare_data(run.recipe, runs)
-    training = _read_training(path, max(run.weights.get("averaged_steps", [run.weights.get("step", 0)])))
+    starts = read_starts(path)
+    if starts and starts[-1]["data_sha256"] != prepared.identity:
+        raise UserError(
+            f"{path}: was trained on other text than data.corpus {run.recipe.data.corpus} holds now, so its words have "
+            "other ids; give back that text, or train again"
+        )
+    training = _read_training(path, starts, max(steps_of(run.weights)))
     sets = {name: _evaluate_set(run, prepared, name, say) for name in run.recipe.evaluate.sets}
     result = {
         "paper": paper.name,
@@ -73,7 +86,6 @@ def evaluate_run(paper: Paper, path: Path, runs: Path, say: Callable[[str], None
         "weights": run.weights,
         "environment": environment(device_of(run.recipe).type),
         "flops_counted": training_flops(paper, run.recipe) * training["progress"]["step"],
-        "matmul_flops_per_second": matmul_rate(run.model),
         "sets": sets,
         **commit(REPOSITORY),
     }
@@ -82,17 +94,20 @@ def evaluate_run(paper: Paper, path: Path, runs: Path, say: Callable[[str], None
     return result
 
 
-def _read_training(path: Path, step: int) -> dict[str, Any]:
-    """training.json, or of a run that has not ended what its log says up to the decoded `step`, marked unfinished."""
-    try:
-        return {**json.loads((path / "training.json").read_text(encoding="utf-8")), "complete": True}
-    except FileNotFoundError:
-        log = [entry for entry in read_log(path) if entry["step"] <= step]
-        if not log:
-            raise UserError(f"{path}: nothing trained yet; run `train` first") from None
-        last = log[-1]
-        progress = {"step": step, "epoch": last["epoch"], "seconds": last["seconds"]}
-        return {"progress": progress, "complete": False}
+def _read_training(path: Path, starts: list[dict[str, Any]], step: int) -> dict[str, Any]:
+    """What is known of the training up to the decoded `step`: of a training that ended there, training.json.
+
+    Otherwise what the last start and the log up to that step say, marked unfinished.
+    """
+    with suppress(FileNotFoundError):
+        training = json.loads((path / "training.json").read_text(encoding="utf-8"))
+        if training["progress"]["step"] == step:
+            return {**training, "complete": True}
+    log = [entry for entry in read_log(path) if entry["step"] <= step]
+    if not log:
+        raise UserError(f"{path}: nothing trained yet; run `train` first")
+    progress = {"step": step, "epoch": log[-1]["epoch"], "seconds": log[-1]["seconds"]}
+    return {**(starts[-1] if starts else {}), "progress": progress, "starts": starts, "complete": False}
 
 
 def _likelihoods(run: LoadedRun, prepared: Prepared, path: Path) -> dict[str, Any]:
@@ -218,20 +233,6 @@ def _typical(run: LoadedRun, prepared: Prepared) -> list[str]:
         and (run.recipe.data.segmentation != "words" or all(token in vocabulary for token in tokens.split(" ")))
     ]
     return fitting[:4]
-
-
-def matmul_rate(model: torch.nn.Module, seconds: float = 0.3) -> float:
-    """FLOP/s of square float32 matrix products here, with the threads now set: the sustained rate that
-    turns training time into FLOPs by the method under Vaswani2017 Table 2."""
-    device = next(model.parameters()).device
-    size = 8192 if device.type == "cuda" else 1024  # a GPU is through with 1024 before it has been asked for more
-    left, right = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
-    (left @ right).sum().item()
-    started, done = time.monotonic(), 0
-    while time.monotonic() - started < seconds:
-        (left @ right).sum().item()
-        done += 1
-    return 2 * size**3 * done / (time.monotonic() - started)
 
 
 def summary(result: dict[str, Any]) -> str:

@@ -10,13 +10,19 @@ import dataclasses
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from common.errors import UserError
+
+
+GOING_ON = {"may change": "going on"}
+"""Metadata of a field that may change when a training goes on: it decides how far, not what an update computes."""
+AT_ANY_TIME = {"may change": "at any time"}
+"""Metadata of a field, or of a whole section, that no update depends on: it may change after the training, too."""
 
 
 def require(condition: bool, key: str, must: str) -> None:
@@ -29,7 +35,7 @@ def require(condition: bool, key: str, must: str) -> None:
 class Data:
     """What is read and how text becomes ids."""
 
-    corpus: str
+    corpus: str = field(metadata=AT_ANY_TIME)
     """builtin, multi30k, wmt14, or a YAML file that declares another (common/data/corpora.py says how)."""
     source: str
     """Language code of the source side."""
@@ -47,11 +53,11 @@ class Data:
     """Lower-case both sides, training and references alike."""
     moses_2014_quotes: bool
     """Apply the two quote rules that tokenizer.perl had in 2014 (a backtick, two apostrophes)."""
-    mean_source_tokens: float
+    mean_source_tokens: float = field(metadata=AT_ANY_TIME)
     """Average source tokens per sentence, EOS included: used by `plan` only, which touches no data."""
-    mean_target_tokens: float
+    mean_target_tokens: float = field(metadata=AT_ANY_TIME)
     """Average target tokens per sentence, EOS included: used by `plan` only."""
-    pairs: int
+    pairs: int = field(metadata=AT_ANY_TIME)
     """Sentence pairs in the training part: generated (builtin), otherwise expected (used by `plan`)."""
     parts: tuple[str, ...] = ()
     """Training parts of the corpus, in this order; none named: all that have both languages."""
@@ -61,7 +67,7 @@ class Data:
     """Parts that data selection takes for the text it wants more of."""
     select_words: int | None = None
     """Instead of the shares below 1: keep the best pairs of those parts until all parts have this many target words."""
-    valid: tuple[str, ...] = ()
+    valid: tuple[str, ...] = field(default=(), metadata=AT_ANY_TIME)
     """Sets that together are the development set; none named: the corpus's `valid`."""
     clean_tokens: int | None = None
     """Moses clean-corpus-n: training pairs with more tokens on either side are left out before anything is learned."""
@@ -124,26 +130,26 @@ class Batching:
 class Train:
     """The loop: how long, what loss, what is kept."""
 
-    steps: int
+    steps: int = field(metadata=GOING_ON)
     """Updates."""
     loss: Literal["sum", "token_mean"]
     """`sum` over all target tokens of the minibatch (GroundHog) or their `token_mean` (tensor2tensor)."""
     label_smoothing: float
     """Probability taken from the true word and spread over the V - 1 others."""
     seed: int
-    threads: int
+    threads: int = field(metadata=AT_ANY_TIME)
     """CPU threads; small steps run fastest on one."""
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda"] = field(metadata=AT_ANY_TIME)
     precision: Literal["float32", "bfloat16"]
     """float32, or bfloat16 autocast on CUDA."""
-    log_every: int
-    validate_every: int
+    log_every: int = field(metadata=GOING_ON)
+    validate_every: int = field(metadata=GOING_ON)
     """Updates between measurements of the dev set's negative log-likelihood."""
-    checkpoint_every: int
+    checkpoint_every: int = field(metadata=GOING_ON)
     """Updates between kept checkpoints (the ones averaging may use)."""
-    keep_checkpoints: int
-    state_every: int
-    """Updates between saves of the full state from which a killed run resumes."""
+    keep_checkpoints: int = field(metadata=GOING_ON)
+    state_every: int = field(metadata=GOING_ON)
+    """Updates between saves of the full state from which a killed run resumes; every checkpoint comes with one."""
     continues: str | None = None
     """A sibling recipe whose finished run this one carries on (RNNsearch-50* carries on RNNsearch-50)."""
 
@@ -182,7 +188,7 @@ class Decode:
     retry: bool
     """If nothing finished: allow UNK again, then double the beam until it reaches 500 (GroundHog)."""
     batch: int
-    """Sentences decoded together; changes speed only, never the result."""
+    """Sentences decoded together, fewer where they are long; changes speed and memory, never the result."""
 
     def __post_init__(self) -> None:
         for key in ("beam", "batch"):
@@ -215,17 +221,38 @@ class Evaluate:
 class Recipe:
     """One row of one table, complete: everything a run depends on but the machine."""
 
-    name: str
+    name: str = field(metadata=AT_ANY_TIME)
     """Path under the paper's recipes folder, without .yaml: `rnnsearch-50`, `demo/rnnsearch-50`."""
-    title: str
+    title: str = field(metadata=AT_ANY_TIME)
     """How the tables call the system."""
     model: Any
     optimizer: Any
     data: Data
     batch: Batching
     train: Train
-    decode: Decode
-    evaluate: Evaluate
+    decode: Decode = field(metadata=AT_ANY_TIME)
+    evaluate: Evaluate = field(metadata=AT_ANY_TIME)
+
+    def __post_init__(self) -> None:
+        train, average = self.train, self.evaluate.average
+        made = average if train.continues else -(-train.steps // train.checkpoint_every)
+        there = f"{train.steps:,} updates with a checkpoint every {train.checkpoint_every:,} make {made:,}"
+        require(average <= made, "evaluate.average", f"be at most {made:,}, not {average:,}: {there}")
+        kept = train.keep_checkpoints
+        require(average <= kept, "evaluate.average", f"be at most train.keep_checkpoints, {kept:,}, not {average:,}")
+
+    def may_change(self, key: str) -> str | None:
+        """When the field `key`, dotted, may change without making another model; None if never.
+
+        Returns "going on" (while a training is carried on) or "at any time".
+        """
+        owner: Any = self
+        for name in key.split("."):
+            found = next(item for item in dataclasses.fields(owner) if item.name == name)
+            if "may change" in found.metadata:
+                return str(found.metadata["may change"])
+            owner = getattr(owner, name)
+        return None
 
     @property
     def scale(self) -> str:
@@ -284,7 +311,18 @@ def recipe_from_dict(values: dict[str, Any], sections: dict[str, type], where: s
     missing = [key for key in ("name", "title", *typed) if key not in built]
     if missing:
         raise UserError(f"{where}: missing `{missing[0]}`; add it or extend a recipe that has it")
-    return Recipe(**built)
+    try:
+        return Recipe(**built)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def override(recipe: Recipe, sections: dict[str, type], words: Sequence[str]) -> Recipe:
+    """The recipe with `key=value` words laid over it."""
+    values = recipe.to_dict()
+    for word in words:
+        _override(values, word, {**sections, **SECTIONS})
+    return recipe_from_dict(values, sections, recipe.name)
 
 
 def build(kind: Any, values: Any, key: str, where: str) -> Any:
@@ -425,7 +463,7 @@ def _override(values: dict[str, Any], word: str, typed: dict[str, type]) -> None
 
 
 def difference(recipe: Recipe, reference: Recipe) -> dict[str, tuple[Any, Any]]:
-    """Every leaf in which `recipe` departs from `reference`: dotted key -> (ours, the paper's)."""
+    """Every leaf but name and title in which `recipe` departs from `reference`: dotted key -> (recipe's, reference's)."""
     ours, theirs = _leaves(recipe.to_dict()), _leaves(reference.to_dict())
     return {key: (ours[key], theirs[key]) for key in ours if key not in ("name", "title") and ours[key] != theirs[key]}
 

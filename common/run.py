@@ -5,7 +5,8 @@ RUN/text/                vocabularies, BPE codes, tokenisation: enough to transl
 RUN/checkpoints/         weights by step
 RUN/state.pt             what a killed training resumes from
 RUN/log.jsonl            loss, rate and dev likelihood by step
-RUN/training.json        where, when, on which commit and data the training ran
+RUN/starts.json          each start of the training: from which update, where, when, on which commit and data, what changed
+RUN/training.json        the same of the last start, once the training has come to its end
 RUN/model.safetensors    the weights that are decoded (`average`)
 RUN/result.json          scores with all that stands behind them (`score`)
 RUN/attention.json       attention of the example sentences, for the figures (`score`)
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,18 @@ from torch import nn
 from common.data.pipeline import TextPipeline
 from common.data.prepare import Prepared, prepare
 from common.errors import UserError
-from common.eval.record import commit, environment, sha256_json, write_json_atomically
+from common.eval.record import commit, environment, matmul_rate, write_json_atomically
 from common.paper import Paper
-from common.recipe import Recipe, read_yaml, recipe_from_dict
-from common.train.checkpoint import average, kept_checkpoints, load_weights, restore, save_weights
+from common.recipe import Recipe, difference, override, read_yaml, recipe_from_dict
+from common.train.checkpoint import (
+    average,
+    kept_checkpoints,
+    load_weights,
+    read_about,
+    restore,
+    save_weights,
+    write_atomically,
+)
 from common.train.loop import Corpus, Progress, Trainer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -47,6 +56,12 @@ class LoadedRun:
     weights: dict[str, Any]
     """What is known of the weights: the step, or the steps averaged."""
 
+    @property
+    def decoded(self) -> str:
+        """The weights in words: `the weights of update 1,000`."""
+        steps = ", ".join(f"{step:,}" for step in steps_of(self.weights))
+        return f"the mean of updates {steps}" if "averaged_steps" in self.weights else f"the weights of update {steps}"
+
 
 def device_of(recipe: Recipe) -> torch.device:
     """The device a recipe asks for; UserError when it wants CUDA and there is none."""
@@ -62,63 +77,116 @@ def prepare_data(recipe: Recipe, runs: Path, workers: int | None = None) -> Prep
 
 
 def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable[[str], None]) -> Progress:
-    """Train `recipe` in the folder `run`, or go on with what is there; returns where it ended."""
-    claim_folder(run, recipe)
-    done = run / "training.json"
-    if done.is_file():
-        return Progress(**json.loads(done.read_text(encoding="utf-8"))["progress"])
+    """Train `recipe` in the folder `run`, or go on with what is there; returns where it ended.
+
+    A folder with updates belongs to the recipe that made them: fields that would make another model are refused, the
+    others taken over and noted in starts.json. A folder without an update belongs to nobody.
+    """
+    device = device_of(recipe)
+    changed = _changed(paper, run, recipe)
+    done = finished(run)
+    if done and done.step == recipe.train.steps:
+        write_recipe(run, recipe)
+        return done
+    _make_folder(run)
     prepared = prepare_data(recipe, runs)
-    (run / "text").mkdir(exist_ok=True)
-    prepared.text.save(run / "text")
     torch.set_num_threads(recipe.train.threads)
     torch.manual_seed(recipe.train.seed)
-    device = device_of(recipe)
     model = paper.build_model(recipe).to(device)
-    identity = sha256_json(prepared.facts)
-    corpus = Corpus(prepared.train, prepared.valid, identity)
+    corpus = Corpus(prepared.train, prepared.valid, prepared.identity)
     trainer = Trainer(model, paper.build_optimization(model, recipe), corpus, recipe, run)
-    source = commit(REPOSITORY)
+    trainer.resume()
+    # Nothing of an earlier start is touched before here, where it is clear that this one can go on with it.
+    write_recipe(run, recipe)
+    (run / "text").mkdir(exist_ok=True)
+    prepared.text.save(run / "text")
+    start = _note_start(run, trainer.progress.step, changed, prepared.identity, device)
+    (run / "training.json").unlink(missing_ok=True)
     progress = trainer.fit(say)
     write_json_atomically(
-        done,
+        run / "training.json",
         {
-            "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "finished": _now(),
             "progress": asdict(progress),
             "parameters": sum(parameter.numel() for parameter in trainer.parameters),
-            "environment": environment(device.type),
-            "data_sha256": identity,
-            **source,
+            **start,
+            "starts": read_starts(run),
         },
     )
     return progress
 
 
-def claim_folder(run: Path, recipe: Recipe) -> None:
-    """Write the recipe into a new run folder, or check that an old one holds the same recipe."""
-    path = run / "recipe.yaml"
-    plain = recipe.to_dict()
-    if path.is_file():
-        before = read_yaml(path)
-        if before != plain:
+def finished(run: Path) -> Progress | None:
+    """Where a training ended that came to the end of its recipe, as that was then."""
+    path = run / "training.json"
+    return Progress(**json.loads(path.read_text(encoding="utf-8"))["progress"]) if path.is_file() else None
+
+
+def _changed(paper: Paper, run: Path, recipe: Recipe) -> dict[str, Any]:
+    """The fields that are other than when the updates in `run` were made: key -> [then, now].
+
+    Raises UserError for one that would make another model.
+    """
+    if not (run / "state.pt").is_file() and not kept_checkpoints(run / "checkpoints"):
+        return {}
+    changed = {key: [before, now] for key, (now, before) in difference(recipe, read_recipe(paper, run)).items()}
+    for key, (before, now) in changed.items():
+        if recipe.may_change(key) is None:
             raise UserError(
-                f"{run}: was trained by another recipe ({first_difference(before, plain)}); "
+                f"{run}: was trained by another recipe (`{key}` was {before}, now {now}), which makes another model; "
                 "choose another --out folder or delete it"
             )
-        return
+    done = finished(run)
+    if done and done.step > recipe.train.steps:
+        raise UserError(f"{run}: has made {done.step:,} updates; set train.steps, now {recipe.train.steps:,}, to more")
+    return changed
+
+
+def _note_start(
+    run: Path, step: int, changed: dict[str, Any], data_sha256: str, device: torch.device
+) -> dict[str, Any]:
+    """Add to starts.json where, when, from which update, with which changes and on what a training starts."""
+    start = {
+        "data_sha256": data_sha256,
+        "environment": environment(device.type),
+        "matmul_flops_per_second": matmul_rate(device),
+        **commit(REPOSITORY),
+    }
+    starts = read_starts(run) if step else []
+    write_json_atomically(run / "starts.json", [*starts, {"step": step, "time": _now(), "changed": changed, **start}])
+    return start
+
+
+def read_starts(run: Path) -> list[dict[str, Any]]:
+    """Every start of the training in `run`, the first first; UserError when the file is damaged."""
+    path = run / "starts.json"
+    try:
+        starts = json.loads(path.read_text(encoding="utf-8"))
+        return [dict(start) for start in starts]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError):
+        raise UserError(f"{path}: damaged; move it away, and the run goes on without its history") from None
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _make_folder(run: Path) -> None:
+    """The run's folder, without what a killed training had half written."""
     try:
         run.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        for half in (*run.glob("*.part*"), *run.glob("checkpoints/*.part*")):
+            half.unlink()
     except OSError as error:
         raise UserError(f"{run}: {error.strerror}; choose an --out folder that can be written") from None
 
 
-def first_difference(before: Any, after: Any, key: str = "") -> str:
-    """The first leaf in which two nested mappings differ, as `key: before, now after`."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        for name in [*before, *after]:
-            if before.get(name) != after.get(name):
-                return first_difference(before.get(name), after.get(name), f"{key}.{name}".lstrip("."))
-    return f"`{key}` was {before}, now {after}"
+def write_recipe(run: Path, recipe: Recipe) -> None:
+    """The resolved recipe into the run's folder, whole or not at all."""
+    text = yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True)
+    write_atomically(run / "recipe.yaml", lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def read_recipe(paper: Paper, run: Path) -> Recipe:
@@ -137,22 +205,52 @@ def average_run(run: Path, last: int) -> dict[str, Any]:
     kept = kept_checkpoints(run / "checkpoints")
     if not kept:
         raise UserError(f"{run}: no checkpoints to average; train the run first")
+    if last > len(kept):
+        steps = ", ".join(f"{int(path.stem):,}" for path in kept)
+        raise UserError(
+            f"{run}: {last} checkpoints are to be averaged and {len(kept)} kept (update {steps}); "
+            f"write --last {len(kept)}, or raise train.keep_checkpoints before training"
+        )
     weights, about = average(kept[-last:])
     save_weights(run / "model.safetensors", weights, about)
     return about
 
 
-def load_run(paper: Paper, run: Path) -> LoadedRun:
-    """A run's model in evaluation mode: the averaged weights, or without them the last checkpoint."""
-    recipe = read_recipe(paper, run)
-    kept = kept_checkpoints(run / "checkpoints")
-    path = run / "model.safetensors"
-    if not path.is_file():
-        if not kept:
-            raise UserError(f"{run}: no checkpoint yet; finish `train {recipe.name} --out {run}` first")
-        path = kept[-1]
+def load_run(paper: Paper, run: Path, overrides: Sequence[str] = ()) -> LoadedRun:
+    """A run's model in evaluation mode: the averaged weights, or without them the last checkpoint.
+
+    overrides: `key=value` words for fields that no update depends on, such as decode.beam and train.device.
+    UserError where the average is older than the last checkpoint, or a field cannot change any more.
+    """
+    trained = read_recipe(paper, run)
+    recipe = override(trained, paper.sections, overrides)
+    for key, (now, before) in difference(recipe, trained).items():
+        if recipe.may_change(key) != "at any time":
+            raise UserError(f"{run}: was trained with `{key}` {before}; {now} wants a training of its own")
+    path = _weights(run, recipe.name)
     weights, about = load_weights(path)
     torch.set_num_threads(recipe.train.threads)
     model = paper.build_model(recipe)
     restore(model, weights, path)
     return LoadedRun(run, recipe, TextPipeline.load(run / "text"), model.to(device_of(recipe)).eval(), about)
+
+
+def _weights(run: Path, name: str) -> Path:
+    """The file that is decoded. Refuses an average that training has left behind."""
+    averaged, kept = run / "model.safetensors", kept_checkpoints(run / "checkpoints")
+    if not averaged.is_file():
+        if not kept:
+            raise UserError(f"{run}: no checkpoint yet; finish `train {name} --out {run}` first")
+        return kept[-1]
+    steps = steps_of(read_about(averaged))
+    if kept and int(kept[-1].stem) > max(steps, default=0):
+        raise UserError(
+            f"{averaged}: is of update {', '.join(f'{step:,}' for step in steps)}, but training has gone on to "
+            f"{int(kept[-1].stem):,}; run `average {run}` again, or delete the file to decode the last checkpoint"
+        )
+    return averaged
+
+
+def steps_of(about: dict[str, Any]) -> list[int]:
+    """The updates after which the weights were taken that are decoded, several of an average."""
+    return [int(step) for step in about.get("averaged_steps", [about.get("step", 0)])]

@@ -5,18 +5,23 @@ Steps this small run fastest on one thread, so two systems at a time on two core
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
 from common.errors import UserError
+from common.eval.record import sha256_json
 from common.paper import Paper
 from common.plan import training_flops
+from common.recipe import Recipe
+from common.run import finished
 from common.train.loop import clock
 
 SUITE = "ATTENTION_SUITE"
@@ -29,22 +34,41 @@ class Job:
     """One system: trained, averaged and scored by one process."""
 
     paper: Paper
-    name: str
+    recipe: Recipe
     overrides: Sequence[str]
     run: Path
-    cost: float
-    """FLOPs of the whole training, for running the longest first."""
-    after: str | None
-    """System of the same paper that must be trained first."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @property
+    def after(self) -> str | None:
+        """System of the same paper that must be trained first."""
+        return self.recipe.train.continues
+
+    @cached_property
+    def cost(self) -> float:
+        """FLOPs of the whole training, for running the longest first."""
+        return float(training_flops(self.paper, self.recipe) * self.recipe.train.steps)
+
+    @property
     def trained(self) -> bool:
-        return (self.run / "training.json").is_file()
+        """Whether the training came to this recipe's end."""
+        done = finished(self.run)
+        return done is not None and done.step == self.recipe.train.steps
 
     @property
     def finished(self) -> bool:
-        return self.process is None and (self.run / "result.json").is_file()
+        """Whether the result is of this recipe: one of another, with fewer updates say, is made anew."""
+        if self.process is not None or not self.trained:
+            return False
+        try:
+            result = json.loads((self.run / "result.json").read_text(encoding="utf-8"))
+            return bool(result["recipe_sha256"] == sha256_json(self.recipe.to_dict()))
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     @property
     def label(self) -> str:
@@ -62,9 +86,7 @@ def jobs_of(papers: Sequence[Paper], scale: str, overrides: Sequence[str], runs:
     for paper in papers:
         for name in paper.systems(scale):
             recipe = paper.recipe(name, overrides)
-            run = runs / scale / paper.name / recipe.system
-            cost = float(training_flops(paper, recipe) * recipe.train.steps)
-            jobs.append(Job(paper, name, overrides, run, cost, recipe.train.continues))
+            jobs.append(Job(paper, recipe, overrides, runs / scale / paper.name / recipe.system))
     if not jobs:
         raise UserError(
             f"no recipes for scale `{scale}` in {', '.join(str(paper.root / 'recipes') for paper in papers)}"

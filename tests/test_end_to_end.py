@@ -205,7 +205,7 @@ def test_reproduce_script_end_to_end(tmp_path):
     stamp = Path(sys.prefix) / ".attention-requirements"
     if not stamp.is_file() or stamp.read_text() != (ROOT / "requirements.txt").read_text():
         pytest.skip("these tests do not run in an environment that reproduce.sh made")
-    words = ["./reproduce.sh", "demo", "--runs", str(tmp_path), *TINY]
+    words = ["./reproduce.sh", "demo", "--runs", str(tmp_path), *TINY, "evaluate.average=1"]
     first = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert first.returncode == 0, first.stderr[-2000:]
     assert "Table 1" in first.stdout and "Table 2" in first.stdout and "generated" in first.stdout
@@ -216,6 +216,12 @@ def test_reproduce_script_end_to_end(tmp_path):
     assert len(results) >= 10
     again = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0 and {path: path.stat().st_mtime_ns for path in results} == results
+    # Results of fewer updates are not taken for those of more: every system is trained on and scored anew.
+    longer = [*words, "train.steps=14", "bahdanau2014"]
+    assert subprocess.run(longer, cwd=ROOT, env=environment, capture_output=True, timeout=600).returncode == 0
+    for path in results:
+        steps = json.loads(path.read_text())["training"]["progress"]["step"]
+        assert (steps >= 14) == ("bahdanau2014" in path.parts) and (path.stat().st_mtime_ns > results[path]) == (steps >= 14)
 
 
 @pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL])

@@ -27,6 +27,7 @@ SHARED = [
     "validate_every=10000",
     "checkpoint_every=10000",
     "state_every=10000",
+    "evaluate.average=1",
 ]
 SETTINGS = {
     "bahdanau2014": (
@@ -73,6 +74,7 @@ def test_learns(paper, task, tmp_path):
     model = plug.build_model(recipe)
     data = corpus(tmp_path, task == "reverse")
     trainer = Trainer(model, plug.build_optimization(model, recipe), data, recipe, tmp_path)
+    trainer.resume()
     trainer.fit(print)
     model.eval()
     pairs = [data.valid[i] for i in range(100)]

@@ -303,11 +303,13 @@ def one_step(paper: Paper, recipe: Recipe, run: Path, runs: Path) -> float:
     prepared = prepare_data(recipe, runs)
     valid = dataclasses.replace(prepared.valid, rows=prepared.valid.rows[:4])
     train = dataclasses.replace(recipe.train, steps=1, log_every=1)
-    recipe = dataclasses.replace(recipe, train=train)
+    recipe = dataclasses.replace(recipe, train=train, evaluate=dataclasses.replace(recipe.evaluate, average=1))
     run.mkdir()
     model = paper.build_model(recipe)
     corpus = Corpus(prepared.train, valid, "fixture")
-    Trainer(model, paper.build_optimization(model, recipe), corpus, recipe, run).fit(print)
+    trainer = Trainer(model, paper.build_optimization(model, recipe), corpus, recipe, run)
+    trainer.resume()
+    trainer.fit(print)
     loss: float = json.loads((run / "log.jsonl").read_text().splitlines()[0])["loss"]
     return loss
 

@@ -22,6 +22,9 @@ from common.recipe import Batching
 
 Indices = npt.NDArray[np.int64]
 
+POSITIONS = 64
+"""Padded positions a sentence for which memory is allowed in measuring and decoding; most sentences are shorter."""
+
 
 def minibatches(
     source_lengths: Indices, target_lengths: Indices, batching: Batching, seed: int, epoch: int
@@ -79,6 +82,21 @@ def _fill(ascending: Indices, start: int, tokens: int) -> int:
     """The furthest end at which (end - start) sentences, padded to the last one's length, fit; at least one fits."""
     ends = range(start + 1, len(ascending) + 1)
     return start + max(1, bisect_right(ends, tokens, key=lambda end: (end - start) * int(ascending[end - 1])))
+
+
+def longest_first(lengths: Indices, sentences: int) -> Iterator[Indices]:
+    """Batches for measuring and decoding, where the order is free: of at most `sentences`, the longest first.
+
+    lengths (N,): positions of each sentence. A batch that would have more than `sentences` * POSITIONS padded positions
+    has fewer sentences, one at least: a single long line must not make all that share its batch as long.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        fitting = sentences * POSITIONS // max(1, int(lengths[order[start]]))
+        end = start + min(sentences, max(1, fitting))
+        yield order[start:end]
+        start = end
 
 
 def load_batch(ids: ParallelIds, indices: Indices) -> Batch:

@@ -34,6 +34,7 @@ from common.data.progress import progress
 from common.data.summary import write_summary
 from common.data.workers import Crew
 from common.errors import UserError
+from common.eval.record import sha256_json
 from common.lines import decode
 from common.model import UNK
 from common.recipe import Data
@@ -92,6 +93,17 @@ class Prepared:
     def facts(self) -> dict[str, Any]:
         """The manifest without what differs from one preparation of the same data to the next: time and memory."""
         return {key: value for key, value in self.manifest.items() if key != "steps"}
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that an update depends on: training ids, vocabularies, how text is split, the length limit.
+
+        Development and test sets are not in it: a training may go on when they change.
+        """
+        held_out = tuple(f"{split}." for split in self.manifest["counts"] if split != "train")
+        files = {name: facts["sha256"] for name, facts in self.manifest["outputs"].items()}
+        trained_on = {name: digest for name, digest in files.items() if not name.startswith(held_out)}
+        return sha256_json({"files": trained_on, "used": self.manifest["train_used"]})
 
     def lines(self, split: str) -> dict[str, list[str]]:
         """Lines of a split other than train.

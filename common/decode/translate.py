@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
+import numpy as np
 import torch
 from torch import nn
 
+from common.data.batching import longest_first
 from common.decode.beam import Hypothesis, beam_search
+from common.errors import enough_memory
 from common.model import EOS, Seq2SeqModel, pad
 from common.recipe import Decode
 
@@ -23,23 +26,26 @@ def decode_ids(
     """The best hypothesis of every sentence, in the order given.
 
     sentences: source ids without EOS; an empty one is answered by an empty hypothesis, undecoded.
-    progress: called with (sentences done, sentences in all) after each batch of `decode.batch`.
+    progress: called with (sentences done, sentences in all) after each batch of at most `decode.batch`.
     The model should be in evaluation mode; it decodes where its parameters are.
+    Raises UserError where the memory does not suffice.
     """
     best = [Hypothesis((), 0.0, 0.0, True)] * len(sentences)
+    filled = np.array([i for i, words in enumerate(sentences) if len(words)], dtype=np.int64)
+    lengths = np.array([len(sentences[i]) + 1 for i in filled], dtype=np.int64)
+    done, device = len(sentences) - len(filled), _device(model)
     # Longest first: memory runs out at once or not at all, and the time left is never underestimated.
-    order = sorted((i for i, words in enumerate(sentences) if len(words)), key=lambda i: -len(sentences[i]))
-    empty = len(sentences) - len(order)
-    for start in range(0, len(order), decode.batch):
-        chosen = order[start : start + decode.batch]
+    for batch in longest_first(lengths, decode.batch):
+        chosen = filled[batch].tolist()
         source, source_mask = pad([[*sentences[i], EOS] for i in chosen])
-        device = _device(model)
-        for i, hypotheses in zip(
-            chosen, beam_search(model, source.to(device), source_mask.to(device), decode), strict=True
-        ):
+        cure = "lower decode.batch or decode.beam, or split that line"
+        with enough_memory(f"decoding a line of {source.shape[1]:,} tokens", cure):
+            found = beam_search(model, source.to(device), source_mask.to(device), decode)
+        for i, hypotheses in zip(chosen, found, strict=True):
             best[i] = hypotheses[0]
+        done += len(chosen)
         if progress is not None:
-            progress(empty + start + len(chosen), len(sentences))
+            progress(done, len(sentences))
     return best
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,21 @@ def write_json_atomically(path: str | Path, obj: Any, indent: int | None = 2) ->
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise UserError(f"{path}: cannot be written ({error.strerror}); free some space or write elsewhere") from error
+
+
+def matmul_rate(device: torch.device, seconds: float = 0.3) -> float:
+    """FLOP/s of square float32 matrix products on `device`, with the threads now set: the sustained rate that turns
+    training time into FLOPs by the method under Vaswani2017 Table 2."""
+    size = 8192 if device.type == "cuda" else 1024  # a GPU is through with 1024 before it has been asked for more
+    # Numbers of its own drawing: a training's random stream must not depend on what is measured beside it.
+    draw = torch.Generator(device).manual_seed(0)
+    left, right = (torch.randn(size, size, generator=draw, device=device) for _ in range(2))
+    (left @ right).sum().item()
+    started, done = time.monotonic(), 0
+    while time.monotonic() - started < seconds:
+        (left @ right).sum().item()
+        done += 1
+    return 2 * size**3 * done / (time.monotonic() - started)
 
 
 def _git(root: Path, *arguments: str) -> str | None:

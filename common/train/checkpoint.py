@@ -45,16 +45,24 @@ def save_weights(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) 
     )
 
 
-def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and the header's `about`; UserError when the file is missing, damaged or foreign."""
+def load_weights(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and the header's `about`; UserError when the file is missing, damaged or foreign.
+
+    tensors: false reads the header alone.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; train the run first")
     try:
         with safe_open(path, framework="pt") as handle:
             about = json.loads((handle.metadata() or {}).get("about", "{}"))
-            return {name: handle.get_tensor(name) for name in handle.keys()}, about
+            return {name: handle.get_tensor(name) for name in handle.keys() if tensors}, about
     except (SafetensorError, OSError, ValueError):
         raise UserError(f"{path}: damaged or not a safetensors checkpoint; delete it and run training again") from None
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """The header's `about` alone, as `load_weights` gives it."""
+    return load_weights(path, tensors=False)[1]
 
 
 def restore(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
@@ -80,12 +88,13 @@ def load_state(path: Path) -> dict[str, Any]:
     """What `save_state` wrote; UserError when damaged or foreign."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        state["step"], state["model"], state["optimizer"], state["data"]
+        state["step"], state["model"], state["optimizer"], state["data"], state["window"]
         return state
     except Exception as error:  # torch.load raises half a dozen kinds on a damaged archive
         if isinstance(error, MemoryError):
             raise
-        raise UserError(f"{path}: damaged or not a training state; move it away and run again to start over") from None
+        cure = f"put a whole one back, or delete {path.parent} to start over"
+        raise UserError(f"{path}: damaged or not a training state; {cure}") from None
 
 
 def kept_checkpoints(folder: Path) -> list[Path]:

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.data.batching import load_batch, minibatches
+from common.data.batching import load_batch, longest_first, minibatches
 from common.data.encoded import ParallelIds
-from common.errors import UserError
+from common.errors import UserError, enough_memory
 from common.model import Batch
 from common.paper import Optimization
 from common.recipe import Recipe
@@ -47,6 +47,19 @@ class Progress:
     """Wall time spent in updates, validation included, over all restarts."""
 
 
+@dataclass
+class Window:
+    """The updates since the last line of the log; saved with the state, so that a kill leaves no gap in the log."""
+
+    updates: int = 0
+    loss: float = 0.0
+    """Summed, nats."""
+    tokens: int = 0
+    """Of the target, EOS included."""
+    seconds: float = 0.0
+    """Wall time, validation left out."""
+
+
 @dataclass(frozen=True)
 class Corpus:
     """The encoded training and dev parts, and what identifies them."""
@@ -64,42 +77,44 @@ class Trainer:
         self.model, self.optimization, self.corpus, self.recipe, self.run = model, optimization, corpus, recipe, run
         self.device = next(model.parameters()).device
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.progress = Progress()
+        self.progress, self.window = Progress(), Window()
+        self._validated = 0
+        """The last update after which the dev set was measured."""
         self._log = run / "log.jsonl"
 
     def fit(self, say: Callable[[str], None]) -> Progress:
-        """Train to `recipe.train.steps`, going on from a saved state where there is one.
+        """Train to `recipe.train.steps` from where `resume` has brought this trainer.
 
         say: receives a line of progress (loss, rate, time left) every `log_every` updates.
-        UserError when the loss stops being a number; the last saved state stays as it was.
+        UserError when the loss stops being a number or the memory does not suffice; the last saved state stays.
         """
         settings = self.recipe.train
-        self._resume()
         if self.progress.step == settings.steps:
             self._save()  # a run that continues another for no further update still has its own weights
         self.model.train()
         batches = self._data()
-        started, before = time.monotonic(), self.progress.seconds
-        mark, mark_step, loss, tokens = started, self.progress.step, 0.0, 0
-        while self.progress.step < settings.steps:
-            update_loss, update_tokens = self._update(batches)
-            loss, tokens = loss + update_loss, tokens + update_tokens
-            now, step = time.monotonic(), self.progress.step
-            self.progress.seconds = before + now - started
-            last = step == settings.steps
-            if step % settings.log_every == 0 or last:
-                seconds = max(now - mark, 1e-9)
-                rate = (step - mark_step) / seconds
-                self._record(
-                    {"loss": loss / tokens, "target_tokens_per_second": tokens / seconds, "updates_per_second": rate}
-                )
-                say(self._line(loss / tokens, tokens / seconds, rate))
-                mark, mark_step, loss, tokens = now, step, 0.0, 0
-            if step % settings.validate_every == 0 or last:
+        started = lap = time.monotonic()
+        before = self.progress.seconds
+        while True:
+            # Measured after the state is saved: whatever goes wrong on the dev set costs no update.
+            if self._validation_due():
                 self._record(self.validate())
-                mark = time.monotonic()
+                self._validated, lap = self.progress.step, time.monotonic()
+            self.progress.seconds = before + time.monotonic() - started
+            if self.progress.step >= settings.steps:
+                return self.progress
+            self._update(batches)
+            now, step = time.monotonic(), self.progress.step
+            self.window.seconds, lap = self.window.seconds + now - lap, now
+            self.progress.seconds = before + now - started
+            if step % settings.log_every == 0 or step == settings.steps:
+                self._tell(say)
             self._save()
-        return self.progress
+
+    def _validation_due(self) -> bool:
+        """Whether the dev set is to be measured here and the log does not have it yet."""
+        settings, step = self.recipe.train, self.progress.step
+        return self._validated < step and (step % settings.validate_every == 0 or step == settings.steps)
 
     def validate(self) -> dict[str, float]:
         """Unsmoothed negative log-likelihood of the dev set, teacher-forced, EOS included; nats."""
@@ -107,18 +122,20 @@ class Trainer:
         self.model.train()
         return {f"dev_{key}": value for key, value in measured.items()}
 
-    def _update(self, batches: Iterator[Batch]) -> tuple[float, int]:
-        """One optimizer update; the summed loss in nats and the target tokens behind it."""
+    def _update(self, batches: Iterator[Batch]) -> None:
+        """One optimizer update, counted in `progress` and `window`."""
         train = self.recipe.train
         group = [next(batches) for _ in range(self.recipe.batch.accumulate)]
         tokens = sum(int(batch.target_mask.sum()) for batch in group)
         self.optimization.optimizer.zero_grad(set_to_none=True)
         total = 0.0
-        for batch in group:
-            loss = self._loss(batch)
-            # One mean over all tokens of the update, however many minibatches it is made of (spec: tensor2tensor).
-            (loss / tokens if train.loss == "token_mean" else loss).backward()
-            total += float(loss.detach())
+        cure = "raise batch.accumulate and lower batch.sentences or batch.tokens by as much"
+        with enough_memory(f"{self.run}: update {self.progress.step + 1:,}", cure):
+            for batch in group:
+                loss = self._loss(batch)
+                # One mean over all tokens of the update, however many minibatches it is made of (tensor2tensor v1.0).
+                (loss / tokens if train.loss == "token_mean" else loss).backward()
+                total += float(loss.detach())
         self.progress.step += 1
         if not math.isfinite(total):
             raise UserError(
@@ -133,7 +150,8 @@ class Trainer:
         self.optimization.optimizer.step()
         self.progress.sentences += sum(len(batch.source) for batch in group)
         self.progress.target_tokens += tokens
-        return total, tokens
+        self.window.updates, self.window.loss = self.window.updates + 1, self.window.loss + total
+        self.window.tokens += tokens
 
     def _loss(self, batch: Batch) -> Tensor:
         batch = batch.to(self.device)
@@ -160,21 +178,22 @@ class Trainer:
     def _save(self) -> None:
         """Keep a checkpoint and the resumable state where the recipe wants them, and at the end."""
         settings, step = self.recipe.train, self.progress.step
-        last = step == settings.steps
-        if step % settings.checkpoint_every == 0 or last:
+        checkpoint = step % settings.checkpoint_every == 0 or step == settings.steps
+        if checkpoint:
             folder = self.run / "checkpoints"
             save_weights(
                 folder / f"{step:09d}.safetensors", self.model.state_dict(), {"step": step, "recipe": self.recipe.name}
             )
             for old in kept_checkpoints(folder)[: -settings.keep_checkpoints]:
                 old.unlink()
-        if step % settings.state_every == 0 or last:
+        if step % settings.state_every == 0 or checkpoint:
             save_state(self.run / "state.pt", self._state())
 
     def _state(self) -> dict[str, Any]:
         return {
             "step": self.progress.step,
             "progress": asdict(self.progress),
+            "window": asdict(self.window),
             "model": self.model.state_dict(),
             "optimizer": self.optimization.optimizer.state_dict(),
             "data": self.corpus.identity,
@@ -182,11 +201,18 @@ class Trainer:
             "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
 
-    def _resume(self) -> None:
-        """Load the run's own state, or the finished sibling's that the recipe continues."""
+    def resume(self) -> None:
+        """Load the run's own state, or the finished sibling's that the recipe continues; without one, nothing.
+
+        UserError for a state of other data or another model, or past the end of the recipe; nothing is changed then.
+        """
         own = self.run / "state.pt"
         path = own
         if not own.is_file():
+            if kept_checkpoints(self.run / "checkpoints"):
+                raise UserError(
+                    f"{own}: missing, and only it says how {self.run} goes on; put it back, or delete the folder to start over"
+                )
             if self.recipe.train.continues is None:
                 self._log.unlink(missing_ok=True)
                 return
@@ -197,15 +223,18 @@ class Trainer:
                 )
         state = load_state(path)
         if state["data"] != self.corpus.identity:
-            raise UserError(f"{path}: made from other data than the recipe's; choose another --out folder")
+            raise UserError(
+                f"{path}: made from other data than the recipe's now (data.corpus {self.recipe.data.corpus}); "
+                "give back that text, or choose another --out folder"
+            )
+        if state["step"] > self.recipe.train.steps:
+            raise UserError(f"{path}: already at update {state['step']:,}; set train.steps to that or more")
         restore(self.model, state["model"], path)
         self.optimization.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"])
         if self.device.type == "cuda" and state["cuda_rng"]:
             torch.cuda.set_rng_state_all(state["cuda_rng"])
-        self.progress = Progress(**state["progress"])
-        if self.progress.step > self.recipe.train.steps:
-            raise UserError(f"{path}: already at update {self.progress.step:,}; set train.steps to that or more")
+        self.progress, self.window = Progress(**state["progress"]), Window(**state["window"])
         self._cut_log(path.parent / "log.jsonl")
 
     def _cut_log(self, source: Path) -> None:
@@ -213,6 +242,7 @@ class Trainer:
         lines = source.read_text(encoding="utf-8").split("\n") if source.is_file() else []
         kept = [line for line in lines if _logged_step(line) <= self.progress.step]
         self._log.write_text("".join(f"{line}\n" for line in kept if line), encoding="utf-8")
+        self._validated = max((entry["step"] for entry in read_log(self.run) if "dev_nll_per_token" in entry), default=0)
 
     def _record(self, values: dict[str, float]) -> None:
         entry = {
@@ -224,13 +254,17 @@ class Trainer:
         with open(self._log, "a", encoding="utf-8") as handle:
             handle.write(json.dumps(entry) + "\n")
 
-    def _line(self, loss: float, tokens: float, rate: float) -> str:
-        left = (self.recipe.train.steps - self.progress.step) / rate
-        return (
-            f"{self.recipe.name} update {self.progress.step:,}/{self.recipe.train.steps:,} "
-            f"epoch {self.progress.epoch + 1} loss {loss:.3f} nats/token, "
-            f"{tokens:,.0f} target tokens/s, {clock(left)} left"
+    def _tell(self, say: Callable[[str], None]) -> None:
+        """Log the updates since the last line and say where the training is."""
+        window, progress, steps = self.window, self.progress, self.recipe.train.steps
+        seconds = max(window.seconds, 1e-9)
+        loss, tokens, rate = window.loss / window.tokens, window.tokens / seconds, window.updates / seconds
+        self._record({"loss": loss, "target_tokens_per_second": tokens, "updates_per_second": rate})
+        say(
+            f"{self.recipe.name} update {progress.step:,}/{steps:,} epoch {progress.epoch + 1} "
+            f"loss {loss:.3f} nats/token, {tokens:,.0f} target tokens/s, {clock((steps - progress.step) / rate)} left"
         )
+        self.window = Window()
 
 
 def negative_log_likelihood(model: nn.Module, ids: ParallelIds, limit: int | None = None) -> dict[str, float]:
@@ -240,17 +274,17 @@ def negative_log_likelihood(model: nn.Module, ids: ParallelIds, limit: int | Non
     """
     model.eval()
     device, total, tokens = next(model.parameters()).device, 0.0, 0
-    lengths = np.asarray(ids.target_lengths[:limit])
-    order = np.argsort(lengths, kind="stable")
-    with torch.inference_mode():
-        for start in range(0, len(order), _VALIDATION_SENTENCES):
-            batch = load_batch(ids, order[start : start + _VALIDATION_SENTENCES]).to(device)
+    lengths = np.maximum(ids.source_lengths, ids.target_lengths)[:limit]
+    for chosen in longest_first(lengths, _VALIDATION_SENTENCES):
+        what = f"measuring the likelihood of a pair of {lengths[chosen].max():,} tokens"
+        with torch.inference_mode(), enough_memory(what, "split or drop that line of the dev set"):
+            batch = load_batch(ids, chosen).to(device)
             total += float(cross_entropy_sum(model(batch), batch.target, batch.target_mask))
             tokens += int(batch.target_mask.sum())
     per_token = total / tokens
     return {
         "nll_per_token": per_token,
-        "nll_per_sentence": total / len(order),
+        "nll_per_sentence": total / len(lengths),
         "perplexity": math.exp(min(per_token, 700.0)),
     }
 
