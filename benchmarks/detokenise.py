@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from common.cli import utf8_output
 from common.data.fetch import MIRROR
 from common.data.text import Tokeniser, clean
 from common.errors import UserError
@@ -74,6 +75,7 @@ def measure(lines: list[str], language: str, quotes_2014: bool) -> dict[str, Any
 
 def main() -> None:
     """See the module's docstring."""
+    utf8_output()
     if not (mirror := os.environ.get(MIRROR)):
         raise UserError(f"set {MIRROR} to the folder with multi30k and debdoc")
     rows = []

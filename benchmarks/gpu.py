@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.cli import utf8_output
 from common.data.encoded import ParallelIds, write_side
 from common.errors import UserError
 from common.eval.record import commit, environment, write_json_atomically
@@ -98,6 +99,7 @@ def measure(paper: Paper, name: str, precision: str, warm: int, updates: int) ->
 
 def main() -> None:
     """See the module's docstring."""
+    utf8_output()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=60, help="updates that are timed")
     parser.add_argument("--warm", type=int, default=15, help="updates before; also how often the log is written")

@@ -29,6 +29,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sacremoses import MosesTokenizer
 
+from common.cli import utf8_output
 from common.data.learning import MOST_TYPES
 from common.data.prepare import prepare
 from common.data.workers import memory_of_all
@@ -243,6 +244,7 @@ def draw_memory(run: dict[str, Any], pairs: int, path: Path) -> None:
 
 def main() -> None:
     """See the module's docstring."""
+    utf8_output()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "scale"])
     parser.add_argument("--pairs", type=int, help="default: 200,000 (speed), 5,000,000 (scale)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import json
 import os
 import re
@@ -31,6 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(paper: Paper, arguments: list[str] | None = None) -> int:
     """Run one verb; the exit status: 0, or 2 after a one-line error, or 130 when interrupted."""
+    utf8_output()
     options = _parse(paper, arguments)
     if suite := os.environ.get(SUITE):
         end_with(int(suite))
@@ -49,6 +51,16 @@ def _parse(paper: Paper, arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def utf8_output() -> None:
+    """Let this process write UTF-8 whatever the locale says, as it does to files; what cannot be is escaped.
+
+    Every program here calls it first. Bytes of file names that are not text pass through standard output as they are.
+    """
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):  # not what a caller has put in its place
+            stream.reconfigure(encoding="utf-8", errors=errors)
+
+
 def guarded(work: Callable[[], object], program: str) -> int:
     """Call `work`, turning every foreseeable failure into one line on standard error."""
     try:
@@ -64,6 +76,10 @@ def guarded(work: Callable[[], object], program: str) -> int:
         # The reader (head, less) has gone; keep Python from complaining again while it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except UnicodeEncodeError as error:
+        name = ascii(error.object[error.start : error.end])
+        print(f"{program}: a file name with {name} has no place in this locale; set PYTHONUTF8=1", file=sys.stderr)
+        return 2
     except OSError as error:
         cure = (
             "free some space and run again"
@@ -197,7 +213,6 @@ def _translate(paper: Paper, options: argparse.Namespace) -> None:
     from common.run import load_run
 
     run = load_run(paper, options.run, options.overrides)
-    sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
     for line in translate(run, _stdin_lines(), together=1 if sys.stdin.isatty() else 512):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from common.cli import guarded
+from common.cli import guarded, utf8_output
 from common.errors import UserError
 from common.eval.report import write_report
 from common.paper import Paper
@@ -30,6 +30,7 @@ TITLES = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Train, score and tabulate every system of a scale; exit status as in common.cli."""
+    utf8_output()
     parser = argparse.ArgumentParser(
         prog="python -m papers", description="Train, score and tabulate every system of a scale."
     )

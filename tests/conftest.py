@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -54,13 +54,14 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def command() -> Command:
-    """Call `python -m MODULE WORDS...` in the repository and return what it printed."""
+    """Call `python -m MODULE WORDS...` in the repository and return what it printed; `locale` adds variables."""
 
-    def call(*words: object, stdin: str | bytes = "", check: int | None = 0) -> subprocess.CompletedProcess[str]:
+    def call(
+        *words: object, stdin: str | bytes = "", check: int | None = 0, locale: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         given = stdin.encode() if isinstance(stdin, str) else stdin
-        done = subprocess.run(
-            [sys.executable, "-m", *map(str, words)], cwd=ROOT, input=given, capture_output=True, timeout=300
-        )
+        program, environment = [sys.executable, "-m", *map(str, words)], {**os.environ, **(locale or {})}
+        done = subprocess.run(program, cwd=ROOT, env=environment, input=given, capture_output=True, timeout=300)
         result = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
         assert check is None or result.returncode == check, result.stderr
         return result

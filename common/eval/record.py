@@ -93,9 +93,10 @@ def _git(root: Path, *arguments: str) -> str | None:
     # Without the option, `status` would write to the index of a tree that others may be using.
     command = ["git", "--no-optional-locks", "-C", str(root.resolve()), *arguments]
     try:
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(command, env=environment, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
+    return done.stdout.decode(errors="replace").strip()
 
 
 def _gpus() -> str:
