@@ -247,28 +247,23 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
         raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")
     recipe = paper.recipe(options.recipe or paper.systems("wmt14")[0])
     scores = score_files(
-        options.hypothesis,
-        options.reference,
-        options.source,
-        options.target_language or recipe.data.target,
-        recipe.evaluate.metric,
-        options.lowercase or recipe.data.lowercase,
-        recipe.data.moses_2014_quotes,
+        options.hypothesis, options.reference, options.source, recipe, options.target_language, options.lowercase
     )
     print(json.dumps(scores, indent=2, ensure_ascii=False) if options.json else "\n".join(_score_lines(scores)))
 
 
 def _score_lines(scores: dict[str, Any]) -> list[str]:
-    lines = [
+    lines = [f"language {scores['language']}, scored as recipe {scores['recipe']} does: {scores['tokeniser']}"]
+    lines += [
         f"{name}: {score['bleu']:.2f} (95% {score['low']:.2f} to {score['high']:.2f})  [{score['signature']}]"
         for name, score in scores.items()
-        if name != "by_length"
+        if isinstance(score, dict)
     ]
     lines += [
-        f"  source length {row['low']}-{row['high']}: {row['bleu']:.2f} ({row['sentences']} sentences)"
+        f"  {row['score']}, source length {row['low']}-{row['high']}: {row['bleu']:.2f} ({row['sentences']} sentences)"
         for row in scores.get("by_length", [])
     ]
-    return lines
+    return lines + [f"note: {note}" for note in scores["notes"]]
 
 
 def _tables(paper: Paper, options: argparse.Namespace) -> None:

@@ -15,9 +15,9 @@ import torch
 from common.data.prepare import Prepared
 from common.decode.translate import decode_ids, translate_stream
 from common.errors import UserError
-from common.eval.bleu import sacre_bleu
+from common.eval.bleu import sacre_bleu, sacre_metric
 from common.eval.by_length import without_unknown
-from common.eval.files import tokenised_scores
+from common.eval.files import notes, tokenised_scores
 from common.eval.record import commit, environment, sha256_json, write_json_atomically
 from common.eval.significance import bootstrap_interval
 from common.model import EOS, Batch, Seq2SeqModel, pad
@@ -64,7 +64,7 @@ def evaluate_run(
     overrides: as of `load_run`. UserError where the recipe's text is no longer the one the run was trained on.
     """
     run = load_run(paper, path, overrides)
-    say(f"{run.recipe.name} decodes with {run.decoded}")
+    sacre_metric(run.recipe.data.target, run.recipe.data.lowercase)  # refuses before hours of decoding, not after
     prepared = prepare_data(run.recipe, runs)
     starts = read_starts(path)
     if starts and starts[-1]["data_sha256"] != prepared.identity:
@@ -73,6 +73,7 @@ def evaluate_run(
             "other ids; give back that text, or train again"
         )
     training = _read_training(path, starts, max(steps_of(run.weights)))
+    say(f"{run.recipe.name} decodes with {run.decoded}")
     sets = {name: _evaluate_set(run, prepared, name, say) for name in run.recipe.evaluate.sets}
     result = {
         "paper": paper.name,
@@ -136,7 +137,7 @@ def _evaluate_set(run: LoadedRun, prepared: Prepared, name: str, say: Callable[[
         )
         known = without_unknown(sources, references, run.text.source_vocabulary, run.text.target_vocabulary)
         if known.any():
-            columns["no_unk"] = _column(run, lines, known, _without_unk(decode), f"{name}, no UNK", say)
+            columns["no_unk"] = _column(run, lines, known, _without_unk(decode), f"{name}, no UNK", say, "no-unk")
     lengths = np.array([len(line.split(" ")) for line in lines["source_tokens"]])
     longest = np.argsort(-lengths, kind="stable")[:_LONGEST]
     hypotheses = columns["all"]["hypotheses"]
@@ -161,8 +162,9 @@ def _column(
     decode: Decode,
     label: str,
     say: Callable[[str], None],
+    subset: str | None = None,
 ) -> dict[str, Any]:
-    """Decode and score the chosen sentences of a set."""
+    """Decode and score the chosen sentences of a set; `subset` is what signatures call them unless they are all."""
     kept = {key: [value for value, keep in zip(values, chosen, strict=True) if keep] for key, values in lines.items()}
     started = time.monotonic()
 
@@ -177,20 +179,21 @@ def _column(
     tokens = [run.text.target_tokens(sentence) for sentence in ids]
     detokenised = [run.text.detokenise(sentence) for sentence in tokens]
     hypotheses = [" ".join(sentence) for sentence in tokens]
-    scores = tokenised_scores(
-        hypotheses, kept["reference_tokens"], run.recipe.evaluate.metric, run.recipe.data.lowercase
-    )
-    score = scores[run.recipe.evaluate.metric]
-    sacre = sacre_bleu(detokenised, kept["reference"], lowercase=run.recipe.data.lowercase)
+    metric, data = run.recipe.evaluate.metric, run.recipe.data
+    tokenization = run.text.target_tokeniser.signature
+    scores = tokenised_scores(hypotheses, kept["reference_tokens"], metric, tokenization=tokenization, subset=subset)
+    score = scores[metric]
+    sacre = sacre_bleu(detokenised, kept["reference"], data.target, lowercase=data.lowercase, subset=subset)
     say(f"{run.recipe.name} {label}: {score.detail}")
     return {
         "bleu": score.value,
-        "interval": bootstrap_interval(score.statistics),
+        "interval": bootstrap_interval(score.statistics, score.of_sums),
         "signature": score.signature,
         "detail": score.detail,
         "variants": {other.signature: other.value for other in scores.values()},
         "sacrebleu": sacre.value,
         "sacrebleu_signature": sacre.signature,
+        "notes": notes(data.target, kept["reference"], kept["reference_tokens"], sacre.signature),
         "sentences": int(chosen.sum()),
         "seconds": round(seconds, 3),
         "statistics": [" ".join(map(str, row)) for row in score.statistics.tolist()],
@@ -236,8 +239,12 @@ def _typical(run: LoadedRun, prepared: Prepared) -> list[str]:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """A result's scores as text."""
-    lines = [f"{result['recipe']}: {result['title']}" + (" (generated text)" if result["generated"] else "")]
+    """A result's scores as text, below the signatures of their metrics and what must be known of the language."""
+    columns = [column for values in result["sets"].values() for column in values["columns"].values()]
+    about = [f"  [{column[key]}]" for key in ("signature", "sacrebleu_signature") for column in columns]
+    about += [f"  note: {note}" for column in columns for note in column["notes"]]
+    title = f"{result['recipe']}: {result['title']}" + (" (generated text)" if result["generated"] else "")
+    lines = [title, *dict.fromkeys(about)]
     for name, values in result["sets"].items():
         for column, scores in values["columns"].items():
             low, high = scores["interval"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sacrebleu.metrics.bleu import BLEU
 
 from common.train.checkpoint import load_weights
 from tests.conftest import ROOT, TINY
@@ -256,3 +257,24 @@ def test_a_run_that_has_not_ended_is_scored_as_unfinished(trained, command, tmp_
     command("papers.vaswani2017", "score", unfinished, "--runs", runs)
     training = json.loads((unfinished / "result.json").read_text())["training"]
     assert training["complete"] is False and training["progress"]["step"] == 8
+
+
+def test_a_run_is_scored_by_the_tokeniser_of_its_language(command, tmp_path):
+    """Chinese as sacreBLEU splits it, and a word about the tokens of the papers' BLEU, which are clauses."""
+    for part in ("train", "valid"):
+        for language, ending in (("en", "times it rained that year."), ("zh-TW", "次那年在山里下了大雨,我们都记得很清楚。")):
+            lines = "".join(f"{number} {ending}\n" for number in range(40))
+            (tmp_path / f"{part}.{language}").write_text(lines, encoding="utf-8")
+    corpus = tmp_path / "corpus.yaml"
+    sides = {part: f"{{en: {part}.en, zh-TW: {part}.zh-TW}}" for part in ("train", "valid")}
+    corpus.write_text(f"title: t\ntrain: {sides['train']}\nvalid: {sides['valid']}\n", encoding="utf-8")
+    words = [*TINY, f"data.corpus={corpus}", "data.target=zh-TW", "data.valid=[]", "evaluate.sets=[valid]"]
+    run = tmp_path / "run"
+    command("papers.bahdanau2014", "train", "demo/rnnsearch-50", *words, "--out", run, "--runs", tmp_path)
+    printed = command("papers.bahdanau2014", "score", run, "--runs", tmp_path).stdout
+    column = json.loads((run / "result.json").read_text(encoding="utf-8"))["sets"]["valid"]["columns"]["all"]
+    references = (tmp_path / "valid.zh-TW").read_text(encoding="utf-8").splitlines()
+    theirs = BLEU(trg_lang="zh").corpus_score(column["hypotheses"], [references]).score
+    assert column["sacrebleu"] == theirs and "|tok:zh|" in column["sacrebleu_signature"]
+    assert "|tok:moses-2014-zh-escaped|" in column["signature"] and column["signature"] in printed
+    assert "note: Moses does not split this text" in printed

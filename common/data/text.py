@@ -34,6 +34,11 @@ _APOSTROPHES = {
 }
 
 
+def base_language(code: str) -> str:
+    """The language of a code that also names a region or script, for which there are no rules: pt of pt-BR."""
+    return re.split("[-_]", code)[0].lower()
+
+
 def clean(line: str) -> str:
     """`line` without ASCII control characters, every run of white space as one space, none at the ends.
 
@@ -53,6 +58,8 @@ class Tokeniser:
     """
 
     def __init__(self, language: str, lowercase: bool, quotes_2014: bool) -> None:
+        language = base_language(language)
+        self._language = language
         self._lowercase = lowercase
         self._quotes_2014 = quotes_2014
         self._moses = moses = MosesTokenizer(lang=language)
@@ -68,6 +75,12 @@ class Tokeniser:
         # Moses' English list did not have "Rs" before April 2017.
         later = {"Rs"} if quotes_2014 else set()
         self._abbreviations = frozenset(moses.NONBREAKING_PREFIXES) - self._before_number - later
+
+    @property
+    def signature(self) -> str:
+        """What it does to text, as the signature of a score says it."""
+        case = "lc-before-tok" if self._lowercase else "mixed"
+        return f"case:{case}|tok:moses-{2014 if self._quotes_2014 else 2016}-{self._language}-escaped"
 
     def tokenise(self, line: str) -> str:
         """Escaped tokens joined by single spaces; empty for a line without any."""

@@ -2,10 +2,11 @@
 
 N-grams are counted by sacreBLEU, sentence by sentence, and every score is a function of the summed counts,
 so that the same statistics serve confidence intervals, paired tests and BLEU by sentence length.
+A signature holds every choice that changes the number, the language and year of the tokenisation among them.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +14,14 @@ import numpy.typing as npt
 import sacrebleu
 from sacrebleu.metrics.bleu import BLEU
 
+from common.data.text import base_language
 from common.errors import UserError
 from common.lines import check_parallel
 
 # (sentences, 10): clipped n-gram matches for n = 1..4, hypothesis n-grams for n = 1..4,
 # hypothesis length, reference length (lengths in tokens).
 Statistics = npt.NDArray[np.int64]
+Sums = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 DOUBLE_QUOTES = re.compile("[«»“”„‟〝〞〟＂❝❞⹂]")
 # The Perl pipelines read bytes, where only ASCII white space separates words; Python would also split at
@@ -36,23 +39,24 @@ class Score:
     signature: str  # every choice that affects the number
     statistics: Statistics  # per sentence, in input order
     detail: str  # precisions, brevity penalty and lengths as the metric's own tool prints them
+    of_sums: Callable[[Sums], npt.NDArray[np.float64]]  # the same score of summed statistics, (..., 10) to (...)
 
 
 def tokenised_bleu(
     hypotheses: Sequence[str],
     references: Sequence[str],
     *,
-    lowercase: bool = False,
+    tokenization: str,
     compound_split: bool = False,
     reference_quotes: bool = False,
-    tokenization: str = "moses-escaped",
+    subset: str | None = None,
 ) -> Score:
     """The papers' BLEU: multi-bleu.perl on text that is already tokenised, one reference.
 
-    `lowercase` folds A-Z only, which is all that multi-bleu.perl -lc does to UTF-8 text.
+    `tokenization` says how the caller cased and tokenised, as `Tokeniser.signature` does; `subset` which sentences
+    of a set these are. Both enter the signature and change nothing else.
     `compound_split` splits hyphenated words on both sides (Vaswani2017, see `split_compounds`).
     `reference_quotes` makes the references' quotes ASCII (Vaswani2017, see `ascii_quotes`).
-    `tokenization` names how the caller tokenised; it enters the signature and changes nothing else.
     Raises UserError for unequal or empty inputs.
     """
     check_parallel(hypotheses, references, ("the hypotheses", "the references"))
@@ -60,33 +64,51 @@ def tokenised_bleu(
         references = [ascii_quotes(line) for line in references]
     statistics = _count(
         BLEU(tokenize="none", effective_order=True),
-        (_as_perl_reads(line, lowercase, compound_split) for line in hypotheses),
-        (_as_perl_reads(line, lowercase, compound_split) for line in references),
+        (_as_perl_reads(line, compound_split) for line in hypotheses),
+        (_as_perl_reads(line, compound_split) for line in references),
     )
     signature = (
-        f"multi-bleu|nrefs:1|case:{'lc-ascii' if lowercase else 'mixed'}|tok:{tokenization}"
+        f"multi-bleu|nrefs:1{f'|subset:{subset}' if subset else ''}|{tokenization}"
         f"|split:{'hyphen' if compound_split else 'no'}|quotes:{'ref-ascii' if reference_quotes else 'no'}"
         f"|smooth:none|version:sacrebleu-{sacrebleu.__version__}"
     )
-    return Score(bleu(statistics), signature, statistics, _multi_bleu_line(statistics))
+    return Score(bleu(statistics), signature, statistics, _multi_bleu_line(statistics), bleu_of_sums)
 
 
 def sacre_bleu(
-    hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, tokenize: str = "13a"
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    language: str,
+    *,
+    lowercase: bool = False,
+    subset: str | None = None,
 ) -> Score:
     """sacreBLEU on detokenised text, one reference, with the signature sacreBLEU itself prints.
 
-    The value is sacreBLEU's, which smooths zero counts; `bleu(score.statistics)` agrees unless one is zero.
-    Raises UserError for unequal or empty inputs and for a tokeniser that sacreBLEU does not have.
+    The tokeniser is the one that sacreBLEU chooses for the target `language`. `subset`: as in `tokenised_bleu`.
+    Raises UserError for unequal or empty inputs, and as `sacre_metric` does.
     """
     check_parallel(hypotheses, references, ("the hypotheses", "the references"))
-    if tokenize not in BLEU.TOKENIZERS:
-        raise UserError(f"sacreBLEU has no tokeniser {tokenize!r}; choose one of {', '.join(BLEU.TOKENIZERS)}")
-    metric = BLEU(lowercase=lowercase, tokenize=tokenize)
+    metric = sacre_metric(language, lowercase)
     score = metric.corpus_score(hypotheses, [references])
-    counter = BLEU(lowercase=lowercase, tokenize=tokenize, effective_order=True)
-    statistics = _count(counter, hypotheses, references)
-    return Score(score.score, f"BLEU|{metric.get_signature()}", statistics, str(score))
+    signature = metric.get_signature()
+    signature.update("subset", subset)
+    statistics = _count(sacre_metric(language, lowercase, effective_order=True), hypotheses, references)
+    return Score(score.score, f"BLEU|{signature}", statistics, str(score), sacre_bleu_of_sums)
+
+
+def sacre_metric(language: str, lowercase: bool, effective_order: bool = False) -> BLEU:
+    """sacreBLEU as its command line sets it up for a target language, of which it knows two letters: zh, not zh-TW.
+
+    Raises UserError where the packages that split the language into words are not installed.
+    """
+    base = base_language(language)
+    try:
+        return BLEU(lowercase=lowercase, effective_order=effective_order, trg_lang=base)
+    except (RuntimeError, AssertionError):  # no MeCab, or another dictionary than sacreBLEU's
+        raise UserError(
+            f'sacreBLEU needs MeCab to split `{language}` into words; install it: pip install "sacrebleu[{base}]"'
+        ) from None
 
 
 def bleu(statistics: Statistics) -> float:
@@ -94,7 +116,7 @@ def bleu(statistics: Statistics) -> float:
     return float(bleu_of_sums(statistics.sum(axis=0)))
 
 
-def bleu_of_sums(sums: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def bleu_of_sums(sums: Sums) -> npt.NDArray[np.float64]:
     """BLEU x 100 of summed statistics, (..., 10) to (...); Papineni et al. 2002 with N = 4."""
     matches, totals, hypothesis, reference = sums[..., :4], sums[..., 4:8], sums[..., 8], sums[..., 9]
     with np.errstate(divide="ignore", invalid="ignore"):  # only where a precision is 0, discarded below
@@ -102,6 +124,18 @@ def bleu_of_sums(sums: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> npt.N
         log_penalty = np.minimum(0.0, 1.0 - reference / hypothesis)
         score = 100.0 * np.exp(log_penalty + log_precision)
     return np.where(matches.min(axis=-1) > 0, score, 0.0)
+
+
+def sacre_bleu_of_sums(sums: Sums) -> npt.NDArray[np.float64]:
+    """The same as sacreBLEU smooths it (`exp`): the k-th n-gram order without a match counts 1 / 2^k matches.
+
+    0 remains where there is no match at all, or no n-gram of some order.
+    """
+    matches, totals = sums[..., :4], sums[..., 4:8]
+    missing = matches == 0
+    smoothed = missing & (totals > 0) & ~missing.all(axis=-1, keepdims=True)
+    matches = np.where(smoothed, 0.5 ** missing.cumsum(axis=-1), matches)
+    return bleu_of_sums(np.concatenate([matches, sums[..., 4:]], axis=-1))
 
 
 def split_compounds(line: str) -> str:
@@ -122,13 +156,9 @@ def ascii_quotes(line: str) -> str:
     return DOUBLE_QUOTES.sub(" &quot; ", line)
 
 
-def _as_perl_reads(line: str, lowercase: bool, compound_split: bool) -> str:
-    """The line with the options applied byte-wise, as Perl does without a UTF-8 layer."""
-    if compound_split:
-        line = split_compounds(line)
-    if lowercase:
-        line = line.encode().lower().decode()
-    return line.translate(_OTHER_SPACES)
+def _as_perl_reads(line: str, compound_split: bool) -> str:
+    """The line for sacreBLEU to split at spaces where Perl does, which reads bytes."""
+    return (split_compounds(line) if compound_split else line).translate(_OTHER_SPACES)
 
 
 def _count(metric: BLEU, hypotheses: Iterable[str], references: Iterable[str]) -> Statistics:

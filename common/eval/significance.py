@@ -1,12 +1,13 @@
 """How far a BLEU score, or a difference of two, could move with another sample of test sentences."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError
-from common.eval.bleu import Statistics, bleu, bleu_of_sums
+from common.eval.bleu import Statistics, Sums, bleu, bleu_of_sums
 
 Samples = npt.NDArray[np.float64]
 
@@ -26,10 +27,18 @@ class Difference:
 
 
 def bootstrap_interval(
-    statistics: Statistics, *, samples: int = 1000, confidence: float = 0.95, seed: int = 12345
+    statistics: Statistics,
+    of_sums: Callable[[Sums], Samples] = bleu_of_sums,
+    *,
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 12345,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of corpus BLEU x 100 over sentences (Koehn 2004)."""
-    scores = resample(np.random.default_rng(seed), samples, statistics)[0]
+    """Percentile bootstrap interval of corpus BLEU x 100 over sentences (Koehn 2004).
+
+    of_sums: the score that stands beside the interval, `Score.of_sums`.
+    """
+    scores = resample(np.random.default_rng(seed), samples, statistics, of_sums=of_sums)[0]
     return _interval(scores, confidence)
 
 
@@ -58,14 +67,19 @@ def unpaired_bootstrap(
     return interval_difference(bleu(a) - bleu(b), scores, confidence)
 
 
-def resample(generator: np.random.Generator, samples: int, *systems: Statistics) -> list[Samples]:
+def resample(
+    generator: np.random.Generator,
+    samples: int,
+    *systems: Statistics,
+    of_sums: Callable[[Sums], Samples] = bleu_of_sums,
+) -> list[Samples]:
     """BLEU x 100 of each system on `samples` draws with replacement, the draws shared by all: (samples,) each."""
     sentences = len(systems[0])
     if sentences == 0:
         raise UserError("no sentences to resample: the selection is empty; widen it")
     # How often each sentence is drawn. Floats because only they use the fast matrix product; sums stay exact.
     draws = generator.multinomial(sentences, np.full(sentences, 1 / sentences), size=samples).astype(np.float64)
-    return [bleu_of_sums(draws @ statistics) for statistics in systems]
+    return [of_sums(draws @ statistics) for statistics in systems]
 
 
 def _interval(scores: Samples, confidence: float) -> tuple[float, float]:

@@ -12,7 +12,8 @@ def translations(lengths: list[int], wrong_after: int) -> Statistics:
     """Sentences of distinct words, translated rightly up to a position and wrongly after it."""
     references = [[f"w{i}" for i in range(length)] for length in lengths]
     hypotheses = [[w if i < wrong_after else "x" for i, w in enumerate(words)] for words in references]
-    return tokenised_bleu(list(map(" ".join, hypotheses)), list(map(" ".join, references))).statistics
+    lines = (list(map(" ".join, side)) for side in (hypotheses, references))
+    return tokenised_bleu(*lines, tokenization="case:mixed|tok:none").statistics
 
 
 def test_bins_are_half_open_and_pooled() -> None:
@@ -58,7 +59,8 @@ def test_slope_is_flat_where_length_does_not_matter() -> None:
     lengths = generator.integers(5, 50, 400)
     words = [[f"w{i}" for i in range(length)] for length in lengths]
     noisy = [[w if generator.random() < 0.8 else "x" for w in sentence] for sentence in words]
-    statistics = tokenised_bleu(list(map(" ".join, noisy)), list(map(" ".join, words))).statistics
+    lines = (list(map(" ".join, side)) for side in (noisy, words))
+    statistics = tokenised_bleu(*lines, tokenization="case:mixed|tok:none").statistics
     slope = length_slope(statistics, lengths)
     assert slope.low < 0 < slope.high
     assert length_slope(statistics, lengths, threshold=20).value != slope.value

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from sacrebleu.metrics.bleu import BLEU
 
 from common.errors import UserError
-from common.eval.bleu import Statistics, bleu
+from common.eval.bleu import Statistics, bleu, sacre_bleu
 from common.eval.significance import bootstrap_interval, paired_bootstrap, unpaired_bootstrap
 
 
@@ -30,6 +31,23 @@ def test_interval_agrees_with_drawing_sentence_by_sentence() -> None:
     # the two draw other sentences: allow the error that 4000 samples leave in a quantile
     assert (low, high) == pytest.approx(expected, abs=0.08 * (expected[1] - expected[0]))
     assert low < bleu(statistics) < high
+
+
+def test_interval_of_sacrebleu_is_of_the_smoothed_score() -> None:
+    """As sacreBLEU's own `--confidence`, where the unsmoothed score is 0 however the sentences are drawn."""
+    draw = np.random.default_rng(2)
+    references = [" ".join(draw.choice(list("abcdefgh"), size=12)) for _ in range(60)]
+    kept = [[i % 3 and draw.random() < 0.8 for i in range(12)] for _ in references]
+    hypotheses = [
+        " ".join(word if keep else "x" for word, keep in zip(line.split(), keeps, strict=True))
+        for line, keeps in zip(references, kept, strict=True)
+    ]
+    score = sacre_bleu(hypotheses, references, "en")
+    theirs = BLEU().corpus_score(hypotheses, [references], n_bootstrap=1000)
+    low, high = bootstrap_interval(score.statistics, score.of_sums)
+    assert bleu(score.statistics) == 0.0 and bootstrap_interval(score.statistics) == (0.0, 0.0)
+    assert 0 < low < score.value < high
+    assert (high - low) / 2 == pytest.approx(theirs._ci, rel=0.1)
 
 
 def test_interval_repeats_with_its_seed_and_narrows_with_confidence() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacremoses import MosesTokenizer
 
-from common.data.text import Tokeniser, clean
+from common.data.text import Tokeniser, base_language, clean
 from common.lines import read_lines
 
 LANGUAGES = ("en", "de", "fr")
@@ -55,6 +55,16 @@ def test_moses_tokenisation_with_escaping(language: str, line: str, tokens: str)
 )
 def test_detokenising_gives_the_sentence_back(language: str, line: str) -> None:
     assert NOW[language].detokenise(NOW[language].tokenise(line)) == line
+
+
+def test_regions_and_scripts_have_the_rules_of_their_language() -> None:
+    assert list(map(base_language, ("pt", "pt-BR", "zh_TW", "zh-Hant-HK", "DE"))) == ["pt", "pt", "zh", "zh", "de"]
+    line = "A Sra. Maria leu."  # an abbreviation in Portuguese alone
+    for language in ("pt", "pt-BR", "pt_PT"):
+        tokeniser = Tokeniser(language, False, False)
+        assert tokeniser.tokenise(line) == "A Sra. Maria leu ."
+        assert tokeniser.signature == "case:mixed|tok:moses-2016-pt-escaped"
+    assert NOW["en"].tokenise(line) == "A Sra . Maria leu ."
 
 
 def test_unknown_words_stay_as_they_are() -> None:
