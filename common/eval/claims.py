@@ -66,9 +66,16 @@ def _outcome(claim: Claim, results: Results) -> Outcome:
     except UserError as error:
         return Outcome(claim, "undecided", f"not comparable: {error}")
     short = [f"{name} at {results[name].updates}" for name in claim.systems if not results[name].complete]
-    return Outcome(
-        claim, verdict, "; ".join([evidence, *(["unfinished: " + ", ".join(short)] if short else [])]), difference
-    )
+    remarks = {"unfinished": short, "scored differently": _unlike([results[name] for name in claim.systems])}
+    told = [f"{remark}: {', '.join(cases)}" for remark, cases in remarks.items() if cases]
+    return Outcome(claim, verdict, "; ".join([evidence, *told]), difference)
+
+
+def _unlike(results: Sequence[Result]) -> list[str]:
+    """The fields in which these results' signatures differ, version aside: their BLEU differs by that alone."""
+    fields = [result.all.signature.partition("|version:")[0].split("|") for result in results]
+    every = dict.fromkeys(field for one in fields for field in one)
+    return [field for field in every if not all(field in one for one in fields)]
 
 
 def better(a: str, b: str, column: str = "all") -> Callable[[Results], Finding]:

@@ -142,7 +142,8 @@ def provenance(results: Mapping[str, Result]) -> str:
     """The signature lines under a table: the metrics, then one line a run."""
     if not results:
         return "No run stands behind this table yet."
-    signatures = sorted({result.all.signature for result in results.values()})
+    columns = (result.column(name) for result in results.values() for name in ("all", "no_unk"))
+    signatures = sorted({column.signature for column in columns if column})
     lines = [
         f"- BLEU: `{signature}`, intervals by bootstrap over sentences (95%, 1,000 draws)" for signature in signatures
     ]

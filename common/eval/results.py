@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common.data.text import Tokeniser
 from common.errors import UserError
 from common.eval.bleu import Statistics
 from common.eval.record import write_json_atomically
@@ -33,6 +35,7 @@ class Column:
     """One scored selection of a test set's sentences: all of them, or those without unknown words."""
 
     values: Mapping[str, Any]
+    recipe: Mapping[str, Any]
 
     @property
     def bleu(self) -> float:
@@ -47,7 +50,12 @@ class Column:
 
     @property
     def signature(self) -> str:
-        return str(self.values["signature"])
+        """What BLEU this is. Signatures that did not yet tell casing, language and year are told them by the recipe."""
+        written, data = str(self.values["signature"]), self.recipe["data"]
+        if "|tok:moses-escaped|" not in written:
+            return written
+        known = Tokeniser(data["target"], data["lowercase"], data["moses_2014_quotes"]).signature
+        return re.sub(r"case:[^|]*\|tok:moses-escaped", known, written)
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -105,12 +113,12 @@ class Result:
     def column(self, name: str = "all", test_set: str | None = None) -> Column | None:
         """The column `all` or `no_unk` of a set (default: the first), or None where it was not scored."""
         values = self.values["sets"].get(test_set or self.test_set, {}).get("columns", {}).get(name)
-        return None if values is None else Column(values)
+        return None if values is None else Column(values, self.recipe)
 
     @property
     def all(self) -> Column:
         """Every sentence of the first set."""
-        return Column(self.values["sets"][self.test_set]["columns"]["all"])
+        return Column(self.values["sets"][self.test_set]["columns"]["all"], self.recipe)
 
     @property
     def step(self) -> int:

@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,17 @@ from common.errors import UserError
 from common.eval import claims
 from common.eval.bleu import bleu
 from common.eval.claims import Claim, Outcome
-from common.eval.report import Figure, Section, changes, plain, table, versus, write_report, write_section
+from common.eval.report import (
+    Figure,
+    Section,
+    changes,
+    plain,
+    provenance,
+    table,
+    versus,
+    write_report,
+    write_section,
+)
 from common.eval.results import Result, export, read_results
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
@@ -49,6 +60,42 @@ def test_results_are_unpacked(tmp_path):
     assert one.epochs == 4.5 and one.pair == "EN-FR" and one.test_set == "made"
     assert one.flops_by_time == 7200.0 * 1e6
     assert one.column("no_unk") is None
+
+
+OLD = "multi-bleu|nrefs:1|case:{}|tok:moses-escaped|split:no|quotes:no|smooth:none|version:sacrebleu-2.6.0"
+
+
+def signed(name: str, signature: str, **data) -> Result:
+    """A result whose columns have that signature, of RECIPE with other fields of `data`."""
+    recipe = replace(RECIPE, data=replace(RECIPE.data, **data))
+    columns = {column: made.column(made.statistics([0.5] * 64), LENGTHS) for column in ("all", "no_unk")}
+    columns["all"]["signature"] = signature
+    columns["no_unk"]["signature"] = signature.replace("|case", "|subset:no-unk|case")
+    return Result(name, None, made.values(recipe, columns))  # type: ignore[arg-type]
+
+
+def test_old_signatures_are_told_language_year_and_casing_by_the_recipe():
+    french = signed("a", OLD.format("mixed")).all
+    assert french.signature == OLD.format("mixed").replace("moses-", "moses-2014-fr-")
+    german = signed("b", OLD.format("lc-ascii"), target="de", lowercase=True, moses_2014_quotes=False).all
+    assert german.signature == OLD.format("lc-before-tok").replace("moses-", "moses-2016-de-")
+    now = OLD.format("mixed").replace("moses-", "moses-2016-de-")
+    assert signed("c", now).all.signature == now, "a signature that says it is left as it is"
+
+
+def test_every_score_of_a_table_has_its_signature_under_it():
+    now = OLD.format("mixed").replace("moses-", "moses-2014-fr-")
+    printed = provenance({"a": signed("a", now)})
+    assert f"`{now}`" in printed and f"`{now.replace('|case', '|subset:no-unk|case')}`" in printed
+
+
+def test_a_claim_says_where_two_scores_differ_by_themselves():
+    runs = {"a": signed("a", OLD.format("mixed")), "b": signed("b", OLD.format("mixed"), moses_2014_quotes=False)}
+    (outcome,) = claims.evaluate([Claim("x", "x", "x", ("a", "b"), claims.better("a", "b"))], runs)
+    assert outcome.evidence.endswith("BLEU; scored differently: tok:moses-2014-fr-escaped, tok:moses-2016-fr-escaped")
+    runs["b"] = signed("b", OLD.format("mixed").replace("2.6.0", "2.7.0"))
+    (outcome,) = claims.evaluate([Claim("x", "x", "x", ("a", "b"), claims.better("a", "b"))], runs)
+    assert outcome.evidence.endswith("BLEU")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"recipe": "x"}', "\xff"])
