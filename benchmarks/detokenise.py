@@ -63,9 +63,9 @@ def kind(line: str, restored: str) -> str:
     return f"space {'+' if got else '-'} {names[0] if names else 'between letters or digits'}"
 
 
-def measure(lines: list[str], language: str, quotes_2014: bool) -> dict[str, Any]:
+def measure(lines: list[str], language: str, state: str) -> dict[str, Any]:
     """Lines, how many of them come back, and failures by kind, the most frequent first."""
-    tokeniser = Tokeniser(language, lowercase=False, quotes_2014=quotes_2014)
+    tokeniser = Tokeniser(language, lowercase=False, tokeniser=state)
     pairs = [(clean(line), tokeniser.detokenise(tokeniser.tokenise(line))) for line in lines]
     failures = Counter(kind(line, restored) for line, restored in pairs if line != restored)
     restored = len(lines) - failures.total()
@@ -79,13 +79,13 @@ def main() -> None:
     if not (mirror := os.environ.get(MIRROR)):
         raise UserError(f"set {MIRROR} to the folder with multi30k and debdoc")
     rows = []
-    print(f"{'set':26} {'':2} {'state':5} {'lines':>6} {'restored':>8}  main reasons")
+    print(f"{'set':26} {'':2} {'state':10} {'lines':>6} {'restored':>8}  main reasons")
     for (name, language), lines in sets(Path(mirror)).items():
-        for state in (2014, 2016):
-            row = measure(lines, language, quotes_2014=state == 2014)
+        for state in ("moses-2014", "moses-2016"):
+            row = measure(lines, language, state)
             rows.append({"set": name, "language": language, "state": state, **row})
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in list(row["failures"].items())[:3])
-            print(f"{name:26} {language} {state:5} {row['lines']:6,} {row['share']:8.2%}  {reasons}", flush=True)
+            print(f"{name:26} {language} {state:10} {row['lines']:6,} {row['share']:8.2%}  {reasons}", flush=True)
     root = Path(__file__).resolve().parent.parent
     write_json_atomically(RESULT, {"rows": rows, "environment": environment("cpu"), **commit(root)})
 

@@ -85,7 +85,7 @@ def data_of(declaration: Path, pairs: int, merges: int) -> Data:
         bpe_merges=merges,
         max_length=255,
         lowercase=False,
-        moses_2014_quotes=False,
+        tokeniser="moses-2016",
         mean_source_tokens=28.0,
         mean_target_tokens=32.0,
         pairs=pairs,

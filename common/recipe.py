@@ -51,8 +51,8 @@ class Data:
     """Training pairs with more tokens than this on either side are left out; EOS is not counted."""
     lowercase: bool
     """Lower-case both sides, training and references alike."""
-    moses_2014_quotes: bool
-    """Apply the two quote rules that tokenizer.perl had in 2014 (a backtick, two apostrophes)."""
+    tokeniser: Literal["moses-2014", "moses-2016", "none"]
+    """tokenizer.perl as it was in that year (common/data/text.py), or `none` for text that is tokenised already."""
     mean_source_tokens: float = field(metadata=AT_ANY_TIME)
     """Average source tokens per sentence, EOS included: used by `plan` only, which touches no data."""
     mean_target_tokens: float = field(metadata=AT_ANY_TIME)
@@ -301,7 +301,7 @@ def recipe_from_dict(values: dict[str, Any], sections: dict[str, type], where: s
     """A Recipe from plain values, as `Recipe.to_dict` or a run's `recipe.yaml` hold them."""
     typed = {**sections, **SECTIONS}
     built: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, value in current(values).items():
         if key in ("name", "title"):
             built[key] = _check(str, value, key, where)
         elif key in typed:
@@ -323,6 +323,15 @@ def override(recipe: Recipe, sections: dict[str, type], words: Sequence[str]) ->
     for word in words:
         _override(values, word, {**sections, **SECTIONS})
     return recipe_from_dict(values, sections, recipe.name)
+
+
+def current(values: Any) -> Any:
+    """The plain values of a recipe in the names of today, whichever version of this program wrote them."""
+    data, old = values.get("data") if isinstance(values, dict) else None, "moses_2014_quotes"
+    if not isinstance(data, dict) or "tokeniser" in data or not isinstance(data.get(old), bool):
+        return values
+    state = "moses-2014" if data[old] else "moses-2016"
+    return {**values, "data": {"tokeniser" if key == old else key: data[key] for key in data} | {"tokeniser": state}}
 
 
 def build(kind: Any, values: Any, key: str, where: str) -> Any:

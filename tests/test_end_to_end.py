@@ -180,6 +180,24 @@ def test_another_recipe_in_the_same_folder_is_refused(trained, command, runs):
     assert "train.seed" in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_a_run_saved_under_an_earlier_name_of_a_field_is_still_one(trained, command, tmp_path, runs):
+    old = tmp_path / "old"
+    subprocess.run(["cp", "-r", str(trained["vaswani2017"]), str(old)], check=True)
+    for name, now, then in (
+        ("recipe.yaml", "tokeniser: moses-2016", "moses_2014_quotes: false"),
+        ("text/text.json", '"tokeniser": "moses-2016"', '"moses_2014_quotes": false'),
+    ):
+        text = (old / name).read_text()
+        assert now in text
+        (old / name).write_text(text.replace(now, then))
+    lines = "A man sees a dog.\n"
+    new, again = (
+        command("papers.vaswani2017", "translate", run, stdin=lines).stdout for run in (trained["vaswani2017"], old)
+    )
+    assert new == again
+    command("papers.vaswani2017", "train", SYSTEMS["vaswani2017"], *TINY, "--out", old, "--runs", runs)
+
+
 def test_foreign_and_damaged_checkpoints(trained, command, tmp_path, runs):
     damaged = tmp_path / "damaged"
     subprocess.run(["cp", "-r", str(trained["vaswani2017"]), str(damaged)], check=True)

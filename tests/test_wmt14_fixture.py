@@ -137,7 +137,7 @@ ENDE = (
 
 def expected_tokens(mirror: Path) -> tuple[list[tuple[list[str], list[str]]], dict[str, int]]:
     """Token lists of the pairs that Moses clean-corpus-n 1..80 with its ratio of 9 keeps; and what it drops."""
-    english, german = Tokeniser("en", False, False), Tokeniser("de", False, False)
+    english, german = Tokeniser("en", False, "moses-2016"), Tokeniser("de", False, "moses-2016")
     kept, dropped = [], {"empty": 0, "too_long": 0, "ratio": 0}
     for archive, stem in ENDE:
         for source, target in raw_pairs(mirror, archive, (f"{stem}.en", f"{stem}.de")):
@@ -274,7 +274,7 @@ def test_english_french_in_word_pieces(served: ThreadingHTTPServer, runs: Path) 
     assert prepared.text.segmentation == "wordpieces" and counts["piece_types"] <= 32_000
     line = "The new parliament's 1,234 members (of 28 countries) don't agree."
     ids = prepared.text.encode_source(line)
-    tokens = Tokeniser("en", False, False).tokenise(line).split()
+    tokens = Tokeniser("en", False, "moses-2016").tokenise(line).split()
     assert prepared.text.segmenter.join(prepared.text.source_vocabulary.decode(ids)) == tokens  # type: ignore[union-attr]
 
 

@@ -43,7 +43,7 @@ def build_lexicons(data: Data, types: Sequence[Path], work: Path, out: Path, cre
 
 
 def _pipeline(data: Data, source: Vocabulary, target: Vocabulary, segmenter: Segmenter | None) -> TextPipeline:
-    return TextPipeline(data.source, data.target, data.lowercase, data.moses_2014_quotes, source, target, segmenter)
+    return TextPipeline(data.source, data.target, data.lowercase, data.tokeniser, source, target, segmenter)
 
 
 def _build_from_words(data: Data, types: Sequence[Path], work: Path, out: Path) -> None:

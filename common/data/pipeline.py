@@ -14,6 +14,7 @@ from common.data.vocabulary import Vocabulary
 from common.data.wordpieces import WordPieces
 from common.errors import UserError
 from common.model import EOS
+from common.recipe import current
 
 Segmenter = Bpe | WordPieces
 SEGMENTERS: dict[str, type[Bpe] | type[WordPieces]] = {"bpe": Bpe, "wordpieces": WordPieces}
@@ -32,7 +33,8 @@ class TextPipeline:
     source_language: str
     target_language: str
     lowercase: bool
-    moses_2014_quotes: bool
+    tokeniser: str
+    """A state of the Moses script, or none; as a recipe calls it."""
     source_vocabulary: Vocabulary
     target_vocabulary: Vocabulary
     segmenter: Segmenter | None
@@ -46,12 +48,12 @@ class TextPipeline:
     @cached_property
     def source_tokeniser(self) -> Tokeniser:
         """Of the source language."""
-        return Tokeniser(self.source_language, self.lowercase, self.moses_2014_quotes)
+        return Tokeniser(self.source_language, self.lowercase, self.tokeniser)
 
     @cached_property
     def target_tokeniser(self) -> Tokeniser:
         """Of the target language."""
-        return Tokeniser(self.target_language, self.lowercase, self.moses_2014_quotes)
+        return Tokeniser(self.target_language, self.lowercase, self.tokeniser)
 
     def pieces(self, tokens: str) -> list[str]:
         """Pieces of tokens joined by spaces."""
@@ -93,7 +95,7 @@ class TextPipeline:
             "source_language": self.source_language,
             "target_language": self.target_language,
             "lowercase": self.lowercase,
-            "moses_2014_quotes": self.moses_2014_quotes,
+            "tokeniser": self.tokeniser,
             "segmentation": self.segmentation,
         }
         (directory / "text.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -107,7 +109,7 @@ class TextPipeline:
         """What `save` wrote; UserError naming the file that is missing or damaged."""
         path = directory / "text.json"
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
+            facts = current({"data": json.loads(path.read_text(encoding="utf-8"))})["data"]
             kind = facts.pop("segmentation")
             segmenter = None if kind == "words" else SEGMENTERS[kind].load(directory / SEGMENTER_FILES[kind])
             return cls(

@@ -52,7 +52,7 @@ TEXT_FIELDS = (
     "vocabulary_size",
     "bpe_merges",
     "lowercase",
-    "moses_2014_quotes",
+    "tokeniser",
     "parts",
     "shares",
     "in_domain",
@@ -235,7 +235,7 @@ class _Preparation:
     def _rules(self) -> shards.Rules:
         data = self.data
         return shards.Rules(
-            data.source, data.target, data.lowercase, data.moses_2014_quotes, data.clean_tokens, data.clean_ratio
+            data.source, data.target, data.lowercase, data.tokeniser, data.clean_tokens, data.clean_ratio
         )
 
     def _tokenise(self, name: str) -> list[Path]:

@@ -47,7 +47,7 @@ class Rules:
     source: str
     target: str
     lowercase: bool
-    moses_2014_quotes: bool
+    tokeniser: str
     clean_tokens: int | None
     clean_ratio: float | None
 
@@ -64,9 +64,9 @@ class Rules:
 
 
 @cache
-def _tokeniser(language: str, lowercase: bool, moses_2014_quotes: bool) -> Tokeniser:
+def _tokeniser(language: str, lowercase: bool, tokeniser: str) -> Tokeniser:
     """One of a kind in each process: making one takes longer than a thousand lines."""
-    return Tokeniser(language, lowercase, moses_2014_quotes)
+    return Tokeniser(language, lowercase, tokeniser)
 
 
 def once(path: Path, write: Callable[[Path], None]) -> None:
@@ -146,7 +146,7 @@ def tokenise(rules: Rules, names: tuple[str, str], first_line: int, source: byte
 
     def write(part: Path) -> None:
         tokenisers = [
-            _tokeniser(language, rules.lowercase, rules.moses_2014_quotes) for language in (rules.source, rules.target)
+            _tokeniser(language, rules.lowercase, rules.tokeniser) for language in (rules.source, rules.target)
         ]
         sides = [decode(block, name, first_line) for block, name in zip((source, target), names, strict=True)]
         outcome: Counter[str] = Counter(read=len(sides[0]))

@@ -63,7 +63,7 @@ def score_files(
     check_parallel(hypotheses, references, (str(hypothesis), str(reference)))
     language, lowercase = language or recipe.data.target, lowercase or recipe.data.lowercase
     sacre = sacre_bleu(hypotheses, references, language, lowercase=lowercase)
-    tokeniser = Tokeniser(language, lowercase=lowercase, quotes_2014=recipe.data.moses_2014_quotes)
+    tokeniser = Tokeniser(language, lowercase, recipe.data.tokeniser)
     hypothesis_tokens, reference_tokens = (
         [tokeniser.tokenise(line) for line in lines] for lines in (hypotheses, references)
     )

@@ -23,6 +23,7 @@ from common.data.text import Tokeniser
 from common.errors import UserError
 from common.eval.bleu import Statistics
 from common.eval.record import write_json_atomically
+from common.recipe import current
 
 _REQUIRED = ("recipe", "title", "resolved_recipe", "recipe_sha256", "generated", "training", "environment", "sets")
 _OTHERS = ("claims.json",)
@@ -54,7 +55,7 @@ class Column:
         written, data = str(self.values["signature"]), self.recipe["data"]
         if "|tok:moses-escaped|" not in written:
             return written
-        known = Tokeniser(data["target"], data["lowercase"], data["moses_2014_quotes"]).signature
+        known = Tokeniser(data["target"], data["lowercase"], data["tokeniser"]).signature
         return re.sub(r"case:[^|]*\|tok:moses-escaped", known, written)
 
     @cached_property
@@ -92,8 +93,8 @@ class Result:
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """The resolved recipe, as plain values."""
-        return _mapping(self.values["resolved_recipe"])
+        """The resolved recipe, as plain values in the names of today."""
+        return _mapping(current(self.values["resolved_recipe"]))
 
     @property
     def pair(self) -> str:

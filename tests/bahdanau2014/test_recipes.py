@@ -109,7 +109,7 @@ def test_shares_of_the_selection_leave_the_papers_words():
     shares = dict(zip(data.parts, data.shares, strict=True))
     assert sum(shares[name] * words for name, words in millions.items()) == pytest.approx(348, abs=0.5)
     assert sum(millions.values()) == 850
-    assert data.valid == ("newstest2012", "newstest2013") and data.moses_2014_quotes
+    assert data.valid == ("newstest2012", "newstest2013") and data.tokeniser == "moses-2014"
 
 
 @pytest.mark.parametrize("folder", ["", "demo/"])

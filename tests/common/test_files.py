@@ -109,3 +109,13 @@ def test_chinese_is_split_by_sacrebleu_and_the_rest_is_said(tmp_path: Path):
 def test_notes(language: str, line: str, tokens: str, tokeniser: str, expected: list[str]):
     found = notes(language, [line], [tokens], f"BLEU|tok:{tokeniser}|")
     assert len(found) == len(expected) and all(map(str.startswith, found, expected)), found
+
+
+def test_files_that_are_tokenised_already_are_compared_word_by_word(tmp_path: Path):
+    for name, end in (("hypothesis", "."), ("reference", "!")):
+        (tmp_path / name).write_text(f"Es ist AT&amp;T &apos;s Haus {end}\n", encoding="utf-8")
+    paths = tmp_path / "hypothesis", tmp_path / "reference", None
+    scores = score_files(*paths, VASWANI.recipe("base", ["data.tokeniser=none", "evaluate.metric=tokenised"]))
+    assert scores["tokeniser"] == "case:mixed|tok:none"
+    # Five of six words, then 4 of 5, 3 of 4, 2 of 3: were they escaped again, there would be 10 words.
+    assert scores["tokenised"]["bleu"] == pytest.approx(100 * (5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** 0.25)

@@ -37,7 +37,7 @@ WORDS = Data(
     bpe_merges=None,
     max_length=None,
     lowercase=False,
-    moses_2014_quotes=False,
+    tokeniser="moses-2016",
     mean_source_tokens=5.5,
     mean_target_tokens=6.5,
     pairs=8,
@@ -182,7 +182,7 @@ def test_a_second_call_reuses_the_folder(run: Callable[[Data], Prepared]) -> Non
 
 @pytest.mark.parametrize(
     "change",
-    [{"vocabulary_size": 21}, {"lowercase": True}, {"moses_2014_quotes": True}, {"source": "fr", "target": "en"}],
+    [{"vocabulary_size": 21}, {"lowercase": True}, {"tokeniser": "moses-2014"}, {"source": "fr", "target": "en"}],
 )
 def test_what_matters_gets_a_folder_of_its_own(run: Callable[[Data], Prepared], change: dict) -> None:
     assert run(WORDS).directory != run(dataclasses.replace(WORDS, **change)).directory
@@ -231,6 +231,29 @@ def test_a_saved_pipeline_stands_alone(run: Callable[[Data], Prepared], tmp_path
     ids = text.encode_target("Le chat, voit-il ?")
     assert loaded.target_pieces([*ids, 0, 9]) == text.target_pieces(ids)
     assert loaded.detokenise(loaded.target_tokens(ids)) == text.detokenise(text.target_tokens(ids))
+
+
+@pytest.mark.parametrize(("quotes", "tokeniser"), [(True, "moses-2014"), (False, "moses-2016")])
+def test_a_pipeline_saved_under_an_earlier_name_of_the_tokeniser(
+    run: Callable[[Data], Prepared], tmp_path: Path, quotes: bool, tokeniser: str
+) -> None:
+    run(WORDS).text.save(tmp_path)
+    facts = json.loads((tmp_path / "text.json").read_text())
+    del facts["tokeniser"]
+    (tmp_path / "text.json").write_text(json.dumps(facts | {"moses_2014_quotes": quotes}))
+    assert TextPipeline.load(tmp_path).tokeniser == tokeniser
+
+
+def test_tokenised_text_is_learned_and_given_back_as_it_is(publish: Publish, tmp_path: Path) -> None:
+    texts = ("It &apos;s AT&amp;T .\n", "C&apos; est AT&amp;T  - Rs. 5 .\n")
+    publish({split: texts for split in ("train", "valid", "test")})
+    data = dataclasses.replace(WORDS, tokeniser="none")
+    prepared = prepare(data, ["test"], tmp_path / "data", tmp_path / "downloads")
+    text = prepared.text
+    assert set(text.source_vocabulary.words) == {"It", "&apos;s", "AT&amp;T", "."}
+    assert prepared.lines("test")["reference_tokens"] == ["C&apos; est AT&amp;T - Rs. 5 ."]
+    ids = text.encode_target("Rs. 5 &apos; .")
+    assert text.detokenise(text.target_tokens(ids)) == "Rs. 5 UNK ."
 
 
 @pytest.mark.parametrize("name", ["text.json", "source.vocab", "target.vocab", "bpe.codes"])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from common.recipe import difference, load_recipe, recipe_from_dict
+from common.recipe import current, difference, load_recipe, recipe_from_dict
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ data:
   bpe_merges: null
   max_length: 50
   lowercase: false
-  moses_2014_quotes: true
+  tokeniser: moses-2014
   mean_source_tokens: 20
   mean_target_tokens: 21.5
   pairs: 1000
@@ -129,6 +129,9 @@ def test_overrides_bare_and_dotted(root):
         (["evaluate.sets=test"], "list"),
         (["decode.beam=0"], "decode.beam"),
         (["train.steps=null"], "empty"),
+        (["data.tokeniser=null"], "moses-2014, moses-2016, none"),
+        (["data.tokeniser=moses"], "moses-2014, moses-2016, none"),
+        (["data.moses_2014_quotes=true"], "unknown key `data.moses_2014_quotes`.*tokeniser"),
     ],
 )
 def test_wrong_overrides_name_the_key_and_the_cure(root, overrides, words):
@@ -177,3 +180,14 @@ def test_saved_recipe_reads_back_the_same(width, epsilon, nesterov):
     recipe = recipe_from_dict(values, SECTIONS, "here")
     again = recipe_from_dict(yaml.safe_load(yaml.safe_dump(recipe.to_dict())), SECTIONS, "there")
     assert again == recipe
+
+
+@pytest.mark.parametrize(("quotes", "tokeniser"), [(True, "moses-2014"), (False, "moses-2016")])
+def test_a_recipe_saved_under_an_earlier_name_of_a_field_is_the_same(root, quotes, tokeniser):
+    recipe = load(root, "base", f"data.tokeniser={tokeniser}")
+    saved = recipe.to_dict()
+    saved["data"] = {"moses_2014_quotes" if key == "tokeniser" else key: value for key, value in saved["data"].items()}
+    saved["data"]["moses_2014_quotes"] = quotes
+    assert recipe_from_dict(saved, SECTIONS, "run") == recipe
+    assert list(current(saved)["data"].items()) == list(recipe.to_dict()["data"].items())
+    assert current(recipe.to_dict()) == recipe.to_dict() and current(None) is None

@@ -77,7 +77,7 @@ def signed(name: str, signature: str, **data) -> Result:
 def test_old_signatures_are_told_language_year_and_casing_by_the_recipe():
     french = signed("a", OLD.format("mixed")).all
     assert french.signature == OLD.format("mixed").replace("moses-", "moses-2014-fr-")
-    german = signed("b", OLD.format("lc-ascii"), target="de", lowercase=True, moses_2014_quotes=False).all
+    german = signed("b", OLD.format("lc-ascii"), target="de", lowercase=True, tokeniser="moses-2016").all
     assert german.signature == OLD.format("lc-before-tok").replace("moses-", "moses-2016-de-")
     now = OLD.format("mixed").replace("moses-", "moses-2016-de-")
     assert signed("c", now).all.signature == now, "a signature that says it is left as it is"
@@ -90,7 +90,7 @@ def test_every_score_of_a_table_has_its_signature_under_it():
 
 
 def test_a_claim_says_where_two_scores_differ_by_themselves():
-    runs = {"a": signed("a", OLD.format("mixed")), "b": signed("b", OLD.format("mixed"), moses_2014_quotes=False)}
+    runs = {"a": signed("a", OLD.format("mixed")), "b": signed("b", OLD.format("mixed"), tokeniser="moses-2016")}
     (outcome,) = claims.evaluate([Claim("x", "x", "x", ("a", "b"), claims.better("a", "b"))], runs)
     assert outcome.evidence.endswith("BLEU; scored differently: tok:moses-2014-fr-escaped, tok:moses-2016-fr-escaped")
     runs["b"] = signed("b", OLD.format("mixed").replace("2.6.0", "2.7.0"))

@@ -59,7 +59,7 @@ def mixture(
     manual = list(range(len(english) - 18_000, len(english)))
     strings = [n for n in range(490_000, 680_000) if len(english[n].split()) <= 8 and english[n][-1] not in ".!?:;,"]
     kind, other = (manual, strings) if request.param == "manual pages" else (strings, manual)
-    tokenisers = Tokeniser("en", False, False), Tokeniser("fr", False, False)
+    tokenisers = Tokeniser("en", False, "moses-2016"), Tokeniser("fr", False, "moses-2016")
 
     def draw(run: list[int], turn: int, count: int) -> list[int]:
         rows = [row for start in range(60 * turn, len(run), 180) for row in run[start : start + 60]]

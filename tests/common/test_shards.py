@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from common.data import shards
 from common.data.encoded import SIDES
-from common.data.text import Tokeniser
 from common.errors import UserError
 
-PLAIN = shards.Rules("en", "fr", lowercase=False, moses_2014_quotes=False, clean_tokens=None, clean_ratio=None)
+PLAIN = shards.Rules("en", "fr", lowercase=False, tokeniser="moses-2016", clean_tokens=None, clean_ratio=None)
 Sentences = list[list[str]]
 words = st.lists(st.lists(st.sampled_from([*"abcdefgh", "é", "łódź", "xyz"]), min_size=1, max_size=6), min_size=1)
 
@@ -153,18 +152,18 @@ def test_the_most_frequent_types(counts: dict[str, int], size: int) -> None:
     ],
 )
 def test_moses_cleaning_at_its_limits(source: int, target: int, fault: str | None) -> None:
-    rules = shards.Rules("en", "de", False, False, clean_tokens=80, clean_ratio=9.0)
+    rules = shards.Rules("en", "de", False, "moses-2016", clean_tokens=80, clean_ratio=9.0)
     assert rules.fault(["w"] * source, ["w"] * target) == fault
 
 
 def test_outcome_and_rows_tell_what_was_left_out(tmp_path: Path) -> None:
-    rules = shards.Rules("en", "fr", False, False, clean_tokens=3, clean_ratio=None)
+    rules = shards.Rules("en", "fr", False, "moses-2016", clean_tokens=3, clean_ratio=None)
     path = tmp_path / "shard.npz"
     shards.tokenise(rules, ("a", "b"), 101, b"A cat.\n\nOne two three four\nDog\n", b"Un chat.\nx\ny\nChien\n", path)
     shard = shards.Shard(path)
     assert shard.outcome == {"read": 4, "kept": 2, "empty": 1, "too_long": 1}
     assert shard["rows"].tolist() == [101, 104]
-    assert shard.lines("target") == [Tokeniser("fr", False, False).tokenise(line) for line in ("Un chat.", "Chien")]
+    assert shard.lines("target") == ["Un chat .", "Chien"]
 
 
 def test_text_that_is_not_utf8_is_located_in_the_whole_file(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_data_of_both_languages_and_of_the_variant() -> None:
     assert (base.data.clean_tokens, base.data.bpe_merges, base.data.valid) == (80, 32_000, ("newstest2013",))
     assert (french.data.segmentation, french.data.vocabulary_size, len(french.data.parts)) == ("wordpieces", 32_000, 5)
     assert PAPER.recipe("big-enfr").data == french.data and PAPER.recipe("big").data == base.data
-    assert not any(recipe.data.moses_2014_quotes or recipe.data.shares for recipe in (base, variant, french))
+    assert all(r.data.tokeniser == "moses-2016" and not r.data.shares for r in (base, variant, french))
 
 
 @pytest.mark.parametrize(
