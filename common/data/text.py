@@ -112,10 +112,10 @@ class _Moses:
         self._detokeniser = MosesDetokenizer(lang=language)
         self._commas = _Rules(",", [moses.COMMA_SEPARATE_1, moses.COMMA_SEPARATE_2])
         self._apostrophes = _Rules("'", _APOSTROPHES.get(language, [moses.NON_SPECIFIC_APOSTROPHE]))
-        alphanumeric = _alphabets()[moses.IsAlnum]
+        alphanumeric = _alphabets()[MosesTokenizer.IsAlnum]
         # Most characters are told by the first set, which is small and therefore quick.
         self._symbol = re.compile(rf"[^a-zA-Z0-9 .'`,\-](?<![{alphanumeric}])")
-        self._letter = re.compile(f"[{_alphabets()[moses.IsAlpha]}]")
+        self._letter = re.compile(f"[{_alphabets()[MosesTokenizer.IsAlpha]}]")
         self._before_number = frozenset(moses.NUMERIC_ONLY_PREFIXES)
         listed = language if language in NonbreakingPrefixes().available_langs.values() else "en"  # as the script does
         later, earlier = (lists[state].get(listed, set()) for lists in (_LATER, _EARLIER))
