@@ -62,7 +62,7 @@ def test_regions_and_scripts_have_the_rules_of_their_language() -> None:
     assert list(map(base_language, ("pt", "pt-BR", "zh_TW", "zh-Hant-HK", "DE"))) == ["pt", "pt", "zh", "zh", "de"]
     line = "A Sra. Maria leu."  # an abbreviation in Portuguese alone
     for language in ("pt", "pt-BR", "pt_PT"):
-        tokeniser = Tokeniser(language, False, False)
+        tokeniser = Tokeniser(language, False, "moses-2016")
         assert tokeniser.tokenise(line) == "A Sra. Maria leu ."
         assert tokeniser.signature == "case:mixed|tok:moses-2016-pt-escaped"
     assert NOW["en"].tokenise(line) == "A Sra . Maria leu ."
