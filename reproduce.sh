@@ -16,6 +16,10 @@ cd "$(dirname "$0")"
 
 usage() { sed -n '2,13s/^# \{0,1\}//p' "$0"; }
 
+case "$(uname -s)" in
+    MINGW* | MSYS* | CYGWIN*) echo "reproduce.sh: needs Linux or macOS; on Windows use WSL" >&2; exit 2 ;;
+esac
+
 scale=demo paper=all extra=()
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -29,12 +33,14 @@ while [ $# -gt 0 ]; do
     shift
 done
 
+python=${PYTHON:-python3}
+[ -z "${VIRTUAL_ENV:-}" ] || python=$VIRTUAL_ENV/bin/python
+"$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null || {
+    echo "reproduce.sh: needs Python 3.10 to 3.14, not $python; leave the virtual environment if one is active," \
+        "and name another with PYTHON=/path/to/python3 ./reproduce.sh" >&2
+    exit 2
+}
 if [ -z "${VIRTUAL_ENV:-}" ]; then
-    python=${PYTHON:-python3}
-    "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null || {
-        echo "reproduce.sh: needs Python 3.10 to 3.13; name one with PYTHON=/path/to/python3 ./reproduce.sh" >&2
-        exit 2
-    }
     [ -x .venv/bin/python ] || "$python" -m venv .venv
     VIRTUAL_ENV=$PWD/.venv
 fi
