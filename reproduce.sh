@@ -2,7 +2,7 @@
 # Rebuild both papers' tables beside the numbers they printed.
 #
 #   ./reproduce.sh                    the demo: every headline system in miniature, within 10 minutes on 2 CPU cores
-#   ./reproduce.sh multi30k           the same systems on real text (hours on 2 cores)
+#   ./reproduce.sh multi30k           most of the same systems on real text (hours on 2 cores)
 #   ./reproduce.sh wmt14              the papers' own size: prints its plan first
 #   ./reproduce.sh test               the test suite
 #   ./reproduce.sh SCALE PAPER        only bahdanau2014 or vaswani2017

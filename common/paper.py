@@ -25,6 +25,16 @@ class Optimization:
 
 
 @dataclass(frozen=True)
+class ReportedTraining:
+    """What a paper says that a training of its own took."""
+
+    hours: float
+    hardware: str
+    source: str
+    """Where the paper says so: `Table 2`."""
+
+
+@dataclass(frozen=True)
 class Paper:
     """One paper: its recipes, its model, its optimizer, its tables."""
 
@@ -41,8 +51,12 @@ class Paper:
     build_model: Callable[[Recipe], nn.Module]
     """A freshly initialised model on the current default device, drawing from torch's global generator."""
     build_optimization: Callable[[nn.Module, Recipe], Optimization]
-    hardware: Mapping[str, float]
-    """FLOP/s that named hardware sustains on this paper's models, for `plan`'s hours."""
+    hardware: Mapping[str, Mapping[str, float]]
+    """FLOP/s that named hardware sustained, by the system it was measured on; the first stands in for the others."""
+    rated_as: Callable[[Recipe], str]
+    """The system of `hardware` whose size and kind a recipe's model is nearest to."""
+    reported_training: Callable[[str], ReportedTraining | None]
+    """What reported.yaml has of the training of the paper's own system of that name."""
     blocks: Callable[[str], str]
     """The block that a parameter, given by name, is counted under by `plan`."""
     attention: Callable[[nn.Module, Any], list[Any]]

@@ -6,6 +6,7 @@ counted by `torch.utils.flop_counter` over one real forward and backward pass.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from common.model import EOS, Batch
 from common.paper import Paper
 from common.recipe import Recipe
 from common.train.loss import cross_entropy_sum
+
+SMALL = 0.25
+"""Share of a measured system's parameters below which its rate says little of a model."""
 
 
 def parameter_counts(paper: Paper, recipe: Recipe) -> dict[str, int]:
@@ -53,6 +57,31 @@ def training_flops(paper: Paper, recipe: Recipe) -> int:
     return int(counter.get_total_flops()) * recipe.batch.accumulate
 
 
+def training_hours(paper: Paper, recipe: Recipe, flops: int, parameters: int) -> dict[str, Any]:
+    """Hours that a training of `flops` takes on each hardware, how far to trust that, and what the paper says."""
+    nearest = paper.rated_as(recipe)
+    first = {name: next(iter(rates)) for name, rates in paper.hardware.items()}
+    measured_on = {name: nearest if nearest in rates else first[name] for name, rates in paper.hardware.items()}
+    sustained = {name: rates[measured_on[name]] for name, rates in paper.hardware.items()}
+    notes = []
+    if stand_ins := set(measured_on.values()) - {nearest}:
+        apart = [rates[nearest] / rates[first[name]] for name, rates in paper.hardware.items() if nearest in rates]
+        notes.append(
+            f"{', '.join(sorted(stand_ins))} stands in where {nearest} was not measured; "
+            f"where both were, {nearest}'s rate is {min(apart):.2f} to {max(apart):.2f} times as high"
+        )
+    if parameters < SMALL * sum(parameter_counts(paper, paper.recipe(nearest)).values()):
+        notes.append(f"far smaller than {nearest}, a model keeps no hardware as busy: these hours are too few")
+    reported = paper.reported_training(recipe.system) if recipe.scale == "wmt14" else None
+    return {
+        "sustained_flops_per_second": sustained,
+        "rates_measured_on": measured_on,
+        "hours": {name: flops / rate / 3600 for name, rate in sustained.items()},
+        "hours_notes": notes,
+        "reported_by_the_paper": None if reported is None else {"system": recipe.system, **asdict(reported)},
+    }
+
+
 def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
     """Everything `plan` prints, machine-readable."""
     blocks = parameter_counts(paper, recipe)
@@ -82,11 +111,11 @@ def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
             "accumulate": recipe.batch.accumulate,
         },
         "steps": recipe.train.steps,
+        "continues": recipe.train.continues,
         "epochs": round(recipe.train.steps / updates_per_epoch, 2),
         "flops_per_step": flops,
         "flops_total": flops * recipe.train.steps,
-        "sustained_flops_per_second": dict(paper.hardware),
-        "hours": {name: flops * recipe.train.steps / rate / 3600 for name, rate in paper.hardware.items()},
+        **training_hours(paper, recipe, flops * recipe.train.steps, sum(blocks.values())),
     }
 
 
@@ -105,14 +134,28 @@ def describe(values: dict[str, Any]) -> str:
         f"about {data['preparation_bytes'] / 1e9:,.1f} GB more while it is prepared",
         f"Update   {batch['sentences']:,} sentence pairs x {batch['accumulate']} "
         f"({batch['source_tokens']:,} source + {batch['target_tokens']:,} target tokens each)",
-        f"Steps    {values['steps']:,} updates, about {values['epochs']:,} epochs",
+        f"Steps    {values['steps']:,} updates, about {values['epochs']:,} epochs"
+        + (f", those of {values['continues']} included, which it continues" if values["continues"] else ""),
         f"FLOPs    {values['flops_per_step']:.3g} a step, {values['flops_total']:.3g} in all "
         "(matrix products, forward and backward)",
         "",
-        f"Estimated hours, at the rate each sustains on this paper's own sizes (sources: {values['paper']}/paper.py)",
-    ]
-    lines += [
-        f"  {name:<36} {values['sustained_flops_per_second'][name]:.1e} FLOP/s {hours:>10,.3g} h"
-        for name, hours in values["hours"].items()
+        *_describe_hours(values),
     ]
     return "\n".join(lines)
+
+
+def _describe_hours(values: dict[str, Any]) -> list[str]:
+    """Our estimates, where they are rough, and the paper's own figure apart from them."""
+    lines = [f"Estimated hours, at the rate sustained on the system named (sources: {values['paper']}/paper.py)"]
+    for name, hours in values["hours"].items():
+        rate, system = values["sustained_flops_per_second"][name], values["rates_measured_on"][name]
+        shown = f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+        lines.append(f"  {name:<36} {rate:.1e} FLOP/s on {system:<12} {shown:>8} h")
+    lines += [f"  ({note})" for note in values["hours_notes"]]
+    if reported := values["reported_by_the_paper"]:
+        lines += [
+            "",
+            f"Reported hours, the paper's and not ours, of its {reported['system']} ({reported['source']})",
+            f"  {reported['hardware']:<36} {reported['hours']:>38,} h",
+        ]
+    return lines

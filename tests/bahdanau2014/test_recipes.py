@@ -1,10 +1,14 @@
 """The recipes against what the paper prints, and the parameter totals that follow from them."""
 
+import re
+import tarfile
+
 import pytest
 import torch
 
 from common.errors import UserError
 from common.model import EOS, Batch, pad
+from common.plan import describe, plan, training_flops
 from common.recipe import difference, read_yaml
 from papers.bahdanau2014.paper import PAPER
 
@@ -100,6 +104,60 @@ def test_recipes_hold_the_papers_values(name):
     assert (recipe.train.loss, recipe.train.label_smoothing, recipe.data.vocabulary_size) == ("sum", 0.0, 30000)
     assert (recipe.decode.beam, recipe.decode.length_penalty, recipe.decode.search) == (10, "none", "shrinking")
     assert recipe.train.continues == ("rnnsearch-50" if name == "rnnsearch-50-star" else None)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_plan_shows_the_papers_hours_apart_from_ours(name):
+    """As reported.yaml has them; at the card's own rates, the estimates come near."""
+    row = REPORTED["table2"]["rows"][name]
+    values = plan(PAPER, PAPER.recipe(name))
+    expected = {"system": name, "hours": row["hours"], "hardware": f"1x NVIDIA {row['gpu']}", "source": "Table 2"}
+    assert values["reported_by_the_paper"] == expected
+    assert values["hours"]["1x NVIDIA Quadro K6000, by Table 2"] == pytest.approx(row["hours"], rel=0.15)
+    text = describe(values)
+    assert f"Reported hours, the paper's and not ours, of its {name} (Table 2)\n  1x NVIDIA {row['gpu']}" in text
+    assert text.endswith(f" {row['hours']} h")
+    assert ("rnnsearch-50 stands in where rnnencdec-50 was not measured" in text) == ("encdec" in name)
+
+
+def test_one_rate_does_not_fit_both_architectures():
+    """By RNNsearch-50's rate RNNencdec-50 would take 1.58 times the hours of Table 2, as paper.py says."""
+    rates = PAPER.hardware["1x NVIDIA Quadro K6000, by Table 2"]
+    for name, rate in rates.items():
+        recipe = PAPER.recipe(name)
+        flops, hours = training_flops(PAPER, recipe) * recipe.train.steps, REPORTED["table2"]["rows"][name]["hours"]
+        assert flops / rate / 3600 == pytest.approx(hours, rel=0.02)
+    assert flops / rates["rnnsearch-50"] / 3600 / hours == pytest.approx(1.58, abs=0.01)
+
+
+def test_plan_of_a_small_model_reports_nothing_and_warns():
+    values = plan(PAPER, PAPER.recipe("demo/rnnsearch-50"))
+    assert values["reported_by_the_paper"] is None
+    assert values["hours_notes"] == [
+        "far smaller than rnnsearch-50, a model keeps no hardware as busy: these hours are too few"
+    ]
+    assert "Reported" not in describe(values)
+
+
+def test_plan_of_a_continued_run_says_which_updates_it_counts():
+    assert "those of rnnsearch-50 included" in describe(plan(PAPER, PAPER.recipe("rnnsearch-50-star")))
+
+
+def test_figure_3_has_the_papers_four_sentences():
+    """(a) is the paper's own; (b) to (d) are of the test set."""
+    for name in TRAINED:
+        assert len(PAPER.recipe(name).evaluate.examples) == 4
+    assert PAPER.recipe("rnnsearch-50").evaluate.examples[3].endswith('family," the man said.')
+
+
+def test_figure_3_b_to_d_are_test_sentences(mirror):
+    archive = mirror / "wmt14-real" / "test-full.tgz"
+    if not archive.is_file():
+        pytest.skip("no real newstest2014 in the mirror")
+    with tarfile.open(archive) as files:
+        source = files.extractfile("test-full/newstest2014-fren-src.en.sgm")
+        lines = re.findall(r"<seg[^>]*>(.*?)</seg>", source.read().decode("utf-8"))
+    assert all(lines.count(sentence) == 1 for sentence in PAPER.recipe("rnnsearch-50").evaluate.examples[1:])
 
 
 def test_shares_of_the_selection_leave_the_papers_words():

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from common.data.batching import minibatches
 from common.errors import UserError
 from common.model import EOS, Batch, pad
 from common.paper import Paper
-from common.plan import parameter_counts
+from common.plan import describe, parameter_counts, plan, training_flops
 from common.recipe import difference, read_yaml
 from papers.vaswani2017.model import Transformer
 from papers.vaswani2017.optim import learning_rate
 from papers.vaswani2017.paper import PAPER
 
 REPORTED: dict[str, Any] = read_yaml(PAPER.root / "reported.yaml")["tables"]
+TRAINING: dict[str, Any] = read_yaml(PAPER.root / "reported.yaml")["training"]
 ROWS: dict[str, dict[str, Any]] = REPORTED["table3"]["rows"]
 
 # Counted by hand from the equations: V = 37,000 without attention biases, V = 40,960 without, V = 40,960 with.
@@ -176,6 +182,75 @@ def test_data_of_both_languages_and_of_the_variant() -> None:
     assert (french.data.segmentation, french.data.vocabulary_size, len(french.data.parts)) == ("wordpieces", 32_000, 5)
     assert PAPER.recipe("big-enfr").data == french.data and PAPER.recipe("big").data == base.data
     assert all(r.data.tokeniser == "moses-2016" and not r.data.shares for r in (base, variant, french))
+
+
+@pytest.mark.parametrize("path", sorted((PAPER.root / "recipes").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_averaged_checkpoints_are_kept_and_lie_evenly(path: Path) -> None:
+    """Up to the end; Wu et al. 2021 stop between two epochs, which the recipes say."""
+    train, average = (recipe := PAPER.recipe(str(path))).train, recipe.evaluate.average
+    written = sorted({*range(train.checkpoint_every, train.steps + 1, train.checkpoint_every), train.steps})
+    averaged = written[-average:]
+    assert len(averaged) == average <= train.keep_checkpoints
+    if path.stem.endswith("wu2021"):
+        text, gap = path.read_text(encoding="utf-8"), averaged[-1] - averaged[-2]
+        assert f" {gap} updates after" in text
+    else:
+        assert len({after - before for before, after in pairwise(averaged)}) <= 1
+
+
+def test_checkpoints_are_about_ten_minutes_apart() -> None:
+    """§6.1, at the hours of §5.2."""
+    for system, row in TRAINING["rows"].items():
+        minutes = 60 * row["hours"] / row["updates"] * PAPER.recipe(system).train.checkpoint_every
+        assert minutes == pytest.approx(10, abs=1.1)
+
+
+def test_a_minibatch_in_parts_has_the_size_of_the_whole_and_other_company() -> None:
+    """base.yaml on `accumulate`: 5 x 5,000 positions hold as many tokens as 25,000, of several lengths."""
+    source, target = np.random.default_rng(1).integers(5, 61, (2, 30_000))
+    longer, batching = np.maximum(source, target), PAPER.recipe("base").batch
+    tokens, spread = [], []
+    for parts, size in ((1, 25_000), (5, 5_000)):
+        cuts = minibatches(source, target, replace(batching, tokens=size), seed=1, epoch=0)
+        updates = [np.concatenate(cuts[start : start + parts]) for start in range(0, len(cuts) - parts, parts)]
+        tokens.append(np.mean([target[update].sum() for update in updates]))
+        spread.append(np.mean([np.ptp(longer[update]) for update in updates]))
+    assert tokens[1] == pytest.approx(tokens[0], rel=0.05)
+    assert spread[1] > 5 * spread[0]
+
+
+def test_readme_says_what_is_not_reproduced() -> None:
+    """The printed table without a recipe, and what the authors' code has beside the paper."""
+    text = (PAPER.root / "README.md").read_text(encoding="utf-8").partition("## Not reproduced")[2]
+    assert "Table 4" in text and "d_ff = 8192" in text and PAPER.recipe("big-enfr").model.d_ff == 4096
+
+
+def test_plan_shows_the_papers_hours_apart_from_ours() -> None:
+    """Those of base and big in both languages, as reported.yaml has them; of no other row of Table 3."""
+    reported = {system: row["hours"] for row in TRAINING["rows"].values() for system in row["systems"]}
+    assert reported == {"base": 12, "base-enfr": 12, "table3-base": 12, "big": 84, "big-enfr": 84, "table3-big": 84}
+    for system in ("base", "big-enfr", "table3-big", "table3-A-h1", "demo/base"):
+        values = plan(PAPER, PAPER.recipe(system))
+        found, text = values["reported_by_the_paper"], describe(values)
+        if system in reported:
+            expected = {"system": system, "hours": reported[system], "hardware": "8x NVIDIA P100"}
+            assert found == {**expected, "source": "section 5.2"} and text.endswith(f" {reported[system]} h")
+            assert f"Reported hours, the paper's and not ours, of its {system} (section 5.2)" in text
+            assert values["hours"]["8x NVIDIA P100, by section 5.2"] == pytest.approx(reported[system], rel=0.1)
+        else:
+            assert found is None and "Reported" not in text
+
+
+def test_one_rate_does_not_fit_both_sizes() -> None:
+    """As papers/vaswani2017/paper.py says: by base's rate big would take 1.43 times the hours of §5.2."""
+    rates = PAPER.hardware["8x NVIDIA P100, by section 5.2"]
+    for name, rate in rates.items():
+        recipe, hours = PAPER.recipe(name), TRAINING["rows"][name]["hours"]
+        flops = training_flops(PAPER, recipe) * recipe.train.steps
+        assert flops / rate / 3600 == pytest.approx(hours, rel=0.02)
+    assert flops / rates["base"] / 3600 / hours == pytest.approx(1.43, abs=0.01)
+    notes = {system: plan(PAPER, PAPER.recipe(system))["hours_notes"] for system in ("base", "table3-C-d1024")}
+    assert notes["base"] == [] and notes["table3-C-d1024"][0].startswith("base stands in where big was not measured")
 
 
 @pytest.mark.parametrize(
