@@ -150,6 +150,9 @@ class Train:
     keep_checkpoints: int = field(metadata=GOING_ON)
     state_every: int = field(metadata=GOING_ON)
     """Updates between saves of the full state from which a killed run resumes; every checkpoint comes with one."""
+    path: Literal["readable", "fast"] = field(default="readable", metadata=AT_ANY_TIME)
+    """Which of the paper's two programs computes the model: model.py's equations as they stand, or the same functions
+    arranged for speed in fast.py. Changes no result beyond the order of rounding."""
     continues: str | None = None
     """A sibling recipe whose finished run this one carries on (RNNsearch-50* carries on RNNsearch-50)."""
 

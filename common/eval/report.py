@@ -26,6 +26,7 @@ from common.paper import Paper
 NOT_SHOWN = (
     "train.threads",
     "train.device",
+    "train.path",
     "train.log_every",
     "train.validate_every",
     "train.state_every",

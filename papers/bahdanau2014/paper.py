@@ -10,6 +10,7 @@ from torch import nn
 from common.model import Batch
 from common.paper import Paper, ReportedTraining
 from common.recipe import Recipe, read_yaml
+from papers.bahdanau2014.fast import FastRNNsearch
 from papers.bahdanau2014.model import ModelConfig, RNNsearch
 from papers.bahdanau2014.optim import OptimizerConfig, build_optimization
 
@@ -46,8 +47,9 @@ out: with the K6000's rates they come to 106 and 128 hours, where it took 109 an
 
 
 def build_model(recipe: Recipe) -> RNNsearch:
-    """RNNsearch or RNNencdec, freshly initialised."""
-    return RNNsearch(recipe.model, recipe.data.vocabulary_size)
+    """Build RNNsearch or RNNencdec, freshly initialised."""
+    kind = FastRNNsearch if recipe.train.path == "fast" else RNNsearch
+    return kind(recipe.model, recipe.data.vocabulary_size)
 
 
 def rated_as(recipe: Recipe) -> str:

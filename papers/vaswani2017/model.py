@@ -1,10 +1,13 @@
-"""The Transformer, read in the paper's order: attention (§3.2), feed-forward (§3.3), embeddings (§3.4), positions
-(§3.5), layers and stacks (§3.1), then the model that trainer and beam search call.
+"""The Transformer as the equations of the paper's §3, one line each.
+
+The order: attention (§3.2), feed-forward (§3.3), what stands around a sub-layer (§5.4), layers (§3.1), positions
+(§3.5), then the model that trainer and beam search call, with its embeddings (§3.4); last, how parameters are drawn.
+Nothing is rearranged for speed here; fast.py computes the same functions from the same parameters.
 
 Letters: B sentences in a batch, S source positions, T target positions given, t target positions already decoded,
 N = B x beam rows, V words, d = d_model, h heads, d_k and d_v the sizes of a key and a value in one head.
 
-Where the paper is silent this follows the authors' first public code (tensor2tensor v1.0, June 2017); README.md
+Where the paper is silent this follows the authors' first public code (tensor2tensor v1.0, June 2017). README.md
 lists those places under "Open questions" and every departure under "Deviations".
 """
 
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -55,73 +58,29 @@ class ModelConfig:
         require(self.learned_positions is None or learned, "model.learned_positions", "be null with sinusoids")
 
 
-def attention_weights(Q: Tensor, K: Tensor, mask: Tensor | None) -> Tensor:
-    """Vaswani2017 §3.2.1, the first factor of Eq. (1): softmax(Q K^T / sqrt(d_k)), a query's weights over the keys.
+# ----------------------------------------------------------------------------------------------------------------
+# Vaswani2017 §3.2 "Attention"
 
-    Q (..., T, d_k), K (..., S, d_k); mask broadcasts to (..., T, S) and is True where a query may look, at one
-    key or more; result (..., T, S).
+
+def attention_weights(Q: Tensor, K: Tensor, mask: Tensor | None) -> Tensor:
+    """Weigh keys for each query, Vaswani2017 §3.2.1, the first factor of Eq. (1): softmax(Q K^T / sqrt(d_k)).
+
+    Q (.., T, d_k), K (.., S, d_k); result (.., T, S). mask broadcasts to (.., T, S) and is True where a query may
+    look, which must be at one key or more.
     """
-    compatibility = (Q / math.sqrt(Q.shape[-1])) @ K.transpose(-2, -1)  # (..., T, S)
+    d_k = Q.shape[-1]
+    compatibility = (Q / math.sqrt(d_k)) @ K.transpose(-2, -1)  # (.., T, S); Q has fewer numbers to divide than Q K^T
     if mask is not None:
-        compatibility = compatibility.masked_fill(~mask, -math.inf)
-    return compatibility.softmax(dim=-1)
+        compatibility = compatibility.masked_fill(~mask, -math.inf)  # §3.2.3: the softmax makes it a weight of 0
+    return compatibility.softmax(dim=-1)  # over the keys
 
 
 def scaled_dot_product_attention(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Vaswani2017 Eq. (1) "Scaled Dot-Product Attention": softmax(Q K^T / sqrt(d_k)) V.
+    """Compute Vaswani2017 Eq. (1) "Scaled Dot-Product Attention": softmax(Q K^T / sqrt(d_k)) V.
 
-    Q (..., T, d_k), K (..., S, d_k), V (..., S, d_v), mask as above; result (..., T, d_v).
+    Q (.., T, d_k), K (.., S, d_k), V (.., S, d_v), mask as above; result (.., T, d_v).
     """
     return attention_weights(Q, K, mask) @ V
-
-
-def linear(fan_in: int, fan_out: int, bias: bool, drawn_with: int = 0) -> nn.Linear:
-    """x W + b with b = 0 and W Glorot-uniform (not in the paper; tensor2tensor v1.0).
-
-    drawn_with: further output columns that the authors' code initialises in the same matrix.
-    """
-    layer = nn.Linear(fan_in, fan_out, bias=bias)
-    bound = math.sqrt(6 / (fan_in + fan_out + drawn_with))
-    nn.init.uniform_(layer.weight, -bound, bound)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
-class MultiHeadAttention(nn.Module):
-    """Vaswani2017 §3.2.2 "Multi-Head Attention": Concat(head_1 .. head_h) W^O, head_i = Attention(Q W_i^Q, ..).
-
-    The h projections W_i^Q stand side by side in one matrix W_Q, and likewise for keys and values.
-    """
-
-    def __init__(self, config: ModelConfig, of: Literal["itself", "source"]) -> None:
-        super().__init__()
-        d, bias = config.d_model, config.attention_bias
-        self.h = config.h
-        keys, values = config.h * config.d_k, config.h * config.d_v
-        # The authors' code keeps W_Q, W_K, W_V of self-attention in one matrix, and W_K, W_V of attention to the
-        # source; the functions are the same, but Glorot's bound goes by the width of what is drawn together.
-        self.W_Q = linear(d, keys, bias, drawn_with=keys + values if of == "itself" else 0)
-        self.W_K = linear(d, keys, bias, drawn_with=(keys if of == "itself" else 0) + values)
-        self.W_V = linear(d, values, bias, drawn_with=(keys if of == "itself" else 0) + keys)
-        self.W_O = linear(values, d, bias)
-
-    def queries(self, x: Tensor) -> Tensor:
-        """Q W_i^Q for every head: (B, T, d) -> (B, h, T, d_k)."""
-        return self._heads(self.W_Q(x))
-
-    def keys_values(self, x: Tensor) -> KeysValues:
-        """K W_i^K and V W_i^V for every head of positions x (B, S, d)."""
-        return KeysValues(self._heads(self.W_K(x)), self._heads(self.W_V(x)))
-
-    def forward(self, x: Tensor, attended: KeysValues, mask: Tensor | None) -> Tensor:
-        """Positions x (B, T, d) look at `attended` (B, h, S, ..) where mask (.., T, S) lets them: (B, T, d)."""
-        heads = scaled_dot_product_attention(self.queries(x), attended.K, attended.V, mask)  # (B, h, T, d_v)
-        result: Tensor = self.W_O(heads.transpose(1, 2).flatten(2))
-        return result
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], self.h, -1).transpose(1, 2)  # (B, T, h x d_k) -> (B, h, T, d_k)
 
 
 @dataclass(frozen=True)
@@ -132,21 +91,67 @@ class KeysValues:
     V: Tensor
 
     def select(self, rows: Tensor) -> KeysValues:
-        """Row i of the result is row `rows[i]`."""
+        """Make row `rows[i]` row i."""
         return KeysValues(self.K[rows], self.V[rows])
 
     @property
     def length(self) -> int:
-        """Positions held."""
+        """Count the positions held."""
         return self.K.shape[2]
 
     def nothing(self) -> KeysValues:
-        """No position yet, in the sizes of these."""
+        """Make keys and values of no position, in the sizes of these."""
+        # Detached: what is empty needs no gradient.
         return KeysValues(self.K[:, :, :0].detach(), self.V[:, :, :0].detach())
 
     def followed_by(self, new: KeysValues) -> KeysValues:
-        """These positions, then those of `new`."""
+        """Put the positions of `new` after these."""
         return KeysValues(torch.cat([self.K, new.K], dim=2), torch.cat([self.V, new.V], dim=2))
+
+
+class Linear(nn.Linear):
+    """x W + b, zero until `initialise` draws it: one place draws all parameters of a model."""
+
+    def reset_parameters(self) -> None:
+        """Draw nothing where `nn.Linear` would."""
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+
+class MultiHeadAttention(nn.Module):
+    """Vaswani2017 §3.2.2 "Multi-Head Attention": Concat(head_1 .. head_h) W^O, head_i = Attention(Q W_i^Q, ..).
+
+    The h projections W_i^Q stand side by side in one matrix W_Q, and likewise for keys and values.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.h = config.h
+        # h x d_k and h x d_v, which need not be d (Table 3, rows B).
+        d, keys, values, bias = config.d_model, config.h * config.d_k, config.h * config.d_v, config.attention_bias
+        self.W_Q, self.W_K, self.W_V = Linear(d, keys, bias), Linear(d, keys, bias), Linear(d, values, bias)
+        self.W_O = Linear(values, d, bias)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """Project to Q W_i^Q for every head: (B, T, d) -> (B, h, T, d_k)."""
+        return self._heads(self.W_Q(x))
+
+    def keys_values(self, x: Tensor) -> KeysValues:
+        """Project to K W_i^K and V W_i^V for every head: of positions x (B, S, d)."""
+        return KeysValues(self._heads(self.W_K(x)), self._heads(self.W_V(x)))
+
+    def forward(self, x: Tensor, attended: KeysValues, mask: Tensor | None) -> Tensor:
+        """Let positions x (B, T, d) look at `attended` (B, h, S, ..) where mask (.., T, S) lets them: (B, T, d)."""
+        heads = scaled_dot_product_attention(self.queries(x), attended.K, attended.V, mask)  # (B, h, T, d_v)
+        concat = heads.transpose(1, 2).flatten(2)  # (B, T, h x d_v)
+        return self.W_O(concat)  # (B, T, d)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.h, -1).transpose(1, 2)  # (B, T, h x d_k) -> (B, h, T, d_k)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Vaswani2017 §3.3 "Position-wise Feed-Forward Networks", §3.1 "Encoder and Decoder Stacks"
 
 
 class FeedForward(nn.Module):
@@ -154,13 +159,12 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.W_1 = linear(config.d_model, config.d_ff, bias=True)
-        self.W_2 = linear(config.d_ff, config.d_model, bias=True)
+        self.W_1 = Linear(config.d_model, config.d_ff)
+        self.W_2 = Linear(config.d_ff, config.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, d) -> (B, T, d), every position by itself."""
-        result: Tensor = self.W_2(F.relu(self.W_1(x)))
-        return result
+        """Map x (B, T, d) to (B, T, d), every position by itself."""
+        return self.W_2(F.relu(self.W_1(x)))  # no dropout inside: §5.4 names none
 
 
 class AddAndNorm(nn.Module):
@@ -172,9 +176,9 @@ class AddAndNorm(nn.Module):
         self.dropout = nn.Dropout(config.P_drop)
 
     def forward(self, x: Tensor, sublayer: Tensor) -> Tensor:
-        """x and the sub-layer's output, both (B, T, d)."""
-        result: Tensor = self.norm(x + self.dropout(sublayer))
-        return result
+        """Join x and the sub-layer's output, both (B, T, d)."""
+        # Dropout takes the sub-layer's output alone; x always passes whole (§5.4).
+        return self.norm(x + self.dropout(sublayer))
 
 
 class EncoderLayer(nn.Module):
@@ -182,12 +186,13 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.self_attention, self.self_attention_norm = MultiHeadAttention(config, of="itself"), AddAndNorm(config)
+        self.self_attention, self.self_attention_norm = MultiHeadAttention(config), AddAndNorm(config)
         self.feed_forward, self.feed_forward_norm = FeedForward(config), AddAndNorm(config)
 
     def forward(self, x: Tensor, source_mask: Tensor) -> Tensor:
-        """x (B, S, d), source_mask (B, 1, 1, S): padded positions are no keys; their own outputs go unread."""
-        own = self.self_attention.keys_values(x)
+        """Encode positions x (B, S, d) once more; source_mask (B, 1, 1, S) keeps padding from being a key."""
+        # A padded position still asks and gets an output, which nobody reads.
+        own = self.self_attention.keys_values(x)  # (B, h, S, ..)
         x = self.self_attention_norm(x, self.self_attention(x, own, source_mask))
         x = self.feed_forward_norm(x, self.feed_forward(x))
         return x
@@ -198,29 +203,37 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.self_attention, self.self_attention_norm = MultiHeadAttention(config, of="itself"), AddAndNorm(config)
-        self.source_attention, self.source_attention_norm = MultiHeadAttention(config, of="source"), AddAndNorm(config)
+        self.self_attention, self.self_attention_norm = MultiHeadAttention(config), AddAndNorm(config)
+        self.source_attention, self.source_attention_norm = MultiHeadAttention(config), AddAndNorm(config)
         self.feed_forward, self.feed_forward_norm = FeedForward(config), AddAndNorm(config)
 
     def forward(
         self, x: Tensor, past: KeysValues, source: KeysValues, causal_mask: Tensor | None, source_mask: Tensor
     ) -> tuple[Tensor, KeysValues]:
-        """New positions x (B, T, d) after those in `past`: their output and `past` with them added.
+        """Compute the output at new positions x (B, T, d), and `past` with these positions added.
 
-        source: keys and values of the encoder's output; causal_mask (T, t + T), source_mask (B, 1, 1, S).
+        past: keys and values of the t positions before; source: of the encoder's output; causal_mask (T, t + T),
+        source_mask (B, 1, 1, S).
         """
-        past = past.followed_by(self.self_attention.keys_values(x))
+        past = past.followed_by(self.self_attention.keys_values(x))  # (B, h, t + T, ..)
+        # Queries come from the decoder each time; keys and values from its own words, then from the source (§3.2.3).
         x = self.self_attention_norm(x, self.self_attention(x, past, causal_mask))
         x = self.source_attention_norm(x, self.source_attention(x, source, source_mask))
-        return self.feed_forward_norm(x, self.feed_forward(x)), past
+        x = self.feed_forward_norm(x, self.feed_forward(x))
+        return x, past
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Vaswani2017 §3.5 "Positional Encoding"
 
 
 def sinusoids(length: int, d_model: int, device: torch.device | None = None) -> Tensor:
-    """Vaswani2017 §3.5: PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) = cos of the same; (length, d)."""
-    pos = torch.arange(length, dtype=torch.float64, device=device).unsqueeze(1)
-    two_i = torch.arange(0, d_model, 2, dtype=torch.float64, device=device)
+    """Tabulate Vaswani2017 §3.5: PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) = cos of it; (length, d)."""
+    # In double precision, for pos grows and the angle's fraction of a turn is what counts.
+    pos = torch.arange(length, dtype=torch.float64, device=device).unsqueeze(1)  # (length, 1)
+    two_i = torch.arange(0, d_model, 2, dtype=torch.float64, device=device)  # (d / 2,)
     angle = pos / 10000.0 ** (two_i / d_model)  # (length, d / 2)
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)  # sines and cosines take turns
 
 
 class Sinusoids(nn.Module):
@@ -233,9 +246,9 @@ class Sinusoids(nn.Module):
         self.register_buffer("PE", sinusoids(length, d_model).to(torch.get_default_dtype()), persistent=False)
 
     def forward(self, first: int, count: int) -> Tensor:
-        """Encodings of positions first .. first + count - 1; (count, d)."""
+        """Look up the encodings of positions first .. first + count - 1; (count, d)."""
         length, d_model = self.PE.shape
-        if first + count > length:
+        if first + count > length:  # doubling makes growth rare
             self.PE = sinusoids(max(first + count, 2 * length), d_model, self.PE.device).to(self.PE.dtype)
         return self.PE[first : first + count]
 
@@ -245,24 +258,27 @@ class LearnedPositions(nn.Module):
 
     def __init__(self, d_model: int, length: int) -> None:
         super().__init__()
-        self.PE = nn.Parameter(torch.empty(length, d_model))
-        nn.init.normal_(self.PE, std=d_model**-0.5)
+        self.PE = nn.Parameter(torch.zeros(length, d_model))  # `initialise` draws it
 
     def forward(self, first: int, count: int) -> Tensor:
-        """Vectors of positions first .. first + count - 1; (count, d)."""
+        """Look up the vectors of positions first .. first + count - 1; (count, d)."""
         pos = torch.arange(first, first + count, device=self.PE.device)
-        return self.PE[pos.clamp(max=self.PE.shape[0] - 1)]
+        return self.PE[pos.clamp(max=self.PE.shape[0] - 1)]  # positions past the table share its last row
 
 
-def _positions(config: ModelConfig) -> nn.Module:
+def _positions(config: ModelConfig) -> Sinusoids | LearnedPositions:
     if config.learned_positions is not None:
         return LearnedPositions(config.d_model, config.learned_positions)
     return Sinusoids(config.d_model)
 
 
+# ----------------------------------------------------------------------------------------------------------------
+# The whole model, Vaswani2017 §3.1, §3.4
+
+
 @dataclass(frozen=True)
 class TransformerState:
-    """The decoder between two words, as `common.model.DecoderState`."""
+    """All that the decoder knows between two words, as `common.model.DecoderState`."""
 
     source: tuple[KeysValues, ...]
     """Per decoder layer, of the encoder's output: computed once, (N, h, S, ..)."""
@@ -272,12 +288,12 @@ class TransformerState:
     """Per decoder layer, of the words so far: (N, h, t, ..)."""
 
     def select(self, rows: Tensor) -> TransformerState:
-        """Row i of the result is row `rows[i]`, in every tensor."""
+        """Make row `rows[i]` row i, in every tensor."""
         source = tuple(layer.select(rows) for layer in self.source)
         return TransformerState(source, self.source_mask[rows], self._past(rows))
 
     def reorder(self, rows: Tensor) -> TransformerState:
-        """As `select` when no row leaves its own sentence, so that the source's tensors stay."""
+        """Do as `select` when no row leaves its own sentence, so that the source's tensors stay."""
         return TransformerState(self.source, self.source_mask, self._past(rows))
 
     def _past(self, rows: Tensor) -> tuple[KeysValues, ...]:
@@ -303,38 +319,45 @@ class Transformer(nn.Module):
     decoder: list[DecoderLayer]
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+        """Draw the parameters from torch's global generator."""
         super().__init__()
         self.d_model = config.d_model
         # §3.4: one matrix E serves source embedding, target embedding and the pre-softmax transformation.
-        self.E = nn.Parameter(torch.empty(vocabulary_size, config.d_model))
-        nn.init.normal_(self.E, std=config.d_model**-0.5)
+        self.E = nn.Parameter(torch.zeros(vocabulary_size, config.d_model))
         self.source_positions, self.target_positions = _positions(config), _positions(config)
         self.dropout = nn.Dropout(config.P_drop)
-        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.N))  # type: ignore[assignment]
-        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.N))  # type: ignore[assignment]
+        # A ModuleList registers its layers' parameters and is used as the list it behaves as.
+        self.encoder = cast("list[EncoderLayer]", nn.ModuleList(EncoderLayer(config) for _ in range(config.N)))
+        self.decoder = cast("list[DecoderLayer]", nn.ModuleList(DecoderLayer(config) for _ in range(config.N)))
+        initialise(self)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Teacher-forced logits (B, T, V)."""
-        x, _ = self._decode(batch.previous, self.encode(batch.source, batch.source_mask))
+        """Compute the teacher-forced logits (B, T, V)."""
+        x, _ = self._decode(batch.previous, self.encode(batch.source, batch.source_mask))  # (B, T, d)
         return self._logits(x)
 
     def encode(self, source: Tensor, source_mask: Tensor) -> TransformerState:
-        """The state before the first target word; source and mask are (B, S)."""
+        """Compute the state before the first target word; source and mask are (B, S)."""
         key_mask = source_mask[:, None, None, :]  # (B, 1, 1, S)
         x = self._embed(source, self.source_positions, first=0)  # (B, S, d)
         for layer in self.encoder:
-            x = layer(x, key_mask)
+            x = layer(x, key_mask)  # no norm after the last: post-norm layers end in one
+        # All decoder layers look at the same x, the top layer's output, each through its own W^K and W^V.
         keys_values = tuple(layer.source_attention.keys_values(x) for layer in self.decoder)
         return TransformerState(keys_values, key_mask, tuple(layer.nothing() for layer in keys_values))
 
     def step(self, previous: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
-        """Logits (N, V) of the word after `previous` (N,), START at first, and the state after it."""
-        x, state = self._decode(previous.unsqueeze(1), state)
+        """Compute the logits (N, V) of the word after `previous` (N,), START at first, and the state after it."""
+        x, state = self._decode(previous.unsqueeze(1), state)  # (N, 1, d)
         return self._logits(x.squeeze(1)), state
 
     @torch.no_grad()
     def attention_maps(self, batch: Batch) -> AttentionMaps:
-        """Every layer's and head's weights on a teacher-forced batch (Figures 3 to 5); in eval mode, for no dropout."""
+        """Record every layer's and head's weights on a teacher-forced batch (Figures 3 to 5).
+
+        The model should be in evaluation mode, for no dropout.
+        """
+        # Hooks compute the weights a second time, so that nothing has to carry them through the layers.
         weights: dict[MultiHeadAttention, Tensor] = {}
 
         def record(module: MultiHeadAttention, arguments: tuple[Tensor, KeysValues, Tensor | None], _: Tensor) -> None:
@@ -355,13 +378,14 @@ class Transformer(nn.Module):
         )
 
     def _decode(self, words: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
-        """Decoder output (N, T, d) at T new words (N, T), and the state after them.
+        """Compute the decoder's output (N, T, d) at T new words (N, T), and the state after them.
 
         Training calls it with all words on an empty past, decoding with one: the same lines compute both.
         """
         t, T = state.past[0].length, words.shape[1]
-        x = self._embed(words, self.target_positions, first=t)
+        x = self._embed(words, self.target_positions, first=t)  # (N, T, d)
         # §3.2.3: position i sees itself and what came before. A lone last position sees everything.
+        # The target's padding needs no mask: it is on the right, so no real position sees it.
         causal_mask = torch.ones(T, t + T, dtype=torch.bool, device=words.device).tril(t) if T > 1 else None
         past = []
         for layer, before, source in zip(self.decoder, state.past, state.source, strict=True):
@@ -370,15 +394,53 @@ class Transformer(nn.Module):
         return x, TransformerState(state.source, state.source_mask, tuple(past))
 
     def _embed(self, words: Tensor, positions: nn.Module, first: int) -> Tensor:
-        """Vaswani2017 §3.4, §3.5, §5.4: Dropout(sqrt(d) E[word] + PE), words (B, T) at positions first, first + 1, ..
+        """Embed words (B, T) at positions first, first + 1, ..: Dropout(sqrt(d) E[word] + PE), (B, T, d).
 
-        START is no word and embeds as zero (tensor2tensor v1.0 shifts the target after embedding it).
+        Vaswani2017 §3.4, §3.5, §5.4.
         """
         vectors = F.embedding(words.clamp(min=0), self.E) * math.sqrt(self.d_model)  # (B, T, d)
+        # START is no word: tensor2tensor v1.0 shifts the target after embedding it, so that a zero vector comes first.
         vectors = vectors.masked_fill((words == START).unsqueeze(-1), 0.0)
-        result: Tensor = self.dropout(vectors + positions(first, words.shape[1]))
-        return result
+        return self.dropout(vectors + positions(first, words.shape[1]))
 
     def _logits(self, x: Tensor) -> Tensor:
-        """Vaswani2017 §3.4: the pre-softmax transformation x E^T, without bias or scale; (.., d) -> (.., V)."""
-        return F.linear(x, self.E)
+        """Compute the pre-softmax transformation x E^T, Vaswani2017 §3.4, without bias or scale: (.., d) -> (.., V)."""
+        return F.linear(x, self.E)  # F.linear transposes E
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Initialisation: not in the paper, tensor2tensor v1.0
+
+
+def initialise(model: Transformer) -> None:
+    """Draw a model's parameters: word and position vectors from N(0, 1/d), matrices Glorot-uniform, biases 0."""
+    nn.init.normal_(model.E, std=model.d_model**-0.5)  # times sqrt(d) in `_embed`: entries of size 1
+    for positions in (model.source_positions, model.target_positions):
+        if isinstance(positions, LearnedPositions):
+            nn.init.normal_(positions.PE, std=model.d_model**-0.5)
+    layers: list[EncoderLayer | DecoderLayer] = [*model.encoder, *model.decoder]
+    for layer in layers:
+        # The authors' code keeps W_Q, W_K, W_V of self-attention in one matrix, and W_K, W_V of attention to the
+        # source. The functions are the same, but what is drawn together has one bound.
+        own = layer.self_attention
+        glorot(own.W_Q, own.W_K, own.W_V)
+        glorot(own.W_O)
+        if isinstance(layer, DecoderLayer):
+            source = layer.source_attention
+            glorot(source.W_Q)
+            glorot(source.W_K, source.W_V)
+            glorot(source.W_O)
+        glorot(layer.feed_forward.W_1)
+        glorot(layer.feed_forward.W_2)
+
+
+def glorot(*together: Linear) -> None:
+    """Draw W from U(-a, a), a = sqrt(6 / (fan_in + fan_out)); fan_out is that of all layers drawn `together`."""
+    fan_out = sum(layer.out_features for layer in together)
+    for layer in together:
+        # Overwritten at once, but it moves the generator on: a seed draws the weights it always drew.
+        nn.Linear.reset_parameters(layer)
+        bound = math.sqrt(6 / (layer.in_features + fan_out))  # the a above
+        nn.init.uniform_(layer.weight, -bound, bound)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
