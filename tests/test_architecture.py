@@ -53,6 +53,22 @@ def test_papers_do_not_import_each_other(paper):
         assert not {name for name in imports(path) if any(name.startswith(other) for other in others)}, path
 
 
+@pytest.mark.parametrize("paper", PAPERS)
+def test_the_readable_model_stands_alone_and_one_place_chooses_the_fast_one(paper):
+    folder = ROOT / "papers" / paper
+    assert not {name for name in imports(folder / "model.py") if name.startswith("papers.")}
+    assert [path.name for path in folder.glob("*.py") if f"papers.{paper}.fast" in imports(path)] == ["paper.py"]
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_the_fast_model_makes_no_parameter(paper):
+    """It computes with those of model.py, so that a checkpoint fits both."""
+    tree = ast.parse((ROOT / "papers" / paper / "fast.py").read_text(encoding="utf-8"))
+    calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    maker = re.compile(r"(^|\.)(Parameter|register_parameter|Linear|Embedding|LayerNorm|gaussian|orthogonal|bias)$")
+    assert calls and not [call for call in calls if maker.search(call)]
+
+
 def test_engines_do_not_ask_which_model_they_have():
     words = re.compile(r"rnnsearch|rnnenc|bahdanau|transformer|vaswani", re.IGNORECASE)
     for path in (ROOT / "common").rglob("*.py"):

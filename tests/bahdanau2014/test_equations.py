@@ -252,6 +252,43 @@ def test_initial_distributions():
     assert kinds == {"orthogonal": 9, "zero": 14, 0.001: 2, 0.01: 20}
 
 
+@pytest.mark.parametrize(
+    "architecture, readout, biases, expected",
+    [
+        ("search", "direct", "none", -3.4348983),
+        ("search", "direct", "paper", -1.2752903),
+        ("search", "factored", "authors", 6.3223322),
+        ("encdec", "direct", "paper", 0.0991688),
+        ("encdec", "factored", "authors", -4.1028828),
+    ],
+)
+def test_a_seed_draws_the_weights_it_always_drew(architecture, readout, biases, expected):
+    """One number from all parameters in their order, computed when the committed results were trained."""
+    torch.manual_seed(11)
+    model = RNNsearch(config(architecture, "R1", readout, biases), WORDS)
+    flat = torch.cat([parameter.detach().double().flatten() for parameter in model.parameters()])
+    assert (flat @ torch.arange(len(flat)).double().cos()).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_parameters_keep_their_names_and_order():
+    """By which checkpoints and optimizer states are loaded."""
+    units = ["W", "W_z", "W_r", "U", "U_z", "U_r", "b", "b_z", "b_r"]
+    decoder = [*units[:6], "C", "C_z", "C_r", *units[6:]]
+    assert [name for name, _ in random_model("search", "R1", "direct", "paper").named_parameters()] == [
+        "W_s",
+        "b_s",
+        "encoder.embedding.E",
+        *(f"encoder.{direction}_rnn.{name}" for direction in ("forward", "backward") for name in units),
+        *(f"align.{name}" for name in ("W_a", "U_a", "v_a", "b_a")),
+        "embedding.E",
+        *(f"decoder.{name}" for name in decoder),
+        *(f"readout.{name}" for name in ("U_o", "V_o", "C_o", "b_o", "W_o", "b_softmax")),
+    ]
+    factored = [name for name, _ in random_model("encdec", "R1", "factored", "authors").named_parameters()]
+    assert {"encoder.embedding.b_E", "embedding.b_E", "readout.W_o1", "readout.W_o2"} <= set(factored)
+    assert not [name for name in factored if "backward" in name or "align" in name or name.endswith(("b_z", "b_r"))]
+
+
 @pytest.mark.parametrize("architecture, order", list(product(ARCHITECTURES, ORDERS)))
 def test_gradients_equal_finite_differences(architecture, order):
     torch.manual_seed(5)

@@ -255,6 +255,22 @@ def test_initial_values() -> None:
     assert not feed_forward.W_1.bias.any() and not feed_forward.W_2.bias.any()
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, 2.3426607),
+        ({"attention_bias": True}, -11.1311993),
+        ({"positions": "learned", "learned_positions": 5}, -16.2735666),
+        ({"attention_bias": True, "h": 4, "d_k": 3, "d_v": 3}, -6.2682485),
+    ],
+)
+def test_a_seed_draws_the_weights_it_always_drew(changes: dict[str, object], expected: float) -> None:
+    """One number from all parameters in their order, computed when the committed results were trained."""
+    torch.manual_seed(11)
+    flat = torch.cat([value.detach().double().flatten() for value in Transformer(config(**changes), V).parameters()])
+    assert (flat @ torch.arange(len(flat)).double().cos()).item() == pytest.approx(expected, abs=1e-4)
+
+
 def test_dropout_acts_on_sublayer_outputs_and_embedding_sums_only() -> None:
     model = build(P_drop=0.4).train()
     dropouts = [module for module in model.modules() if isinstance(module, nn.Dropout)]
@@ -297,7 +313,7 @@ def test_norms_are_post_norm_only() -> None:
 
 
 def test_d_k_and_d_v_are_free() -> None:
-    attention = MultiHeadAttention(config(), of="itself")
+    attention = MultiHeadAttention(config())
     shapes = [tuple(m.weight.shape) for m in (attention.W_Q, attention.W_K, attention.W_V, attention.W_O)]
     assert shapes == [(H * D_K, D), (H * D_K, D), (H * D_V, D), (D, H * D_V)]
 
