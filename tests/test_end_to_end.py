@@ -103,6 +103,7 @@ def test_average_score_and_tables(paper, runs, trained, command):
     assert result["training"]["progress"]["step"] == 12 and re.fullmatch(r"[0-9a-f]{64}", result["recipe_sha256"])
     for key in ("environment", "commit", "resolved_recipe", "data"):
         assert key in result
+    assert result["resolved_recipe"]["train"]["path"] in ("readable", "fast")
 
 
 @both_papers

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from common.decode.beam import beam_search
 from common.model import EOS, START, Batch, pad
-from common.recipe import Decode
+from common.recipe import Decode, recipe_from_dict
 from common.train.loss import cross_entropy_sum
 from papers.bahdanau2014 import fast as bahdanau_fast
 from papers.bahdanau2014 import model as bahdanau
@@ -235,3 +235,10 @@ def test_a_recipe_says_which_program_runs(paper: Any, name: str, readable: type,
         recipe = paper.recipe(name, [f"train.path={path}"])
         assert type(paper.build_model(recipe)) is kind
         assert recipe.to_dict()["train"]["path"] == path
+
+
+def test_a_recipe_from_before_the_choice_is_the_readable_program() -> None:
+    values = BAHDANAU.recipe("demo/rnnsearch-50").to_dict()
+    del values["train"]["path"]
+    recipe = recipe_from_dict(values, BAHDANAU.sections, "recipe.yaml")
+    assert type(BAHDANAU.build_model(recipe)) is bahdanau.RNNsearch

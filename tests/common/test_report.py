@@ -202,6 +202,14 @@ def test_changes_are_merged_over_systems():
     assert "own" in changes({"a": (paper, paper)})
 
 
+def test_which_program_ran_is_no_change():
+    """It sets the speed; results from before `train.path` do not name it."""
+    paper = {"train": {"steps": 5, "path": "fast"}}
+    assert "own" in changes(
+        {"a": ({"train": {"steps": 5, "path": "readable"}}, paper), "b": ({"train": {"steps": 5}}, paper)}
+    )
+
+
 def section(text: str = "# T\n\n| a | b |\n| - | - |\n| 1 | 2 |\n\n![f](figures/f.png)") -> Section:
     claim = Claim("id", "says", "§1", ("a",), lambda runs: ("holds", "", None))
     outcome = Outcome(claim, "holds", "+1", claims.Difference(1.0, 0.5, 1.5, 0.0))
