@@ -109,18 +109,18 @@ class DecoderUnits(nn.Module):
         self.W, self.W_z, self.W_r = gaussian(n, m), gaussian(n, m), gaussian(n, m)
         self.U, self.U_z, self.U_r = orthogonal(n), orthogonal(n), orthogonal(n)
         self.C, self.C_z, self.C_r = gaussian(n, C), gaussian(n, C), gaussian(n, C)
-        self.b = bias(n, biases, "paper", "authors")  # GroundHog gives the proposal a bias, but not the gates
+        self.b = bias(n, biases, "paper", "authors")  # GroundHog gives the candidate a bias, but not the gates
         self.b_z, self.b_r = bias(n, biases, "paper"), bias(n, biases, "paper")
 
     def forward(self, Ey: Tensor, s: Tensor, c: Tensor) -> Tensor:
         """Compute the next state (N, n) from a word's vector E y (N, m), a state s (N, n) and a context c (N, C)."""
         # z_i: how much of the state is renewed, (N, n).
         z = torch.sigmoid(Ey @ self.W_z.T + s @ self.U_z.T + c @ self.C_z.T + self.b_z)
-        # r_i: how much of the state the proposal may see, (N, n).
+        # r_i: how much of the state the candidate may see, (N, n).
         r = torch.sigmoid(Ey @ self.W_r.T + s @ self.U_r.T + c @ self.C_r.T + self.b_r)
         # r acts before the matrix U. In torch's GRU it acts after U, which is another function.
         s_tilde = torch.tanh(Ey @ self.W.T + (r * s) @ self.U.T + c @ self.C.T + self.b)  # (N, n)
-        # z = 1 takes the proposal, z = 0 keeps the state; in torch's GRU it is the other way round.
+        # z = 1 takes the candidate, z = 0 keeps the state; in torch's GRU it is the other way round.
         return (1 - z) * s + z * s_tilde
 
 

@@ -1,10 +1,10 @@
 """The Transformer faster: the functions of model.py from the same parameters.
 
-PyTorch's fused attention computes Eq. (1) without storing the weights of every query. On one CPU core, forward and
-backward passes at base's width take 4% less time with it at 28 words a sentence and 6% less at 100. At the widths of
-demo and multi30k they take as long as model.py's, and so they do with W_Q, W_K and W_V joined in one product, which is
-not done here. Dropout draws the same numbers in the same order as in model.py.
-tests/test_fast.py holds logits, gradients, steps and beam search to model.py's.
+PyTorch's fused attention computes Eq. (1) without storing the weights of every query. On one CPU core this saves 2% to
+6% of a forward and backward pass at base's width, and more in beam search over long sentences. At the widths of demo
+and multi30k an update takes as long as with model.py. Joining W_Q, W_K and W_V in one product saves nothing at any
+width, so it is not done. Dropout draws the same numbers in the same order as in model.py.
+tests/test_fast.py holds logits, gradients, steps, beam search and attention maps to model.py's.
 """
 
 from __future__ import annotations
