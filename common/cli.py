@@ -271,7 +271,7 @@ def _tables(paper: Paper, options: argparse.Namespace) -> None:
 
     results = options.results or options.runs / options.scale / paper.name
     out = options.out or results
-    section = paper.build_tables(paper, options.scale, results, out)
+    section = paper.build_tables(options.scale, results, out)
     if options.export:
         export(results, out)
     print(section.markdown)

@@ -34,7 +34,7 @@ def committed(paper: Paper, scale: str) -> Section | None:
     if not read_results(folder):
         return None
     with tempfile.TemporaryDirectory() as out:
-        section: Section = paper.build_tables(paper, scale, folder, Path(out))
+        section = paper.build_tables(scale, folder, Path(out))
     return section
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from common.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from common.eval.report import Section
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,6 @@ class Paper:
     """The block that a parameter, given by name, is counted under by `plan`."""
     attention: Callable[[nn.Module, Any], list[Any]]
     """Attention of one teacher-forced batch, for the figures; the paper says which."""
-    build_tables: Callable[..., Any]
-    """Tables, figures and claims of one scale; see papers/<paper>/tables.py."""
 
     @property
     def sections(self) -> dict[str, type]:
@@ -72,6 +74,14 @@ class Paper:
     def recipe(self, reference: str, overrides: Sequence[str] = ()) -> Recipe:
         """The recipe of that name or path, with `key=value` overrides."""
         return load_recipe(self.root / "recipes", reference, self.sections, overrides)
+
+    def build_tables(self, scale: str, results: Path, out: Path) -> Section:
+        """Build tables, figures and claims of one scale from the folder `results`, and write them to `out`.
+
+        papers/<paper>/tables.py does it. It is imported here and not before, because it draws figures.
+        """
+        section: Section = importlib.import_module(f"papers.{self.name}.tables").build_tables(self, scale, results, out)
+        return section
 
     def systems(self, scale: str) -> list[str]:
         """Names of all recipes of a scale, in file order."""

@@ -61,7 +61,7 @@ def reproduce(papers: list[Paper], options: argparse.Namespace) -> None:
     sections = []
     for paper in papers:
         results = options.runs / options.scale / paper.name
-        section = paper.build_tables(paper, options.scale, results, results)
+        section = paper.build_tables(options.scale, results, results)
         sections.append(section)
         print(section.markdown)
     report = options.runs / options.scale / "report.html"

@@ -18,7 +18,7 @@ RESULTS = sorted(path for _, folder in FOLDERS for path in folder.glob("*.json")
 
 @pytest.mark.parametrize(("paper", "folder"), FOLDERS, ids=lambda value: getattr(value, "name", None))
 def test_tables_are_current(paper, folder, tmp_path):
-    paper.build_tables(paper, folder.name, folder, tmp_path)
+    paper.build_tables(folder.name, folder, tmp_path)
     for name in ("tables.md", "claims.json"):
         assert (tmp_path / name).read_text(encoding="utf-8") == (folder / name).read_text(encoding="utf-8"), (
             f"run: python -m papers.{paper.name} tables --scale {folder.name} --results {folder.relative_to(ROOT)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -79,13 +78,6 @@ def attention(model: nn.Module, batch: Batch) -> list[list[list[float]]]:
     return [alpha[target][:, source].tolist() for alpha, target, source in rows]
 
 
-def build_tables(*arguments: Any, **options: Any) -> Any:
-    """See papers/bahdanau2014/tables.py, imported only when tables are asked for: it draws figures."""
-    from papers.bahdanau2014.tables import build_tables as build
-
-    return build(*arguments, **options)
-
-
 PAPER = Paper(
     name="bahdanau2014",
     title="Neural Machine Translation by Jointly Learning to Align and Translate",
@@ -100,5 +92,4 @@ PAPER = Paper(
     reported_training=reported_training,
     blocks=block,
     attention=attention,
-    build_tables=build_tables,
 )

@@ -91,13 +91,6 @@ def _digits(weights: Tensor) -> list[Any]:
     return rounded
 
 
-def build_tables(*arguments: Any, **options: Any) -> Any:
-    """See papers/vaswani2017/tables.py, which is read only when tables are asked for: it needs matplotlib."""
-    from papers.vaswani2017.tables import build_tables as build
-
-    return build(*arguments, **options)
-
-
 PAPER = Paper(
     name="vaswani2017",
     title="Attention Is All You Need",
@@ -115,5 +108,4 @@ PAPER = Paper(
     reported_training=reported_training,
     blocks=blocks,
     attention=attention,
-    build_tables=build_tables,
 )
