@@ -11,16 +11,14 @@ from pathlib import Path
 
 from common.cli import guarded, utf8_output
 from common.errors import UserError
-from common.eval.report import write_report
+from common.eval.report import Section, write_report
 from common.paper import Paper
 from common.plan import describe, plan
 from common.run import prepare_data
 from common.suite import jobs_of, run_jobs
 from common.train.loop import clock
-from papers.bahdanau2014.paper import PAPER as BAHDANAU
-from papers.vaswani2017.paper import PAPER as VASWANI
+from papers.lineage import PAPERS, same_data
 
-PAPERS = {paper.name: paper for paper in (BAHDANAU, VASWANI)}
 TITLES = {
     "demo": "Both papers in miniature, on generated text",
     "multi30k": "Both papers' systems on Multi30k",
@@ -58,15 +56,24 @@ def reproduce(papers: list[Paper], options: argparse.Namespace) -> None:
     prepare_all(papers, options)
     jobs = jobs_of(papers, options.scale, options.overrides, options.runs)
     run_jobs(jobs, options.runs, options.workers)
-    sections = []
-    for paper in papers:
-        results = options.runs / options.scale / paper.name
-        section = paper.build_tables(options.scale, results, results)
-        sections.append(section)
-        print(section.markdown)
+    sections = build_sections(papers, options.scale, options.runs)
     report = options.runs / options.scale / "report.html"
     write_report(TITLES[options.scale], sections, report)
     print(f"\nDone in {clock(time.monotonic() - started)}. Report with figures: {report.resolve()}")
+
+
+def build_sections(papers: list[Paper], scale: str, runs: Path) -> list[Section]:
+    """Print and write each paper's section and, once both papers' systems have run, the page of the two together."""
+    sections = []
+    for paper in papers:
+        results = runs / scale / paper.name
+        sections.append(paper.build_tables(scale, results, results))
+    folders = same_data.folders(scale, runs)
+    if all(any(folder.glob("*/result.json")) for folder in folders.values()):
+        sections.append(same_data.build_tables(folders, runs / scale / "lineage"))
+    for section in sections:
+        print(section.markdown)
+    return sections
 
 
 def print_plans(papers: list[Paper], overrides: list[str]) -> None:

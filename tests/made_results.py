@@ -79,17 +79,26 @@ def write(folder: Path, system: str, result: dict[str, Any], attention: list[Any
 
 
 def cells(markdown: str, heading: str) -> list[dict[str, str]]:
-    """The rows of the first table after `heading`, by column; columns of one name are numbered `paper`, `paper 2`."""
-    lines = markdown[markdown.index(heading) :].split("\n")
-    start = next(index for index, line in enumerate(lines) if line.startswith("|"))
-    rows = []
-    for line in lines[start:]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.replace("\\|", "\0").strip("|").split("|")])
+    """The rows of the first table after `heading`, as `tables` reads them."""
+    return tables(markdown[markdown.index(heading) :])[0]
+
+
+def tables(markdown: str) -> list[list[dict[str, str]]]:
+    """The rows of every table, by column; columns of one name are numbered `paper`, `paper 2`."""
+    blocks: list[list[list[str]]] = [[]]
+    for line in markdown.split("\n"):
+        if line.startswith("|"):
+            blocks[-1].append([cell.strip() for cell in line.replace("\\|", "\0").strip("|").split("|")])
+        elif blocks[-1]:
+            blocks.append([])
+    return [
+        [dict(zip(_numbered(header), row, strict=True)) for row in rows] for header, _, *rows in filter(None, blocks)
+    ]
+
+
+def _numbered(header: Sequence[str]) -> list[str]:
     names: list[str] = []
-    for name in rows[0]:
-        names.append(
-            name if name not in names else f"{name} {1 + sum(known.split(' 2')[0] == name for known in names)}"
-        )
-    return [dict(zip(names, row, strict=True)) for row in rows[2:]]
+    for name in header:
+        known = sum(other.split(" 2")[0] == name for other in names)
+        names.append(f"{name} {known + 1}" if known else name)
+    return names

@@ -8,21 +8,31 @@ from pathlib import Path
 
 import pytest
 
-from papers.bahdanau2014.paper import PAPER as BAHDANAU
-from papers.vaswani2017.paper import PAPER as VASWANI
+from papers.lineage import PAPERS, same_data
 from tests.conftest import ROOT
 
-FOLDERS = [(paper, folder) for paper in (BAHDANAU, VASWANI) for folder in sorted((paper.root / "results").glob("*/"))]
-RESULTS = sorted(path for _, folder in FOLDERS for path in folder.glob("*.json") if "." not in path.stem)
+FOLDERS = sorted((ROOT / "papers").glob("*/results/*/"))
+RESULTS = sorted(path for folder in FOLDERS for path in folder.glob("*.json") if "." not in path.stem)
 
 
-@pytest.mark.parametrize(("paper", "folder"), FOLDERS, ids=lambda value: getattr(value, "name", None))
-def test_tables_are_current(paper, folder, tmp_path):
-    paper.build_tables(folder.name, folder, tmp_path)
-    for name in ("tables.md", "claims.json"):
-        assert (tmp_path / name).read_text(encoding="utf-8") == (folder / name).read_text(encoding="utf-8"), (
-            f"run: python -m papers.{paper.name} tables --scale {folder.name} --results {folder.relative_to(ROOT)}"
-        )
+def test_each_scale_with_results_of_both_papers_has_a_page_of_the_two():
+    assert {folder.name for folder in FOLDERS if folder.parts[-3] == "lineage"} == set.intersection(
+        *({folder.name for folder in (paper.root / "results").glob("*/")} for paper in PAPERS.values())
+    )
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: f"{folder.parts[-3]}-{folder.name}")
+def test_tables_are_current(folder, tmp_path):
+    name, scale = folder.parts[-3], folder.name
+    if name == "lineage":
+        command = f"python -m papers.lineage tables --scale {scale}"
+        same_data.build_tables(same_data.folders(scale, None), tmp_path)
+    else:
+        command = f"python -m papers.{name} tables --scale {scale} --results {folder.relative_to(ROOT)}"
+        PAPERS[name].build_tables(scale, folder, tmp_path)
+    for file in ("tables.md", "claims.json"):
+        made, kept = ((place / file).read_text(encoding="utf-8") for place in (tmp_path, folder))
+        assert made == kept, f"run: {command}"
     assert {path.name for path in tmp_path.glob("figures/*")} == {path.name for path in folder.glob("figures/*")}
 
 

@@ -39,6 +39,12 @@ OF_THE_CORPUS = tuple(
 )
 """Fields that say what is taken of a corpus, and say nothing of another: left out where `data.corpus` differs."""
 
+OWN_SCALE = "wmt14"
+"""The papers' own size and text. Only there do tables print how far our scores lie from the printed ones."""
+
+COST = ("updates", "hours", "FLOPs: time x rate", "FLOPs: counted")
+"""Columns of a run's training cost."""
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
 """Okabe and Ito's palette, apart for colour-blind readers too; their yellow, too pale for lines, is left out."""
 
@@ -96,6 +102,18 @@ def score(value: float, interval: tuple[float, float]) -> str:
     return f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"
 
 
+def beside(column: Column | None, printed: float | None, form: str, scale: str) -> list[str]:
+    """Our score with its interval, the printed one and, at the papers' own scale, the difference: see `headings`."""
+    ours = score(column.bleu, column.interval) if column else ""
+    difference = [versus(column.bleu if column else None, printed)] if scale == OWN_SCALE else []
+    return [ours, number(printed, form), *difference]
+
+
+def headings(name: str, scale: str, paper: str = "paper") -> list[str]:
+    """The columns that `beside` fills."""
+    return [f"{name}: ours (95%)", paper, *(["difference"] if scale == OWN_SCALE else [])]
+
+
 def versus(ours: float | None, printed: float | None, form: str = "+.2f") -> str:
     """Ours minus the printed value; an empty cell unless both are there."""
     return "" if ours is None or printed is None else format(ours - printed, form)
@@ -109,8 +127,44 @@ def run_cell(result: Result | None) -> str:
     return f"`{result.name}`, {updates}, {result.commit}" + (", generated text" if result.generated else "")
 
 
+def updates(result: Result) -> str:
+    """`3,000`, or of an unfinished run `1,200 of 3,000`."""
+    return f"{result.step:,}" if result.complete else f"{result.step:,} of {result.planned:,}"
+
+
+def flops(value: float | None) -> str:
+    """`3.3e18`; an empty cell for None."""
+    return "" if value is None else re.sub(r"e\+?(-?)0*(?=\d)", r"e\1", f"{float(value):.1e}")
+
+
+def cost(result: Result | None) -> list[str]:
+    """The cells under `COST`."""
+    if result is None:
+        return [""] * len(COST)
+    hours = number(result.seconds / 3600, ".3g")
+    return [updates(result), hours, flops(result.flops_by_time), flops(result.flops_counted)]
+
+
+def cost_note(results: Mapping[str, Result]) -> str:
+    """How the two FLOP figures under `COST` come about, and which runs' rates were not measured where they trained."""
+    rated = {system: result for system, result in results.items() if result.flops_by_time is not None}
+    scored = [f"`{system}`" for system, result in rated.items() if not result.rate_is_of_training]
+    if not scored:
+        machine = "trained the run"
+    elif len(scored) == len(rated):
+        machine = "scored the run, which need not be the one that trained it"
+    else:
+        machine = f"trained the run ({', '.join(scored)}: on the one that scored it)"
+    return (
+        "Time x rate is the method under Table 2 of Vaswani et al. 2017: training time x devices (here one) x the "
+        "device's sustained single-precision rate, here measured by square matrix products on the machine that "
+        f"{machine}. Counted are the matrix products of forward and backward passes, from the model and the mean "
+        "sentence lengths of the recipe."
+    )
+
+
 def standard_notes(results: Mapping[str, Result]) -> list[str]:
-    """What holds of every table: what intervals cover, and what a difference on other text is worth."""
+    """What holds of every table: what intervals cover, and on which sentences the scores are."""
     remarks = ["Intervals cover the choice of test sentences, not the random seed: each system is one training run."]
     sets: dict[tuple[str, str, str], Column] = {
         (result.pair, result.test_set, result.corpus): result.all for result in results.values()
@@ -121,13 +175,17 @@ def standard_notes(results: Mapping[str, Result]) -> list[str]:
             f"Test set `{test_set}` of {corpus}, {pair}: {len(lengths):,} sentences of {lengths.min()} to "
             f"{lengths.max()} source words, median {np.median(lengths):g}."
         )
-    corpora = {result.recipe["data"]["corpus"] for result in results.values()}
-    if corpora - {"wmt14"}:
-        remarks.append(
-            "The scores here and the paper's are on different text and from models of different size: the difference "
-            "columns say how far apart the numbers are, not which system is better. Compare systems within a column."
-        )
     return remarks
+
+
+def other_text_notes(results: Mapping[str, Result]) -> list[str]:
+    """What the printed scores are worth beside scores on other text; nothing to say on the papers' own."""
+    if {result.recipe["data"]["corpus"] for result in results.values()} <= {"wmt14"}:
+        return []
+    return [
+        "The scores here and the paper's are on different text and from models of different size: the paper's stand "
+        "there for orientation. Compare systems within a column."
+    ]
 
 
 def text_label(results: Mapping[str, Result]) -> str:
@@ -280,7 +338,7 @@ def png(drawing: Drawing, dpi: int = 144) -> bytes:
 def write_section(section: Section, out: Path) -> None:
     """OUT/tables.md, OUT/figures/*.png and OUT/claims.json."""
     try:
-        (out / "figures").mkdir(parents=True, exist_ok=True)
+        (out / "figures" if section.figures else out).mkdir(parents=True, exist_ok=True)
         (out / "tables.md").write_text(section.markdown + "\n", encoding="utf-8", newline="\n")
         for figure in section.figures:
             (out / "figures" / f"{figure.name}.png").write_bytes(figure.png)

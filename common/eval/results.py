@@ -174,9 +174,15 @@ class Result:
         return float(self.values["flops_counted"])
 
     @property
-    def flops_by_time(self) -> float:
-        """Training time x devices (one) x sustained rate: the method under Vaswani2017 Table 2."""
-        return self.seconds * float(self.values["matmul_flops_per_second"])
+    def rate_is_of_training(self) -> bool:
+        """Whether the machine that trained it measured its rate; of older runs the one that scored them did."""
+        return "matmul_flops_per_second" in self._trained
+
+    @property
+    def flops_by_time(self) -> float | None:
+        """Training time x devices (one) x sustained rate: the method under Vaswani2017 Table 2. None without a rate."""
+        rate = (self._trained if self.rate_is_of_training else self.values).get("matmul_flops_per_second")
+        return None if rate is None else self.seconds * float(rate)
 
     @property
     def commit(self) -> str:

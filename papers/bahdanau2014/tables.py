@@ -13,7 +13,7 @@ from common.eval import claims as claim
 from common.eval import report
 from common.eval.by_length import bleu_by_bins
 from common.eval.claims import Claim, Finding, Verdict
-from common.eval.report import Figure, Section, number, versus
+from common.eval.report import Figure, Section, number
 from common.eval.results import Result, read_results
 from common.paper import Paper
 from common.recipe import read_yaml
@@ -38,7 +38,7 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
     remarks = notes(reported, runs)
     parts = [
         f"# {paper.title}\n\n{paper.citation}",
-        f"## Table 1: BLEU on the test set{report.text_label(runs)}\n\n{table1(reported, runs)}",
+        f"## Table 1: BLEU on the test set{report.text_label(runs)}\n\n{table1(reported, runs, scale)}",
         report.provenance(runs),
         f"## Table 2: learning statistics{report.text_label(runs)}\n\n{table2(reported, runs)}",
         *length_part(rows, drawings),
@@ -53,11 +53,9 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
     return section
 
 
-def table1(reported: Reported, runs: Results) -> str:
-    """Table 1: ours with its interval, the paper's, the difference and the run, for both columns."""
-    header = ["model"]
-    for name in COLUMNS:
-        header += [f"{name}: ours (95%)", "paper", "difference"]
+def table1(reported: Reported, runs: Results, scale: str) -> str:
+    """Table 1: for both columns ours with its interval beside the paper's, and the run."""
+    header = ["model", *(heading for name in COLUMNS for heading in report.headings(name, scale))]
     printed = reported["table1"]["rows"]
     rows = []
     for system in [*printed, *(system for system in runs if system not in printed)]:
@@ -65,11 +63,11 @@ def table1(reported: Reported, runs: Results) -> str:
         rows.append(
             [
                 row.get("label") or _unprinted(runs[system]),
-                *_table1_cells(row, runs.get(system)),
+                *_table1_cells(row, runs.get(system), scale),
                 report.run_cell(runs.get(system)),
             ]
         )
-    return report.table([*header, "the run behind it"], rows, right=range(1, 7))
+    return report.table([*header, "the run behind it"], rows, right=range(1, len(header)))
 
 
 def _unprinted(result: Result) -> str:
@@ -77,12 +75,10 @@ def _unprinted(result: Result) -> str:
     return result.title if result.pair in result.title else f"{result.title}, {result.pair}"
 
 
-def _table1_cells(printed: Mapping[str, Any], result: Result | None) -> list[str]:
+def _table1_cells(printed: Mapping[str, Any], result: Result | None, scale: str) -> list[str]:
     cells = []
     for name, key in COLUMNS.items():
-        column = result.column(key) if result else None
-        ours = report.score(column.bleu, column.interval) if column else ""
-        cells += [ours, number(printed.get(name)), versus(column.bleu if column else None, printed.get(name))]
+        cells += report.beside(result.column(key) if result else None, printed.get(name), ".2f", scale)
     return cells
 
 
@@ -107,9 +103,8 @@ def table2(reported: Reported, runs: Results) -> str:
 
 def _statistics(result: Result) -> list[str]:
     """Our cells of Table 2."""
-    updates = f"{result.step:,}" if result.complete else f"{result.step:,} of {result.planned:,}"
     return [
-        updates,
+        report.updates(result),
         number(result.epochs, ".1f"),
         number(result.seconds / 3600, ".3g"),
         result.hardware,
@@ -267,7 +262,8 @@ def _keeps(runs: Results) -> Finding:
 def notes(reported: Reported, runs: Results) -> list[str]:
     """What a reader must know to read the tables."""
     moses = reported["table1"]["rows"]["moses"]["label"]
-    remarks = [*report.standard_notes(runs), f"{moses} is not reproduced: its row shows the paper's figures only."]
+    remarks = [*report.standard_notes(runs), *report.other_text_notes(runs)]
+    remarks.append(f"{moses} is not reproduced: its row shows the paper's figures only.")
     missing = [
         row["label"] for system, row in reported["table1"]["rows"].items() if system not in runs and system != "moses"
     ]

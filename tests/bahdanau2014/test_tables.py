@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from common.recipe import difference
 from papers.bahdanau2014 import figures, tables
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
@@ -51,16 +48,13 @@ def build(results: Path, out: Path, scale: str = "wmt14"):
     return tables.build_tables(PAPER, scale, results, out)
 
 
-def test_without_results_our_columns_are_empty_and_the_papers_are_full(tmp_path):
+def test_without_results_the_papers_numbers_stand_there(tmp_path):
     section = build(tmp_path / "nothing", tmp_path)
     rows = made.cells(section.markdown, "## Table 1")
     assert [row["model"] for row in rows] == [row["label"] for row in REPORTED["table1"]["rows"].values()]
-    assert all(row[name] == "" for row in rows for name in OURS)
     for row, printed in zip(rows, REPORTED["table1"]["rows"].values(), strict=True):
         assert (float(row["paper"]), float(row["paper 2"])) == (printed["All"], printed["No UNK"])
-    ours = [row for row in made.cells(section.markdown, "## Table 2") if row[""] == "ours"]
-    assert len(ours) == 5 and all(not "".join(list(row.values())[2:]) for row in ours)
-    assert {outcome.verdict for outcome in section.claims} == {"not run"} and not section.figures
+    assert [row[""] for row in made.cells(section.markdown, "## Table 2")] == ["ours", "paper"] * 5
 
 
 def test_each_number_stands_in_its_own_column(folder, tmp_path):
@@ -78,29 +72,6 @@ def test_each_number_stands_in_its_own_column(folder, tmp_path):
     assert all(rows["Moses"][name] == "" for name in OURS) and rows["Moses"]["paper"] == "33.30"
     assert "unfinished: 4,321 of 667,000 updates" in rows["RNNsearch-50*"]["the run behind it"]
     assert "## Table 1: BLEU on the test set (generated text)" in section.markdown
-
-
-def test_no_printed_number_leaks_into_our_columns(folder, tmp_path):
-    """Change every printed number: nothing of ours may move."""
-    root = tmp_path / "paper"
-    root.mkdir()
-    (root / "recipes").symlink_to(PAPER.root / "recipes")
-    text = (PAPER.root / "reported.yaml").read_text(encoding="utf-8")
-    (root / "reported.yaml").write_text(re.sub(r"\b\d+\.\d+\b", "3.21", text), encoding="utf-8")
-    before = build(folder, tmp_path / "a")
-    after = tables.build_tables(replace(PAPER, root=root), "wmt14", folder, tmp_path / "b")
-    ours = ["All: ours (95%)", "No UNK: ours (95%)", "the run behind it"]
-    for heading, columns in (
-        ("## Table 1", ours),
-        ("## Table 3", ["3 words", "4 words"]),
-        ("## Claims", ["verdict", "evidence here"]),
-    ):
-        pairs = zip(made.cells(before.markdown, heading), made.cells(after.markdown, heading), strict=True)
-        assert all(old.get(name) == new.get(name) for old, new in pairs for name in columns)
-    changed = made.cells(after.markdown, "## Table 1")
-    assert {row["paper"] for row in changed} == {row["paper 2"] for row in changed} == {"3.21"}
-    ours_after = [row for row in made.cells(after.markdown, "## Table 2") if row[""] == "ours"]
-    assert ours_after == [row for row in made.cells(before.markdown, "## Table 2") if row[""] == "ours"]
 
 
 def test_table2_has_our_statistics(folder, tmp_path):
@@ -170,17 +141,6 @@ def test_long_sentences_survive_markdown(folder, tmp_path):
     lines = build(folder, tmp_path).markdown.split("\n")
     row = next(line for line in lines if line.startswith("| RNNsearch-50 | une"))
     assert "une \\<b\\> longue" in row
-
-
-@pytest.mark.parametrize("scale", ["demo", "multi30k"])
-def test_everything_a_scale_changes_is_printed(scale, tmp_path):
-    text = build(tmp_path / "nothing", tmp_path, scale).markdown
-    shown = {row["recipe field"].strip("`") for row in made.cells(text, "## What these recipes change")}
-    for name in PAPER.systems(scale):
-        recipe = PAPER.recipe(name)
-        if recipe.system in PAPER.systems("wmt14"):
-            hidden = {*tables.report.NOT_SHOWN, *tables.report.OF_THE_CORPUS}
-            assert set(difference(recipe, PAPER.recipe(recipe.system))) - hidden <= shown
 
 
 def test_changes_come_from_the_run_not_from_todays_recipe(tmp_path):

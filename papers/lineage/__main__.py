@@ -1,0 +1,33 @@
+"""`python -m papers.lineage tables`: build the page of both papers on the same text, from finished runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from common.cli import guarded
+from papers.lineage.same_data import build_tables, folders
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build and print the page of one scale; exit status as in common.cli."""
+    parser = argparse.ArgumentParser(prog="python -m papers.lineage", description="What needs both papers.")
+    parser.add_argument("verb", choices=["tables"])
+    parser.add_argument("--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="default: demo")
+    parser.add_argument(
+        "--runs", type=Path, help="folder of finished runs, as in reproduce.sh (default: the committed results)"
+    )
+    options = parser.parse_args(arguments)
+    return guarded(lambda: tables(options.scale, options.runs), parser.prog)
+
+
+def tables(scale: str, runs: Path | None) -> None:
+    """Print the page, and write it to RUNS/SCALE/lineage or to the committed results."""
+    out = runs / scale / "lineage" if runs else Path(__file__).parent / "results" / scale
+    print(build_tables(folders(scale, runs), out).markdown)
+    print(f"written to {out}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Both papers' systems on the same test sentences: one table a language pair, and what follows from the two together.
+
+Every number comes from a result.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from common.errors import UserError
+from common.eval import claims as claim
+from common.eval import report
+from common.eval.claims import Claim, Finding
+from common.eval.report import Section, number
+from common.eval.results import Result, read_results
+from papers.lineage import PAPERS
+
+Results = Mapping[str, Result]
+"""Runs of both papers by `paper/system`."""
+TITLE = "Both papers on the same text"
+COMPARED = {
+    "EN-DE": ("vaswani2017/base", "bahdanau2014/rnnsearch-50-ende"),
+    "EN-FR": ("vaswani2017/base-enfr", "bahdanau2014/rnnsearch-50"),
+}
+"""The Transformer and the RNNsearch-50 that the claim compares, by language pair."""
+NOTES = (
+    "Each system is scored as its own paper scores. Where the signatures differ, compare that BLEU within a paper only, "
+    "and the papers by sacreBLEU, which tokenises for itself.",
+    "Hours and time x rate compare between runs on the same hardware only; the lines under the tables name it.",
+)
+
+
+def folders(scale: str, runs: Path | None) -> dict[str, Path]:
+    """Each paper's folder of results at a scale: in the folder `runs` or, for None, the committed ones."""
+    return {name: runs / scale / name if runs else paper.root / "results" / scale for name, paper in PAPERS.items()}
+
+
+def build_tables(results: Mapping[str, Path], out: Path) -> Section:
+    """The page of one scale, from each paper's folder of results; also written to the folder `out`.
+
+    Raises UserError where one of the papers has no result.
+    """
+    runs: dict[str, Result] = {}
+    for name, folder in results.items():
+        found = read_results(folder)
+        if not found:
+            raise UserError(f"{folder}: no results of {name}; train its systems first (./reproduce.sh SCALE {name})")
+        runs |= {f"{name}/{system}": result for system, result in found.items()}
+    groups = shared_sets(runs)
+    shared = {key: result for group in groups for key, result in group.items()}
+    outcomes = claim.evaluate(claims(shared), shared)
+    remarks = [*report.standard_notes(shared), *NOTES]
+    parts = [
+        f"# {TITLE}\n\n{'; '.join(paper.citation for paper in PAPERS.values())}",
+        *(f"## {heading(group)}\n\n{table(group)}" for group in groups),
+        *([report.cost_note(shared)] if groups else []),
+        report.provenance(shared),
+        f"## Claims\n\n{report.claims_table(outcomes)}",
+        "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
+    ]
+    section = Section(TITLE, "\n\n".join(parts), [], outcomes, remarks)
+    report.write_section(section, out)
+    return section
+
+
+def shared_sets(runs: Results) -> list[Results]:
+    """The runs by what they translated, for each language pair and set of sentences that both papers have."""
+    groups: dict[tuple[str, str, str, bytes], dict[str, Result]] = {}
+    for key, result in runs.items():
+        # Two recipes may draw different sentences for a set of one name; their lengths tell.
+        text = (result.pair, result.test_set, result.corpus, result.all.lengths.tobytes())
+        groups.setdefault(text, {})[key] = result
+    return [groups[text] for text in sorted(groups) if {key.split("/")[0] for key in groups[text]} == set(PAPERS)]
+
+
+def heading(group: Results) -> str:
+    """`EN-FR on test_2016_flickr (Multi30k ...)`."""
+    result = next(iter(group.values()))
+    return f"{result.pair} on {result.test_set}{report.text_label(group)}"
+
+
+def table(group: Results) -> str:
+    """Score, size and training cost of each system on one test set."""
+    header = ["paper", "model", "BLEU of the paper (95%)", "sacreBLEU", "parameters", *report.COST, "the run behind it"]
+    rows = [
+        [
+            key.split("/")[0],
+            result.title,
+            report.score(result.all.bleu, result.all.interval),
+            number(result.all.values["sacrebleu"]),
+            number(result.parameters, ","),
+            *report.cost(result),
+            report.run_cell(result),
+        ]
+        for key, result in group.items()
+    ]
+    return report.table(header, rows, right=range(2, len(header) - 1))
+
+
+def claims(runs: Results) -> list[Claim]:
+    """The headline of Vaswani et al. 2017, on each language pair with an RNNsearch-50; on EN-FR always."""
+    rule = (
+        "the interval of the BLEU difference lies above 0 and the FLOPs counted from the model over the whole training "
+        "are fewer. The paper compares with GNMT, ConvS2S and others; here it is the recurrent model at hand."
+    )
+    return [
+        Claim(
+            f"beats-recurrent-{pair.lower()}",
+            f"The Transformer beats the recurrent RNNsearch-50 on {pair} at less training cost",
+            "Vaswani et al. 2017, §6.1, Table 2",
+            (ours, theirs),
+            beats_at_less_cost(ours, theirs),
+            rule,
+        )
+        for pair, (ours, theirs) in COMPARED.items()
+        if pair == "EN-FR" or theirs in runs
+    ]
+
+
+def beats_at_less_cost(a: str, b: str) -> Callable[[Results], Finding]:
+    """Decides "a scores higher BLEU than b on the same sentences, for fewer FLOPs of training"."""
+
+    def decide(runs: Results) -> Finding:
+        difference = claim.compare(runs, a, b)
+        flops, seconds = ([runs[key].flops_counted for key in (a, b)], [runs[key].seconds for key in (a, b)])
+        verdict = claim.all_of(claim.beyond(difference, 0.0), "holds" if flops[0] < flops[1] else "fails")
+        cost = f"{' against '.join(map(report.flops, flops))} FLOPs counted"
+        time = f"{' against '.join(f'{value:,.0f}' for value in seconds)} s"
+        return verdict, f"{claim.show(difference)} BLEU; {cost}, {time}", difference
+
+    return decide

@@ -1,0 +1,119 @@
+"""The page of both papers on the same text, from made results of both."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import UserError
+from papers.__main__ import build_sections
+from papers.lineage import PAPERS, same_data
+from tests import made_results as made
+from tests.conftest import TINY
+
+LENGTHS = [5, 9, 14] * 20
+QUALITY = {
+    "bahdanau2014": {"rnnencdec-50": 0.4, "rnnsearch-50": 0.5},
+    "vaswani2017": {"base": 0.8, "base-enfr": 0.9, "big-enfr": 0.85},
+}
+
+
+def values(paper: str, system: str, lengths: list[int] = LENGTHS, **changed: Any) -> dict[str, Any]:
+    spread = [QUALITY[paper].get(system, 0.5) + 0.02 * (k % 3 - 1) for k in range(len(lengths))]
+    columns = {"all": made.column(made.statistics(spread), lengths)}
+    return made.values(PAPERS[paper].recipe(f"demo/{system}"), columns, **changed)
+
+
+@pytest.fixture
+def runs(tmp_path) -> Path:
+    """Runs of both papers, in a clone whose own folder has the name of one of them."""
+    runs = tmp_path / "vaswani2017" / "clone" / "runs"
+    for paper, systems in QUALITY.items():
+        for system in systems:
+            cost = {"flops_counted": 8.88e9} if paper == "bahdanau2014" else {}
+            made.write(runs / "demo" / paper, system, values(paper, system, **cost))
+    return runs
+
+
+def build(runs: Path, out: Path):
+    return same_data.build_tables(same_data.folders("demo", runs), out)
+
+
+def test_a_table_has_all_systems_of_both_papers_on_one_test_set(runs, tmp_path):
+    section = build(runs, tmp_path / "out")
+    (table,) = [rows for rows in made.tables(section.markdown) if "sacreBLEU" in rows[0]]
+    assert "## EN-FR on made (generated text)" in section.markdown, "only one paper has EN-DE"
+    assert [(row["paper"], row["the run behind it"].split("`")[1]) for row in table] == [
+        ("bahdanau2014", "demo/rnnencdec-50"),
+        ("bahdanau2014", "demo/rnnsearch-50"),
+        ("vaswani2017", "demo/base-enfr"),
+        ("vaswani2017", "demo/big-enfr"),
+    ]
+    scored = values("bahdanau2014", "rnnsearch-50")["sets"]["made"]["columns"]["all"]
+    row = table[1]
+    assert row["BLEU of the paper (95%)"].startswith(f"{scored['bleu']:.2f} (")
+    assert row["sacreBLEU"] == f"{scored['sacrebleu']:.2f}" and row["parameters"] == "123,400,000"
+    assert (row["FLOPs: counted"], row["hours"]) == ("8.9e9", "2")
+    assert (tmp_path / "out" / "tables.md").read_text(encoding="utf-8") == section.markdown + "\n"
+
+
+def test_the_transformer_beats_the_recurrent_model_if_it_is_better_for_less(runs, tmp_path):
+    (outcome,) = build(runs, tmp_path / "out").claims
+    assert outcome.verdict == "holds" and outcome.difference.low > 0 and "7.8e9 against 8.9e9 FLOPs" in outcome.evidence
+    assert outcome.claim.systems == ("vaswani2017/base-enfr", "bahdanau2014/rnnsearch-50")
+    (record,) = json.loads((tmp_path / "out" / "claims.json").read_text(encoding="utf-8"))
+    assert record["id"] == "beats-recurrent-en-fr" and record["verdict"] == "holds"
+
+
+def test_better_at_more_cost_fails(runs, tmp_path):
+    dear = values("vaswani2017", "base-enfr", flops_counted=9.99e9)
+    (runs / "demo" / "vaswani2017" / "base-enfr" / "result.json").write_text(json.dumps(dear))
+    (outcome,) = build(runs, tmp_path / "out").claims
+    assert outcome.verdict == "fails" and outcome.difference.low > 0
+
+
+def test_other_sentences_under_the_same_name_are_not_the_same_text(runs, tmp_path):
+    for system in ("base-enfr", "big-enfr"):
+        other = values("vaswani2017", system, lengths=[5, 9, 15] * 20)
+        (runs / "demo" / "vaswani2017" / system / "result.json").write_text(json.dumps(other))
+    section = build(runs, tmp_path / "out")
+    assert "sacreBLEU |" not in section.markdown and [outcome.verdict for outcome in section.claims] == ["not run"]
+
+
+def test_without_results_of_one_paper_there_is_no_page(runs, tmp_path, command):
+    with pytest.raises(UserError, match="no results of bahdanau2014"):
+        same_data.build_tables({**same_data.folders("demo", runs), "bahdanau2014": tmp_path}, tmp_path / "out")
+    done = command("papers.lineage", "tables", "--scale", "wmt14", "--runs", runs, check=2)
+    assert "no results of" in done.stderr and done.stderr.count("\n") == 1
+    assert not (runs / "wmt14").exists()
+
+
+def test_one_paper_alone_reports_the_page_too_once_the_other_has_run(runs, tmp_path, capsys):
+    titles = [section.title for section in build_sections([PAPERS["vaswani2017"]], "demo", runs)]
+    assert titles == [PAPERS["vaswani2017"].title, same_data.TITLE]
+    (runs / "demo" / "bahdanau2014").rename(tmp_path / "elsewhere")
+    titles = [section.title for section in build_sections([PAPERS["vaswani2017"]], "demo", runs)]
+    assert titles == [PAPERS["vaswani2017"].title]
+    assert capsys.readouterr().out.count(f"# {same_data.TITLE}") == 1
+
+
+def test_the_page_is_rebuilt_from_runs_by_its_command(runs, command):
+    printed = command("papers.lineage", "tables", "--runs", runs).stdout
+    assert printed == (runs / "demo" / "lineage" / "tables.md").read_text(encoding="utf-8")
+
+
+def test_the_suite_prints_and_reports_the_page(tmp_path, command):
+    """Every system has run already, so that nothing is trained."""
+    for name, paper in PAPERS.items():
+        for recipe in paper.systems("demo"):
+            system = recipe.rpartition("/")[2]
+            made.write(tmp_path / "demo" / name, system, values(name, system))
+    printed = command("papers", "demo", "all", "--runs", tmp_path, *TINY).stdout
+    assert f"# {same_data.TITLE}" in printed and "The Transformer beats the recurrent RNNsearch-50" in printed
+    page = Path(re.search(r"Report with figures: (\S+)", printed)[1]).read_text(encoding="utf-8")
+    assert f"<h1>{same_data.TITLE}</h1>" in page
+    assert (tmp_path / "demo" / "lineage" / "claims.json").is_file()
