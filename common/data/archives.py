@@ -1,24 +1,47 @@
 """Files as streams of bytes: plain, compressed, or a named member of an archive that is never unpacked.
 
+How something is compressed is told by how it begins, whatever its name says.
 Nothing is written and no link is followed, so whatever names an archive holds, none of them leads anywhere.
 """
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
+import re
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError
 
 BLOCK = 1 << 20
 """Bytes read at a time."""
+ARCHIVE = re.compile(r"(.+?\.(?:tar(?:\.(?:gz|xz|bz2))?|tgz|txz|tbz2?))(?: (.+))?", re.IGNORECASE | re.DOTALL)
+"""The name of an archive, after which a space and the name of a member may come."""
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "gz": lambda raw: gzip.GzipFile(fileobj=raw),
+    "xz": lzma.LZMAFile,
+    "bz2": bz2.BZ2File,
+}
+_SUFFIXES = {".tgz": "gz", ".txz": "xz", ".tbz": "bz2", ".tbz2": "bz2", **{f".{kind}": kind for kind in _READERS}}
+_BEGINNINGS = {
+    "gz": re.compile(rb"\x1f\x8b"),
+    "xz": re.compile(rb"\xfd7zXZ\0"),
+    "bz2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
+}
+_REFUSED = (
+    (re.compile(rb"PK\x03\x04"), "a zip archive; unpack it, and name the files that were in it"),
+    (re.compile(rb"\x28\xb5\x2f\xfd"), "compressed with zstd; decompress it (zstd -d), and name what it gives"),
+    (re.compile(rb".{257}ustar", re.DOTALL), "an archive; name one of its members, after a space"),
+)
+"""How that begins which is no text, and what to do with it."""
 
 
 class Stream:
@@ -26,6 +49,8 @@ class Stream:
 
     def __init__(self, raw: io.BufferedIOBase, name: str) -> None:
         self.name = name
+        self.head = b""
+        """Bytes that were looked at, and are to be read before all others."""
         self._raw = raw
 
     def read(self, size: int = -1) -> bytes:
@@ -33,27 +58,36 @@ class Stream:
 
         Raises UserError where the file is cut short or damaged.
         """
+        head = self.head if size < 0 else self.head[:size]
+        self.head = self.head[len(head) :]
         with _told(self.name):
-            return self._raw.read(size)
+            return head + self._raw.read(size if size < 0 else size - len(head))
 
 
 @contextmanager
 def open_member(path: Path, member: str | None) -> Iterator[Stream]:
-    """A file, or the member of exactly that name (`./` before it aside) in a .tar, .tgz, .tar.gz or .tar.xz archive.
+    """A file, or the member of exactly that name (`./` before it aside) in a tar archive.
 
-    A name that ends in .gz or .xz is decompressed, that of a member too. An uncompressed archive is sought through;
-    a compressed one is read from its start up to the member, in memory for a few blocks.
-    Raises UserError for a missing, damaged or unreadable file, an unknown member, one that is no regular file.
+    Both are decompressed (gzip, xz, bzip2). An uncompressed archive is sought through; a compressed one is read from
+    its start up to the member, in memory for a few blocks.
+    Raises UserError for a missing, damaged or unreadable file, an unknown member, one that is no regular file, and
+    for a file that is itself an archive, or compressed in another way.
     """
     name = f"{path}:{member}" if member else str(path)
     with ExitStack() as stack:
         with _told(name):
-            raw = _decompressed(stack.enter_context(path.open("rb")), path.suffix)
+            file = stack.enter_context(path.open("rb"))
+            raw = _decompressed(file, path.suffix)
             if member:
-                mode = "r:" if path.suffix == ".tar" else "r|"
+                mode = "r:" if raw is file else "r|"
                 tar = tarfile.open(fileobj=raw, mode=mode, bufsize=BLOCK, tarinfo=_Header)  # type: ignore[call-overload]
                 raw = _decompressed(_find(tar, path, member), Path(member).suffix)
-        yield Stream(raw, name)
+            stream = Stream(raw, name)
+            stream.head = raw.read(BLOCK)
+            for beginning, cure in _REFUSED:
+                if beginning.match(stream.head):
+                    raise UserError(f"{name} is {cure}")
+        yield stream
 
 
 class _Header(tarfile.TarInfo):
@@ -69,24 +103,25 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(str(error)) from None
 
 
-def _find(tar: tarfile.TarFile, path: Path, member: str) -> io.BufferedIOBase:
+def _find(tar: tarfile.TarFile, path: Path, member: str) -> io.BufferedReader:
     names = []
     for info in tar:
         if info.name.removeprefix("./") != member:
             names.append(info.name)
         elif info.isreg() and (content := tar.extractfile(info)):
             # tarfile's own buffer of 8 KiB costs a decompressor a fifth of its speed.
-            return io.BufferedReader(content, BLOCK)  # type: ignore[type-var]
+            return io.BufferedReader(content, BLOCK)  # type: ignore[arg-type]
         else:
             raise UserError(f"{path}: {member} is a link, folder or device, not a file; get the archive as published")
     known = ", ".join(map(repr, get_close_matches(member, names) or names[:3])) or "nothing"
     raise UserError(f"{path} has no member {member}; among its {len(names):,} there is {known}; correct the name")
 
 
-def _decompressed(raw: io.BufferedIOBase, suffix: str) -> io.BufferedIOBase:
-    if suffix in (".gz", ".tgz"):
-        return gzip.GzipFile(fileobj=raw)
-    return lzma.LZMAFile(raw) if suffix == ".xz" else raw  # type: ignore[arg-type]
+def _decompressed(raw: io.BufferedReader, suffix: str) -> io.BufferedIOBase:
+    """What `raw` holds; UserError, by way of `_told`, if only its name says that it is compressed."""
+    beginning = raw.peek(16)
+    kind = next((kind for kind, known in _BEGINNINGS.items() if known.match(beginning)), _SUFFIXES.get(suffix.lower()))
+    return _READERS[kind](raw) if kind else raw
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
 import re
 import tarfile
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,43 @@ def test_files_that_are_no_archives(tmp_path: Path) -> None:
     for name, content in {"a": TEXT, "a.gz": gzip.compress(TEXT), "a.xz": lzma.compress(TEXT)}.items():
         (tmp_path / name).write_bytes(content)
         assert read(tmp_path / name, None) == TEXT
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress])
+@pytest.mark.parametrize("name", ["a", "a.en", "a.GZ", "a.gz", "a.xz", "a.bz2", "a.tgz:x"])
+def test_compression_is_told_by_content(tmp_path: Path, name: str, pack: Callable[[bytes], bytes]) -> None:
+    (tmp_path / name).write_bytes(pack(TEXT))
+    assert read(tmp_path / name, None) == TEXT
+    member = tarfile.TarInfo("x")
+    member.size = len(pack(TEXT))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.addfile(member, io.BytesIO(pack(TEXT)))
+    assert read(tmp_path / "a.tar", "x") == TEXT
+
+
+@pytest.mark.parametrize(
+    "name, mode", [("a.tar", "w:gz"), ("a", "w:gz"), ("a", "w"), ("a.TGZ", "w:gz"), ("a.tbz2", "w:bz2")]
+)
+def test_archives_are_told_by_content(tmp_path: Path, name: str, mode: str) -> None:
+    assert read(write(tmp_path / name, mode=mode), "text.de.gz") == TEXT
+
+
+def test_what_begins_as_if_compressed_and_is_text(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"BZh9 is how bzip2 begins\nPK\n")
+    assert read(tmp_path / "a", None) == b"BZh9 is how bzip2 begins\nPK\n"
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_an_archive_is_no_text(tmp_path: Path, mode: str) -> None:
+    assert fault(write(tmp_path / "a", mode=mode), None).endswith(
+        "is an archive; name one of its members, after a space"
+    )
+
+
+@pytest.mark.parametrize("content, cure", [(b"PK\x03\x04\x14", "unpack it"), (b"\x28\xb5\x2f\xfd\x24", "zstd -d")])
+def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes, cure: str) -> None:
+    (tmp_path / "a").write_bytes(content)
+    assert cure in fault(tmp_path / "a", None)
 
 
 def test_several_gzip_streams_in_a_row_are_one_file(tmp_path: Path) -> None:
