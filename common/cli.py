@@ -9,12 +9,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from common.data.workers import end_with
 from common.errors import UserError
+from common.lines import lines_as_they_come
 from common.paper import Paper
 from common.plan import describe, plan
 from common.suite import SUITE
@@ -213,21 +214,11 @@ def _translate(paper: Paper, options: argparse.Namespace) -> None:
     from common.run import load_run
 
     run = load_run(paper, options.run, options.overrides)
-    for line in translate(run, _stdin_lines(), together=1 if sys.stdin.isatty() else 512):
+    lines = lines_as_they_come(sys.stdin.buffer, "standard input")
+    for line in translate(run, lines, together=1 if sys.stdin.isatty() else 512):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     _say(f"{options.run}: decoded with {run.decoded}")
-
-
-def _stdin_lines() -> Iterator[str]:
-    """Standard input line by line; only a line feed ends a line. UserError on text that is not UTF-8."""
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            yield line.rstrip(b"\n").rstrip(b"\r").decode("utf-8")
-        except UnicodeDecodeError:
-            raise UserError(
-                f"standard input, line {number}: not UTF-8; convert it first, e.g. with iconv -t UTF-8"
-            ) from None
 
 
 def _score(paper: Paper, options: argparse.Namespace) -> None:

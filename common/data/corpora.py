@@ -12,16 +12,17 @@ A path is a file on this machine or, where `files` has it, a public one; after a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from common.data.archives import open_member
+from common.data.archives import Stream
 from common.data.fetch import File, checksum, fetch_all
-from common.data.sgml import read_sgml_pair
+from common.data.sgml import is_sgml
 from common.errors import UserError
-from common.lines import check_parallel, decode, parallel_blocks
+from common.lines import open_text, parallel_blocks, parallel_lines
 from common.recipe import Data, read_yaml
 
 DECLARED = Path(__file__).parent / "declared"
@@ -269,16 +270,9 @@ def read_set(corpus: Corpus, data: Data, name: str, paths: Mapping[str, Path]) -
     if corpus.generated:
         return _generated_sides(data, name)
     part = corpus.held_out(data)[name]
-    texts = []
-    for language in (data.source, data.target):
-        with _open(corpus, part.sides[language], paths) as stream:
-            texts.append(stream.read())
-    names = part.names(data)
-    if all(name.endswith(".sgm") for name in names):
-        return read_sgml_pair(texts[0], texts[1], names)
-    sources, targets = (decode(text, name) for text, name in zip(texts, names, strict=True))
-    check_parallel(sources, targets, names)
-    return sources, targets
+    with _open(corpus, part.sides[data.source], paths) as one, _open(corpus, part.sides[data.target], paths) as other:
+        source, target = parallel_lines((one, other), part.names(data))
+    return source, target
 
 
 def read_blocks(
@@ -286,20 +280,27 @@ def read_blocks(
 ) -> Iterator[tuple[int, bytes, bytes, int]]:
     """A training part in blocks of `size` lines: block number, source lines, target lines (UTF-8), how many."""
     if corpus.generated:
-        sides = _generated_sides(data, name)
-        for number, start in enumerate(range(0, len(sides[0]), size)):
-            block = [side[start : start + size] for side in sides]
-            source, target = ("".join(f"{line}\n" for line in side).encode() for side in block)
-            yield number, source, target, len(block[0])
+        yield from _blocks(_generated_sides(data, name), size)
         return
     part = corpus.training_parts(data)[name]
-    source_place, target_place = part.sides[data.source], part.sides[data.target]
-    with _open(corpus, source_place, paths) as one, _open(corpus, target_place, paths) as other:
-        yield from parallel_blocks(one, other, size, part.names(data))
+    names = part.names(data)
+    with _open(corpus, part.sides[data.source], paths) as one, _open(corpus, part.sides[data.target], paths) as other:
+        if any(is_sgml(stream.head, stream.name) for stream in (one, other)):
+            yield from _blocks(parallel_lines((one, other), names), size)
+        else:
+            yield from parallel_blocks(one, other, size, names)
 
 
-def _open(corpus: Corpus, place: Place, paths: Mapping[str, Path]) -> Any:
-    return open_member(paths.get(place.file, corpus.folder / place.file), place.member)
+def _blocks(sides: Sequence[Sequence[str]], size: int) -> Iterator[tuple[int, bytes, bytes, int]]:
+    """As `parallel_blocks`, of lines that are in memory."""
+    for number, start in enumerate(range(0, len(sides[0]), size)):
+        block = [side[start : start + size] for side in sides]
+        source, target = ("".join(f"{line}\n" for line in side).encode() for side in block)
+        yield number, source, target, len(block[0])
+
+
+def _open(corpus: Corpus, place: Place, paths: Mapping[str, Path]) -> AbstractContextManager[Stream]:
+    return open_text(paths.get(place.file, corpus.folder / place.file), place.member)
 
 
 def _generated_sides(data: Data, split: str) -> tuple[list[str], list[str]]:

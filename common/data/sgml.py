@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html.entities import html5
 from html.parser import HTMLParser
 from itertools import zip_longest
 
 from common.errors import UserError
-from common.lines import decode
 
 _TAGS = "srcset|refset|tstset|mteval|doc|hl|p|seg"
 _TEXT = re.compile(
@@ -17,44 +17,53 @@ _TEXT = re.compile(
     re.IGNORECASE,
 )
 """What looks like markup and may be text: `<` before no tag of the format, `&` before no numeric reference."""
+_BEGINNING = re.compile(
+    rb"\s*(?:(?:<!--(?:(?!-->).)*-->|<\?[^>]*>|<![a-z][^>]*>)\s*)*<(?:srcset|refset|tstset|mteval)[\s>]",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A set's tag, after declarations and comments."""
+_SUFFIX = re.compile(r"\.sgml?(\.(gz|xz|bz2))?$", re.IGNORECASE)
 _BREAK = re.compile(r"[ \t]*[\r\n][ \t\r\n]*")
 
 
-def read_sgml(content: bytes, name: str) -> list[str]:
-    """The segments of a source or reference set in the order of the file, each on one line, empty ones kept.
-
-    Entities are decoded where they are complete: `&amp;` and `&#38;` are an ampersand, `AT&T` and `&copy=1` are as
-    they stand, and so is a `<` that begins no tag of the format. Line breaks inside a segment become a space.
-    Raises UserError, with `name` and line, for what is not UTF-8, has no segments, leaves a segment or document
-    open, or numbers segments out of order.
-    """
-    return _parse(content, name).segments
-
-
-def read_sgml_pair(source: bytes, reference: bytes, names: tuple[str, str]) -> tuple[list[str], list[str]]:
-    """The segments of both sides; UserError, beyond those of `read_sgml`, unless documents and numbers agree."""
-    one, other = _parse(source, names[0]), _parse(reference, names[1])
-    for ours, theirs in zip_longest(one.places, other.places, fillvalue="nothing"):
-        if ours != theirs:
-            raise UserError(
-                f"{names[0]} has {len(one.segments):,} segments but {names[1]} has {len(other.segments):,}, and where "
-                f"one has {ours} the other has {theirs}; take both sides of the same set"
-            )
-    return one.segments, other.segments
-
-
 @dataclass
-class _Set:
-    segments: list[str] = field(default_factory=list)
+class Segments:
+    """The segments of a source, reference or system set in the order of the file, each on one line, empty ones kept."""
+
+    name: str
+    lines: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     """Document and number of each segment, as a message says them."""
 
 
-def _parse(content: bytes, name: str) -> _Set:
+def is_sgml(head: bytes, name: str) -> bool:
+    """Whether a file is of this format: by how it begins, after any declarations, or else by its name."""
+    return bool(_BEGINNING.match(head) or _SUFFIX.search(name))
+
+
+def read_sgml(text: str, name: str) -> Segments:
+    """The segments of a set.
+
+    Entities are decoded where they are complete: `&amp;` and `&#38;` are an ampersand, `AT&T` and `&copy=1` are as
+    they stand, and so is a `<` that begins no tag of the format. Line breaks inside a segment become a space.
+    Raises UserError, with `name` and line, for what has no segments, leaves a segment or document open, or numbers
+    segments out of order.
+    """
     parser = _Parser(name)
-    parser.feed(_TEXT.sub(_escaped, "\n".join(decode(content, name))))
+    parser.feed(_TEXT.sub(_escaped, text))
     parser.close()
     return parser.finished()
+
+
+def check_same_segments(sets: Sequence[Segments]) -> None:
+    """Raise UserError unless the documents and numbers of all are those of the first."""
+    for other in sets[1:]:
+        for ours, theirs in zip_longest(sets[0].places, other.places, fillvalue="nothing"):
+            if ours != theirs:
+                raise UserError(
+                    f"{sets[0].name} has {len(sets[0].lines):,} segments but {other.name} has {len(other.lines):,}, "
+                    f"and where one has {ours} the other has {theirs}; take both sides of the same set"
+                )
 
 
 def _escaped(match: re.Match[str]) -> str:
@@ -68,8 +77,7 @@ def _escaped(match: re.Match[str]) -> str:
 class _Parser(HTMLParser):
     def __init__(self, name: str) -> None:
         super().__init__(convert_charrefs=True)
-        self._name = name
-        self._set = _Set()
+        self._set = Segments(name)
         self._document = ""
         self._number = 0
         self._text: list[str] | None = None
@@ -89,7 +97,7 @@ class _Parser(HTMLParser):
         if tag == "seg":
             if self._text is None:
                 raise self._fault("a segment ends that never began")
-            self._set.segments.append(_BREAK.sub(" ", "".join(self._text)).strip(" \t\r\n"))
+            self._set.lines.append(_BREAK.sub(" ", "".join(self._text)).strip(" \t\r\n"))
             self._text = None
             return
         self._refuse_open_segment()
@@ -101,13 +109,13 @@ class _Parser(HTMLParser):
         if self._text is not None:
             self._text.append(data)
 
-    def finished(self) -> _Set:
+    def finished(self) -> Segments:
         """What was read, once the file has ended."""
         self._refuse_open_segment()
         if self._document:
             raise self._fault(f"document {self._document!r} is not closed")
-        if not self._set.segments:
-            raise UserError(f"{self._name} has no segments; name a WMT set in SGML, <seg> within <doc>")
+        if not self._set.lines:
+            raise UserError(f"{self._set.name} has no segments; name a WMT set in SGML, <seg> within <doc>")
         return self._set
 
     def _open_document(self, document: str) -> None:
@@ -130,4 +138,4 @@ class _Parser(HTMLParser):
             raise self._fault(f"segment {self._number} of document {self._document!r} is not closed")
 
     def _fault(self, what: str) -> UserError:
-        return UserError(f"{self._name}, line {self.getpos()[0]:,}: {what}; get the set as it was published")
+        return UserError(f"{self._set.name}, line {self.getpos()[0]:,}: {what}; get the set as it was published")

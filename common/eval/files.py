@@ -14,7 +14,7 @@ from common.data.text import Tokeniser, base_language
 from common.eval.bleu import Score, sacre_bleu, tokenised_bleu
 from common.eval.by_length import bleu_by_bins
 from common.eval.significance import bootstrap_interval
-from common.lines import check_parallel, read_lines
+from common.lines import read_parallel
 from common.recipe import Recipe
 
 _BIN = 10
@@ -59,8 +59,7 @@ def score_files(
     recipe's target. lowercase: lower-case before tokenising, as some recipes do anyway. Source length is in words
     between white space. Raises UserError for files that are missing, empty, not UTF-8 or of unequal length.
     """
-    hypotheses, references = read_lines(hypothesis), read_lines(reference)
-    check_parallel(hypotheses, references, (str(hypothesis), str(reference)))
+    hypotheses, references, *sources = read_parallel(hypothesis, reference, *([source] if source else []))
     language, lowercase = language or recipe.data.target, lowercase or recipe.data.lowercase
     sacre = sacre_bleu(hypotheses, references, language, lowercase=lowercase)
     tokeniser = Tokeniser(language, lowercase, recipe.data.tokeniser)
@@ -78,9 +77,7 @@ def score_files(
     }
     if source is None:
         return shown
-    sources = read_lines(source)
-    check_parallel(hypotheses, sources, (str(hypothesis), str(source)))
-    lengths = np.array([len(line.split()) for line in sources])
+    lengths = np.array([len(line.split()) for line in sources[0]])
     bins = bleu_by_bins(scores[metric].statistics, lengths, range(1, int(lengths.max()) + _BIN + 1, _BIN))
     rows = [{"score": metric, "low": b.low, "high": b.high - 1, "bleu": b.bleu, "sentences": b.sentences} for b in bins]
     return {**shown, "by_length": rows}

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from common.data.archives import BLOCK
 from common.errors import UserError
-from common.lines import LONGEST_LINE, check_parallel, decode, line_blocks, parallel_blocks, read_lines
+from common.lines import (
+    LONGEST_LINE,
+    check_parallel,
+    decode,
+    line_blocks,
+    lines_as_they_come,
+    parallel_blocks,
+    read_lines,
+    read_parallel,
+)
 
 PIECES = st.sampled_from([b"\n", b"\n\n", b"a", b"ein Satz", b"\r", "\u2028\x85".encode(), b"\x0b\x1c"])
 CONTENT = st.lists(PIECES, max_size=40).map(b"".join)
@@ -60,6 +69,73 @@ def test_read_lines_of_compressed_files(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(UserError, match=r"text\.gz: not whole, .*; copy it again"):
         read_lines(path)
+
+
+MARK = "\ufeff".encode()
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    """At the beginning, once or more; elsewhere U+FEFF is a character like others."""
+    for name, content in {"a": b"ein\nzwei\n", "b": MARK + b"one\n" + MARK + b"two\n", "c": MARK * 2}.items():
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
+    for ending in ("", ".gz"):
+        assert read_lines(tmp_path / f"b{ending}") == ["one", "\ufefftwo"] and read_lines(tmp_path / f"c{ending}") == []
+        both = read_parallel(tmp_path / f"b{ending}", tmp_path / f"a{ending}")
+        assert both == [["one", "\ufefftwo"], ["ein", "zwei"]]
+    assert list(lines_as_they_come(io.BytesIO(MARK + b"one\n\n" + MARK + b"two"), "standard input")) == (
+        ["one", "", "\ufefftwo"]
+    )
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16", "UTF-32"])
+def test_other_unicode_names_its_cure(tmp_path: Path, encoding: str) -> None:
+    for order in ("LE", "BE"):
+        content = "\ufeffein Satz\nnoch einer\n".encode(f"{encoding}-{order}")
+        (tmp_path / "text").write_bytes(content)
+        with pytest.raises(UserError, match=f"text is {encoding}; convert it with iconv -f {encoding} -t UTF-8$"):
+            read_lines(tmp_path / "text")
+        with pytest.raises(UserError, match=f"^standard input is {encoding}; "):
+            list(lines_as_they_come(io.BytesIO(content), "standard input"))
+
+
+def test_carriage_returns_alone_are_named(tmp_path: Path) -> None:
+    says = r"ends its lines with carriage returns alone; convert it with tr '\\r' '\\n'$"
+    (tmp_path / "mac").write_bytes(b"ein Satz\rnoch einer\r")
+    with pytest.raises(UserError, match=f"mac {says}"):
+        read_lines(tmp_path / "mac")
+    with pytest.raises(UserError, match=f"^standard input {says}"):
+        list(lines_as_they_come(io.BytesIO(b"ein Satz\rnoch einer"), "standard input"))
+    (tmp_path / "mac").write_bytes(b"ein Satz\r\n" * 2)
+    assert read_lines(tmp_path / "mac") == ["ein Satz"] * 2
+    (tmp_path / "mac").write_bytes(b"ein Satz\r")
+    assert read_lines(tmp_path / "mac") == ["ein Satz"]
+
+
+@pytest.mark.parametrize(
+    "text", ["<?xml version='1.0'?>\n<tmx version='1.4'>", "<!DOCTYPE html>", "\n<TMX>", "<xliff >"]
+)
+def test_xml_is_no_text(tmp_path: Path, text: str) -> None:
+    (tmp_path / "text.en").write_text(text)
+    with pytest.raises(UserError, match="text.en is XML or HTML; convert it to a text with one sentence a line"):
+        read_lines(tmp_path / "text.en")
+
+
+def test_a_table_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "one.tsv").write_text("a\nb\tc\n")
+    assert read_lines(tmp_path / "one.tsv") == ["a", "b\tc"]
+    (tmp_path / "two.TSV.gz").write_bytes(gzip.compress(b"a\tb\nc\td\n"))
+    with pytest.raises(UserError, match="two.TSV.gz has columns; .* cut -f1"):
+        read_lines(tmp_path / "two.TSV.gz")
+
+
+def test_lines_as_they_come() -> None:
+    lines = lines_as_they_come(iter([b"a\r\n", b"\n", b"\xff\n", b"b"]), "standard input")
+    assert [next(lines), next(lines)] == ["a", ""]
+    with pytest.raises(UserError, match="^standard input, line 3: not UTF-8"):
+        next(lines)
+    with pytest.raises(UserError, match="^standard input is SGML, XML or HTML; give plain text"):
+        list(lines_as_they_come([b"<srcset setid='x'>\n", b"<doc>\n"], "standard input"))
 
 
 def test_decode_counts_from_the_first_line_of_a_block() -> None:

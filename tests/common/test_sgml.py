@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.data.archives import open_member
-from common.data.sgml import read_sgml, read_sgml_pair
+from common.data.sgml import check_same_segments, is_sgml, read_sgml
 from common.errors import UserError
-from common.lines import decode
+from common.lines import decode, read_lines, read_parallel
 
 SETS = {
     "newstest2012": ("dev.tgz", "dev/newstest2012-{}.{}.sgm", "de en fr", 900),
@@ -57,18 +61,20 @@ def test_fixture_sets(mirror: Path, name: str) -> None:
     for kind in ("src", "ref"):
         for language in languages.split():
             with open_member(mirror / "wmt14-fixture" / archive, members.format(kind, language)) as stream:
-                sets[kind, language] = stream.read()
+                assert is_sgml(stream.head, "src")
+                sets[kind, language] = read_sgml(stream.read().decode(), kind)
     for language in languages.split():
-        source, reference = read_sgml_pair(sets["src", languages[:2]], sets["ref", language], ("src", "ref"))
-        assert len(source) == len(reference) == count
-        assert reference == read_sgml(sets["src", language], "src")
+        source, reference = sets["src", languages[:2]], sets["ref", language]
+        check_same_segments((source, reference))
+        assert len(source.lines) == len(reference.lines) == count
+        assert reference.lines == sets["src", language].lines
         if archive == "dev.tgz":
             with open_member(mirror / "wmt14-fixture" / archive, f"dev/{name}.{language}") as stream:
-                assert reference == decode(stream.read(), stream.name)
+                assert reference.lines == decode(stream.read(), stream.name)
 
 
 def test_text_as_real_sets_have_it() -> None:
-    assert read_sgml(REAL.encode(), "set") == [
+    assert read_sgml(REAL, "set").lines == [
         'AT&T und AT&T, R&D, Q&A; "a<b>" \'ääÄ',
         "Eine Zeile und\tnoch eine und « eine »",
         "",
@@ -77,25 +83,26 @@ def test_text_as_real_sets_have_it() -> None:
     ]
 
 
-def test_byte_order_mark_and_carriage_returns_do_not_matter() -> None:
-    assert read_sgml(("\ufeff" + one("a\nb")).replace("\n", "\r\n").encode(), "set") == ["a b"]
+def test_byte_order_mark_and_carriage_returns_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "set").write_bytes(("\ufeff" + one("a\nb")).replace("\n", "\r\n").encode())
+    assert read_lines(tmp_path / "set") == ["a b"]
 
 
 def test_numbers_that_are_no_characters() -> None:
     long = f"&#{'9' * 5000};"
-    assert read_sgml(one(f"a{long}&#1114112;&#0;").encode(), "set") == [f"a{long}\ufffd\ufffd"]
+    assert read_sgml(one(f"a{long}&#1114112;&#0;"), "set").lines == [f"a{long}\ufffd\ufffd"]
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\r\n")).map(lambda text: text.strip(" \t")))
 def test_escaped_text_comes_back(text: str) -> None:
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
-    assert read_sgml(one(escaped).encode(), "set") == [text]
+    assert read_sgml(one(escaped), "set").lines == [text]
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join), st.booleans())
 def test_any_text_gives_segments_or_one_line(text: str, in_a_segment: bool) -> None:
     try:
-        segments = read_sgml((one(text) if in_a_segment else text).encode(), "set")
+        segments = read_sgml(one(text) if in_a_segment else text, "set").lines
     except UserError as error:
         assert str(error).startswith("set") and "\n" not in str(error)
     else:
@@ -123,24 +130,64 @@ def test_any_text_gives_segments_or_one_line(text: str, in_a_segment: bool) -> N
 )
 def test_faults_are_told_by_file_and_line(text: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
-        read_sgml(text.encode(), "set")
+        read_sgml(text.removesuffix("\n"), "set")
     assert "\n" not in str(caught.value)
 
 
-def test_not_utf8() -> None:
+def test_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "set").write_bytes(one("\xe9").encode("latin-1"))
     with pytest.raises(UserError, match="set, line 3: not UTF-8"):
-        read_sgml(one("\xe9").encode("latin-1"), "set")
+        read_lines(tmp_path / "set")
 
 
 def test_sides_that_do_not_agree() -> None:
+    def check(source: str, reference: str) -> None:
+        check_same_segments((read_sgml(source, "src"), read_sgml(reference, "ref")))
+
     source, longer = one("a"), one("a</seg><seg id='2'>b")
-    assert read_sgml_pair(source.encode(), one("A").encode(), ("src", "ref")) == (["a"], ["A"])
+    check(source, one("A"))
     with pytest.raises(
         UserError,
         match="^src has 1 segments but ref has 2, and where one has nothing the other has segment 2 of document 'd';",
     ):
-        read_sgml_pair(source.encode(), longer.encode(), ("src", "ref"))
+        check(source, longer)
     with pytest.raises(UserError, match="segment 2 of document 'd' the other has segment 3 of document 'd'; take both"):
-        read_sgml_pair(longer.encode(), longer.replace("'2'", "'3'").encode(), ("src", "ref"))
+        check(longer, longer.replace("'2'", "'3'"))
     with pytest.raises(UserError, match="segment 1 of document 'd' the other has segment 1 of document 'e'"):
-        read_sgml_pair(source.encode(), source.replace('"d"', '"e"').encode(), ("src", "ref"))
+        check(source, source.replace('"d"', '"e"'))
+
+
+DOCTYPE = '<!DOCTYPE mteval SYSTEM "ftp://jaguar.ncsl.nist.gov/mt/resources/mteval-xml-v1.3.dtd">'
+
+
+@pytest.mark.parametrize("tag", ["srcset", "refset", "tstset", "mteval", "SRCSET"])
+@pytest.mark.parametrize("before", ["", " \r\n", '<?xml version="1.0"?>\n', f"{DOCTYPE}\n", "<!-- a --><!-- <b> -->"])
+def test_a_set_is_known_by_its_beginning(tag: str, before: str) -> None:
+    assert is_sgml(f"{before}<{tag} setid='x'>\n<doc".encode(), "text.en")
+
+
+@pytest.mark.parametrize("name", ["a.sgm", "a.sgml", "a.SGM", "a.sgm.gz", "a.SGML.XZ", "a.tgz:dev/a.sgm.bz2"])
+def test_a_set_is_known_by_its_name(name: str) -> None:
+    assert is_sgml(b"", name)
+
+
+@pytest.mark.parametrize("text", ["", "<", "srcset", "a <srcset>", "<srcsets>", "<doc>", "<!-- " * 2000, " " * 99_999])
+def test_text_is_no_set(text: str) -> None:
+    assert not is_sgml(text.encode(), "sgm.en")
+
+
+@pytest.mark.parametrize("name", ["ref.sgm", "ref.sgml", "ref.SGM", "ref", "ref.txt"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress, bz2.compress])
+def test_a_set_is_read_as_one_whatever_its_name(tmp_path: Path, name: str, pack: Callable[[bytes], bytes]) -> None:
+    (tmp_path / name).write_bytes(pack(REAL.encode()))
+    assert read_lines(tmp_path / name) == read_sgml(REAL, "set").lines
+
+
+def test_sets_that_belong_together_agree_by_document_and_number(tmp_path: Path) -> None:
+    other = one("A").replace('"d"', '"e"')
+    for name, text in {"one.sgm": one("a"), "same": one("A"), "text": "a\n", "other": other}.items():
+        (tmp_path / name).write_text(text)
+    paths = [tmp_path / name for name in ("text", "one.sgm", "same", "other")]
+    assert read_parallel(*paths[:3]) == [["a"], ["a"], ["A"]]
+    with pytest.raises(UserError, match="one.sgm has 1 segments but .*other has 1, and where one has segment 1 of"):
+        read_parallel(*paths)
