@@ -2,11 +2,14 @@
 
 A recipe states every value once. `extends: NAME` starts from another recipe, so a file shows only what its
 row of a table changes. Two sections, `model` and `optimizer`, belong to the paper; the rest is here.
+A path in a recipe starts from the folder of the file that says it, one in an override from the working directory.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import os
 import types
 import typing
 from collections.abc import Sequence
@@ -17,7 +20,7 @@ from typing import Any, Literal
 import yaml
 
 from common.errors import UserError
-
+from common.lines import decode, without_mark
 
 GOING_ON = {"may change": "going on"}
 """Metadata of a field that may change when a training goes on: it decides how far, not what an update computes."""
@@ -36,7 +39,7 @@ class Data:
     """What is read and how text becomes ids."""
 
     corpus: str = field(metadata=AT_ANY_TIME)
-    """builtin, multi30k, wmt14, or a YAML file that declares another (common/data/corpora.py says how)."""
+    """builtin, multi30k, wmt14, or the path of a YAML file that declares another (common/data/corpora.py says how)."""
     source: str
     """Language code of the source side."""
     target: str
@@ -291,12 +294,13 @@ def load_recipe(root: Path, reference: str, sections: dict[str, type], overrides
     overrides: words `key=value`, the key dotted or, where only one section has it, bare.
     Raises UserError for a missing file, an unknown or missing key, a wrong type, a value out of range.
     """
-    path = _find(root, reference)
+    path = _find(root, reference, Path())
     values = _resolve(root, path, ())
     values["name"] = _name(root, path)
     typed = {**sections, **SECTIONS}
     for word in overrides:
         _override(values, word, typed)
+    _make_corpus_absolute(values, Path())
     return recipe_from_dict(values, sections, str(path))
 
 
@@ -306,7 +310,7 @@ def recipe_from_dict(values: dict[str, Any], sections: dict[str, type], where: s
     built: dict[str, Any] = {}
     for key, value in current(values).items():
         if key in ("name", "title"):
-            built[key] = _check(str, value, key, where)
+            built[key] = checked(str, value, key, where)
         elif key in typed:
             built[key] = build(typed[key], value, key, where)
         else:
@@ -349,20 +353,20 @@ def build(kind: Any, values: Any, key: str, where: str) -> Any:
     missing = [name for name, field in fields.items() if name not in values and field.default is dataclasses.MISSING]
     if missing:
         raise UserError(f"{where}: missing key `{key}.{missing[0]}`; a recipe states every value the paper does")
-    checked = {name: _check(hints[name], value, f"{key}.{name}", where) for name, value in values.items()}
+    typed = {name: checked(hints[name], value, f"{key}.{name}", where) for name, value in values.items()}
     try:
-        return kind(**checked)
+        return kind(**typed)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 
 
-def _check(hint: Any, value: Any, key: str, where: str) -> Any:
-    """`value` if it has the type `hint`; otherwise UserError saying what to write."""
+def checked(hint: Any, value: Any, key: str, where: str) -> Any:
+    """`value` if it has the type `hint`, or as text where text is wanted; otherwise UserError saying what to write."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        return _check(next(kind for kind in arguments if kind is not type(None)), value, key, where)
+        return checked(next(kind for kind in arguments if kind is not type(None)), value, key, where)
     if origin is Literal:
         if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
             raise UserError(f"{where}: `{key}` is {_show(value)}; write one of {', '.join(map(str, arguments))}")
@@ -370,9 +374,11 @@ def _check(hint: Any, value: Any, key: str, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise UserError(f"{where}: `{key}` is {_show(value)}; write a list, [a, b]")
-        return tuple(_check(arguments[0], item, f"{key}[{index}]", where) for index, item in enumerate(value))
+        return tuple(checked(arguments[0], item, f"{key}[{index}]", where) for index, item in enumerate(value))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is str and isinstance(value, (int, float, datetime.date)) and not isinstance(value, bool):
+        return str(value)  # a name such as 2013
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise UserError(f"{where}: `{key}` is {_show(value)}, not {_KINDS[hint]}{_cure(hint, value)}")
     return value
@@ -395,13 +401,22 @@ def _cure(hint: Any, value: Any) -> str:
         written = mantissa if "." in mantissa else f"{mantissa}.0"
         return f"; write {written}{'e' + exponent if exponent else ''}"
     if hint is str and isinstance(value, bool):
-        return "; YAML reads a bare yes, no, on, off as true or false: put it in quotes"
+        return f"; {_QUOTES}"
     return ""
 
 
-def _find(root: Path, reference: str) -> Path:
-    for path in (root / f"{reference}.yaml", Path(reference)):
-        if path.is_file() and path.suffix in (".yaml", ".yml"):
+_QUOTES = "YAML reads a bare yes, no, on, off as true or false: put it in quotes"
+
+
+def is_path(name: str) -> bool:
+    """Whether the name of a recipe or corpus is a path, that of a YAML file."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def _find(root: Path, reference: str, folder: Path) -> Path:
+    """The file of a recipe. folder: where a relative path starts."""
+    for path in (root / f"{reference}.yaml", folder / os.path.expanduser(reference)):
+        if path.is_file() and is_path(path.name):
             return path
     known = sorted(_name(root, path) for path in root.glob("**/*.yaml"))
     raise UserError(f"no recipe `{reference}`: give a YAML file or one of {', '.join(known)}")
@@ -414,32 +429,63 @@ def _name(root: Path, path: Path) -> str:
         return path.stem
 
 
+class _Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]
+    """YAML of which every key is text, as it is written: a set called 2013 is not a number."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """As PyYAML's; UserError for a key that it would take for no text, and for one that comes twice."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            where = f"line {key.start_mark.line + 1:,}: the key `{key.value}`"
+            kind = key.tag.rpartition(":")[2]
+            if kind in ("bool", "null"):
+                raise UserError(f"{where} is no name; {_QUOTES if kind == 'bool' else 'write one'}")
+            if key.value in seen:
+                raise UserError(f"{where} comes twice; rename or remove one of them")
+            if isinstance(key, yaml.ScalarNode) and kind != "merge":
+                key.tag = "tag:yaml.org,2002:str"
+                seen.add(key.value)
+        return node
+
+
 def read_yaml(path: Path) -> Any:
-    """The YAML value in `path`; UserError when it is missing, not UTF-8 or not YAML."""
+    """The YAML value in `path`, keys as they are written; UserError when it is missing, not UTF-8 or not YAML."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8; save it as UTF-8") from None
+    text = "\n".join(decode(without_mark(content, str(path)), str(path)))
+    try:
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except UserError as error:
+        raise UserError(f"{path}, {error}") from None
 
 
 def _resolve(root: Path, path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     """The file's values laid over those of the recipe it extends."""
-    if path in seen:
+    if path.resolve() in seen:
         raise UserError(f"{path}: `extends` leads back to itself; break the circle")
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(
             f"{path}: a recipe is a mapping of sections; this file is {'empty' if values is None else 'not'}"
         )
+    _make_corpus_absolute(values, path.parent)
     parent = values.pop("extends", None)
     if parent is None:
         return values
-    base = _resolve(root, _find(root, str(parent)), (*seen, path))
+    base = _resolve(root, _find(root, str(parent), path.parent), (*seen, path.resolve()))
     return _merge(base, values)
+
+
+def _make_corpus_absolute(values: dict[str, Any], folder: Path) -> None:
+    """Complete, in place, a path in `data.corpus`, so that it names the same file from wherever the recipe is used."""
+    data = values.get("data")
+    if isinstance(data, dict) and isinstance(corpus := data.get("corpus"), str) and is_path(corpus):
+        data["corpus"] = os.path.normpath(folder.resolve() / os.path.expanduser(corpus))
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

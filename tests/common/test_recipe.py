@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from common.recipe import current, difference, load_recipe, recipe_from_dict
+from common.recipe import current, difference, load_recipe, read_yaml, recipe_from_dict
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ def test_overrides_bare_and_dotted(root):
         (["nosuch.width=3"], "nosuch"),
         (["optimizer.epsilon=1e-9"], r"1\.0e-09"),
         (["model.kind=no"], "quotes"),
+        (["data.target=no"], "quotes"),
         (["model.width=3.5"], "whole number"),
         (["model.width=true"], "whole number"),
         (["optimizer.nesterov=1"], "true or false"),
@@ -152,6 +153,9 @@ def test_wrong_overrides_name_the_key_and_the_cure(root, overrides, words):
         ("title: T\nmodel: {width: 1}\n", "missing key `model.kind`"),
         ("title: [1\n", "not valid YAML"),
         ("extends: base\noptimizer: {epsilon: 1e-6}\n", r"write 1\.0e-06"),
+        ("extends: base\nmodel:\n  no: 1\n", r"wrong\.yaml, line 3: the key `no` is no name; .*put it in quotes"),
+        ("extends: base\n~: 1\n", "line 2: the key `~` is no name"),
+        ("extends: base\ntitle: a\ntitle: b\n", "line 3: the key `title` comes twice"),
     ],
 )
 def test_wrong_files_are_one_line_errors(root, text, words):
@@ -159,6 +163,60 @@ def test_wrong_files_are_one_line_errors(root, text, words):
     with pytest.raises(UserError, match=words) as caught:
         load(root, "wrong")
     assert "\n" not in str(caught.value)
+
+
+def test_years_are_names(root):
+    (root / "years.yaml").write_text("extends: base\ntitle: 2014\nevaluate: {sets: [2013, 2014-06-01]}\n")
+    recipe = load(root, "years", "data.parts=[2013, europarl]")
+    assert recipe.title == "2014" and recipe.evaluate.sets == ("2013", "2014-06-01")
+    assert recipe.data.parts == ("2013", "europarl")
+
+
+def test_keys_are_text_as_written(tmp_path):
+    (tmp_path / "keys.yaml").write_text("2013: a\n010: b\n12:30: c\n1_000: d\n'no': e\n1e3: f\n")
+    assert list(read_yaml(tmp_path / "keys.yaml")) == ["2013", "010", "12:30", "1_000", "no", "1e3"]
+
+
+def test_byte_order_mark_of_a_recipe(root):
+    (root / "marked.yaml").write_bytes(b"\xef\xbb\xbfextends: base\n")
+    assert load(root, "marked").title == "Base"
+    (root / "wide.yaml").write_bytes("extends: base\n".encode("utf-16"))
+    with pytest.raises(UserError, match=r"wide\.yaml is UTF-16; convert it with iconv -f UTF-16 -t UTF-8"):
+        load(root, "wide")
+
+
+def test_paths_start_from_the_file_that_says_them(root, tmp_path_factory, monkeypatch):
+    """The corpus of a recipe that another one extends, from a third folder; words start from the working directory."""
+    mine, other = tmp_path_factory.mktemp("mine"), tmp_path_factory.mktemp("other")
+    (mine / "inner").mkdir()
+    (mine / "first.yaml").write_text("extends: base\ndata: {corpus: inner/mine.yaml}\n")
+    (mine / "inner" / "second.yaml").write_text("extends: ../first.yaml\ntitle: Second\n")
+    (mine / "inner" / "third.yaml").write_text("extends: second.yaml\ndata: {corpus: ../theirs.yml}\n")
+    monkeypatch.chdir(other)
+    assert load(root, str(mine / "inner" / "second.yaml")).data.corpus == str(mine / "inner" / "mine.yaml")
+    third = str(mine / "inner" / "third.yaml")
+    assert load(root, third).data.corpus == str(mine / "theirs.yml")
+    assert load(root, third, "data.corpus=mine.yaml").data.corpus == str(other / "mine.yaml")
+    assert load(root, third, "corpus=multi30k").data.corpus == "multi30k"
+    monkeypatch.chdir(mine / "inner")
+    assert load(root, "third.yaml").data.corpus == str(mine / "theirs.yml")
+
+
+def test_home_in_paths(root, tmp_path_factory, monkeypatch):
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    (home / "one.yaml").write_text("extends: base\ndata: {corpus: ~/mine.yaml}\n")
+    (root / "two.yaml").write_text("extends: ~/one.yaml\n")
+    assert load(root, "two").data.corpus == str(home / "mine.yaml")
+    assert load(root, "~/one.yaml", "data.corpus=~/theirs.yaml").data.corpus == str(home / "theirs.yaml")
+
+
+def test_circular_extends_through_folders_is_refused(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("circle")
+    (folder / "a.yaml").write_text(f"extends: ../{folder.name}/b.yaml\n")
+    (folder / "b.yaml").write_text(f"extends: ../{folder.name}/a.yaml\n")
+    with pytest.raises(UserError, match="circle"):
+        load(root, str(folder / "a.yaml"))
 
 
 def test_missing_recipe_lists_the_known_ones(root):
