@@ -92,6 +92,13 @@ def test_translate_keeps_lines_in_order(paper, trained, command):
     assert alone == whole[3] + "\n"
 
 
+def test_translate_passes_over_a_byte_order_mark(trained, command):
+    words = ["papers.vaswani2017", "translate", trained["vaswani2017"]]
+    assert command(*words, stdin="\ufeffA dog!\n").stdout == command(*words, stdin="A dog!\n").stdout
+    done = command(*words, stdin="\ufeffA dog!\n".encode("utf-16-le"), check=2)
+    assert "standard input is UTF-16" in done.stderr and done.stderr.count("\n") == 1
+
+
 @both_papers
 def test_average_score_and_tables(paper, runs, trained, command):
     run = trained[paper]
@@ -173,6 +180,31 @@ def test_bad_files_are_one_line(paper, trained, command, tmp_path, runs):
     assert "2" in done.stderr and "1" in done.stderr and done.stderr.count("\n") == 1
     done = command(f"papers.{paper}", "translate", trained[paper], stdin="caf\xe9\n".encode("latin-1"), check=2)
     assert "UTF-8" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_own_corpus_as_the_readme_has_it(tmp_path, command, runs):
+    """Declaration and recipe side by side; trained from one folder, scored from another."""
+    own = tmp_path / "own"
+    own.mkdir()
+    declaration, recipe = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (own / "mine.yaml").write_text(declaration)
+    (own / "recipe.yaml").write_text(recipe)
+    for split in ("train", "valid"):
+        (own / f"{split}.en").write_text("the cat sees the cat\nthe dog sees the dog\n" * 20)
+        (own / f"{split}.fr").write_text("le chat voit le chat\nle chien voit le chien\n" * 20)
+    small = ["data.bpe_merges=10", "data.vocabulary_size=40", "evaluate.average=1", *TINY[2:-1]]
+    run = tmp_path / "run"
+    words = ["train", own / "recipe.yaml", *small, "--out", run, "--runs", tmp_path / "runs"]
+    command("papers.vaswani2017", *words)
+    scored = subprocess.run(
+        [sys.executable, "-m", "papers.vaswani2017", "score", run, "--runs", tmp_path / "runs"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert scored.returncode == 0 and "valid all: BLEU" in scored.stdout, scored.stderr
+    assert len(list((tmp_path / "runs" / "data").glob("mine-en-fr-*/manifest.json"))) == 1
 
 
 def test_another_recipe_in_the_same_folder_is_refused(trained, command, runs):

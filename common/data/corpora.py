@@ -7,23 +7,27 @@ A declaration is a YAML file: those in `declared/` are known by name, one of you
     valid: {en: valid.en, fr: valid.fr}   # four paths beside this file are a whole declaration
 
 A path is a file on this machine or, where `files` has it, a public one; after a space comes the member of an archive.
+What it holds is UTF-8 with one sentence a line, or a set in WMT's SGML; compressed by gzip, xz, bzip2 or not.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from common.data.archives import Stream
+from common.data.archives import ARCHIVE, Stream
 from common.data.fetch import File, checksum, fetch_all
 from common.data.sgml import is_sgml
 from common.errors import UserError
 from common.lines import open_text, parallel_blocks, parallel_lines
-from common.recipe import Data, read_yaml
+from common.recipe import Data, checked, is_path, read_yaml
 
 DECLARED = Path(__file__).parent / "declared"
 """Declarations known by their file's name."""
@@ -146,7 +150,7 @@ def find_corpus(name: str) -> Corpus:
     """The corpus declared under that name, or in the YAML file it is the path of; UserError naming those there are."""
     if name == BUILTIN.name:
         return BUILTIN
-    path = Path(name) if name.endswith((".yaml", ".yml")) else DECLARED / f"{name}.yaml"
+    path = Path(name) if is_path(name) else DECLARED / f"{name}.yaml"
     if not path.is_file():
         raise UserError(
             f"data.corpus is `{name}`; the corpora are {', '.join(declared_names())}, or give the path of a YAML file"
@@ -160,18 +164,21 @@ def read_declaration(path: Path) -> Corpus:
     known = {"title", "licence", "citation", "train", "sets", "valid", "test", "files"}
     if not isinstance(values, dict) or not {"title", "train"} <= values.keys() <= known:
         raise UserError(f"{path}: a corpus has the keys title, train, and any of {', '.join(sorted(known))}")
+    where = str(path)
     try:
         sets = {name: values[name] for name in ("valid", "test") if name in values} | values.get("sets", {})
         train = values["train"]
-        if all(not isinstance(item, list) for item in train.values()):
+        if all(not isinstance(item, (list, dict)) for item in train.values()):
             train = {"train": train}
+        _check_names([*train], f"{where}: part")
+        _check_names([*sets, "train"], f"{where}: set")
         return Corpus(
             name=path.stem,
-            title=str(values["title"]),
-            licence=str(values.get("licence", "not stated")),
-            citation=str(values.get("citation", "not stated")),
-            train={name: _parts(item) for name, item in train.items()},
-            sets={name: _parts(item) for name, item in sets.items()},
+            title=checked(str, values["title"], "title", where),
+            licence=checked(str, values.get("licence", "not stated"), "licence", where),
+            citation=checked(str, values.get("citation", "not stated"), "citation", where),
+            train={name: _parts(item, name, where) for name, item in train.items()},
+            sets={name: _parts(item, name, where) for name, item in sets.items()},
             files={name: _file(path.stem, name, facts) for name, facts in values.get("files", {}).items()},
             folder=path.resolve().parent,
         )
@@ -179,23 +186,52 @@ def read_declaration(path: Path) -> Corpus:
         raise UserError(f"{path}: not a declaration as common/data/corpora.py describes it ({error})") from None
 
 
-def _parts(item: Any) -> list[Part]:
+def _check_names(names: Sequence[str], what: str) -> None:
+    """UserError unless all names can be those of files in one folder."""
+    for name in names:
+        if not re.fullmatch(r"\w[\w.+-]*", name):
+            raise UserError(f"{what} `{name}`: write a name of letters, digits, `_`, `.`, `+` and `-`")
+    for one, other in combinations(names, 2):
+        if one.casefold() == other.casefold():
+            raise UserError(f"{what} `{one}`: the name `{other}` is taken; choose another")
+
+
+def _parts(item: Any, name: str, where: str) -> list[Part]:
     parts = []
     for variant in item if isinstance(item, list) else [item]:
-        sides = {key: _place(value) for key, value in variant.items() if key != "pairs"}
+        pairs = checked(int | None, variant.get("pairs"), f"{name}.pairs", where)
+        texts = {language: text for language, text in variant.items() if language != "pairs"}
+        _check_names([*texts], f"{where}: language")
+        sides = {language: _place(checked(str, text, f"{name}.{language}", where)) for language, text in texts.items()}
         if len(sides) < 2:
             raise ValueError(f"{variant} has fewer than two languages")
-        parts.append(Part(sides, variant.get("pairs")))
+        for one, other in combinations(sides, 2):
+            if sides[one] == sides[other]:
+                raise UserError(f"{where}: {name} has the same text for {one} and {other}; {_apart(sides[one])}")
+        parts.append(Part(sides, pairs))
     return parts
 
 
+def _apart(place: Place) -> str:
+    """How to get the text of each language from a file that holds both."""
+    name = str(place).lower()
+    if ".tsv" in name:
+        return f"make a file of each column, with cut -f1 and cut -f2 of {place}, and name those"
+    if ".tmx" in name:
+        return f"convert {place} to two text files with one sentence a line, and name those"
+    return "name a file for each language"
+
+
 def _place(text: str) -> Place:
-    """`ARCHIVE MEMBER`, or a path, in which a space is a space."""
-    file, space, member = text.partition(" ")
-    return Place(file, member) if space and file.endswith((".tar", ".tgz", ".tar.gz")) else Place(text)
+    """`ARCHIVE MEMBER`, or a path, in which a space is a space. Other names for the same file become one."""
+    archive = ARCHIVE.fullmatch(text)
+    file, member = archive.groups() if archive else (text, None)
+    return Place(os.path.normpath(os.path.expanduser(file)), member)
 
 
 def _file(corpus: str, name: str, facts: Mapping[str, Any]) -> File:
+    if os.path.isabs(name) or ".." in Path(name).parts:
+        raise ValueError(f"{name} is no name within a folder of downloads")
     urls = facts["url"] if isinstance(facts["url"], list) else [facts["url"]]
     sums = {key: facts.get(key) for key in ("size", "sha256", "md5")}
     if not (sums["sha256"] or sums["md5"]):
@@ -217,6 +253,18 @@ def check_languages(data: Data) -> Corpus:
     return corpus
 
 
+def texts_read(corpus: Corpus, data: Data) -> dict[str, Any]:
+    """What `data` reads of the corpus: places of source and target of each training part in turn and of each set.
+
+    Training parts are a list, for their order matters; `valid` names the sets that together are the development set.
+    """
+    return {
+        "train": [[name, *part.names(data)] for name, part in corpus.training_parts(data).items()],
+        "sets": {name: part.names(data) for name, part in corpus.held_out(data).items()},
+        "valid": corpus.development(data),
+    }
+
+
 def _places(corpus: Corpus, data: Data) -> list[Place]:
     parts = [*corpus.training_parts(data).values(), *corpus.held_out(data).values()]
     return [part.sides[language] for part in parts for language in (data.source, data.target)]
@@ -234,14 +282,14 @@ def input_sums(data: Data) -> dict[str, str]:
     if corpus.generated:
         sources = [path for path in Path(__file__).parent.glob("builtin*") if path.suffix in (".py", ".yaml")]
         return {path.name: checksum(path) for path in sorted(sources)}
-    local = {
-        place.file: corpus.folder / place.file for place in _places(corpus, data) if place.file not in corpus.files
-    }
+    names = dict.fromkeys(place.file for place in _places(corpus, data))
     try:
-        own = {name: checksum(path) for name, path in local.items()}
+        return {
+            name: corpus.files[name].checksum[1] if name in corpus.files else checksum(corpus.folder / name)
+            for name in names
+        }
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}; {corpus.name} names this file") from None
-    return {file.path: file.checksum[1] for file in public_files(corpus, data)} | own
 
 
 def disk_needed(corpus: Corpus, data: Data) -> tuple[int, int]:

@@ -65,7 +65,7 @@ class Side:
     @classmethod
     def open(cls, directory: Path, split: str, side: str) -> Side:
         """What lies in `directory`, memory-mapped; UserError when something is missing or damaged."""
-        paths = sorted(directory.glob(f"{split}.{side}.*.ids.npy"))
+        paths = sorted(directory.glob(f"{split}.{side}.{'[0-9]' * 5}.ids.npy"))
         offsets = directory / f"{split}.{side}.offsets.npy"
         mapped = []
         for path in (offsets, *paths):

@@ -24,7 +24,17 @@ from typing import Any
 import numpy as np
 
 from common.data import selection_step, shards
-from common.data.corpora import Corpus, Part, check_languages, disk_needed, download, input_sums, read_blocks, read_set
+from common.data.corpora import (
+    Corpus,
+    Part,
+    check_languages,
+    disk_needed,
+    download,
+    input_sums,
+    read_blocks,
+    read_set,
+    texts_read,
+)
 from common.data.encoded import SIDES, ParallelIds, shard_name, write_offsets, write_side
 from common.data.fetch import checksum, locked
 from common.data.language_model import tools
@@ -39,13 +49,12 @@ from common.lines import decode
 from common.model import UNK
 from common.recipe import Data
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the same data section would give other files: older folders are then left alone."""
 SHARD = 50_000
 """Pairs of a training part that are worked on, and stored, together."""
 TOOLS = ("sacremoses", "subword-nmt", "torchtext", "ufal.kenlm", "numpy")
 TEXT_FIELDS = (
-    "corpus",
     "source",
     "target",
     "segmentation",
@@ -61,8 +70,9 @@ TEXT_FIELDS = (
     "clean_tokens",
     "clean_ratio",
 )
-"""Of the data section, what the prepared files depend on. `max_length` is not among them: the limit is applied when
-the pairs are opened, so that RNNsearch-30 and -50 share one preparation and, as in GroundHog, one vocabulary."""
+"""Of the data section, what the prepared files depend on beside the text itself. `max_length` is not among them: the
+limit is applied when the pairs are opened, so that RNNsearch-30 and -50 share one preparation and, as in GroundHog, one
+vocabulary."""
 GENERATOR_FIELDS = ("pairs", "lexicon", "min_words", "max_words", "corpus_seed")
 """What a generated corpus depends on besides."""
 
@@ -135,7 +145,14 @@ def prepare(data: Data, splits: Sequence[str], root: Path, cache: Path, workers:
     known = dict.fromkeys(["valid", *corpus.held_out(data)])
     if unknown := [split for split in splits if split not in known]:
         raise UserError(f"evaluate.sets: {corpus.name} has no test set `{unknown[0]}`; it has {', '.join(known)}")
-    directory = root / folder_name(data, corpus)
+    development = corpus.development(data)
+    if "valid" in splits and "valid" in corpus.held_out(data) and development != ("valid",):
+        raise UserError(
+            f"evaluate.sets: `valid` is the development set, here {', '.join(development)} and not {corpus.name}'s own "
+            "`valid`; name the sets that are meant"
+        )
+    inputs = input_sums(data)
+    directory = root / folder_name(data, corpus, inputs)
     try:
         if not _complete(directory):
             with locked(directory):
@@ -144,7 +161,8 @@ def prepare(data: Data, splits: Sequence[str], root: Path, cache: Path, workers:
                     if any(share < 1 for share in data.shares):
                         tools()  # compiled now, or missed now and not after hours of other work
                     crew = Crew(workers or os.cpu_count() or 1)
-                    _Preparation(data, corpus, directory, cache, crew).run()
+                    _Preparation(data, corpus, inputs, directory, cache, crew).run()
+        _bring_up_to_date(directory, corpus, data)
     except OSError as error:
         raise UserError(f"{error.filename or root}: {error.strerror}; free space or mend that, and run again") from None
     return Prepared.open(directory, data.max_length)
@@ -159,9 +177,10 @@ def _check_space(corpus: Corpus, data: Data, root: Path) -> None:
         )
 
 
-def folder_name(data: Data, corpus: Corpus) -> str:
-    """`<corpus>-<source>-<target>-<hash>`, the hash over all that the prepared files depend on."""
-    facts = {"format": FORMAT, "data": relevant(data, corpus), "inputs": input_sums(data)}
+def folder_name(data: Data, corpus: Corpus, inputs: Mapping[str, str]) -> str:
+    """`<corpus>-<source>-<target>-<hash>`, the hash over all that the prepared files depend on. inputs: checksums."""
+    texts = texts_read(corpus, data)
+    facts = {"format": FORMAT, "data": relevant(data, corpus), "inputs": inputs, "texts": texts}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return f"{corpus.name}-{data.source}-{data.target}-{digest[:12]}"
 
@@ -182,12 +201,42 @@ def _complete(directory: Path) -> bool:
         return False
 
 
+def _declared(corpus: Corpus, data: Data) -> dict[str, Any]:
+    """What the manifest repeats from the declaration, and no prepared file depends on."""
+    return {
+        "title": corpus.title,
+        "generated": corpus.generated,
+        "licence": corpus.licence,
+        "citation": corpus.citation,
+        "expected": {name: part.pairs for name, part in corpus.training_parts(data).items() if part.pairs is not None},
+    }
+
+
+def _bring_up_to_date(directory: Path, corpus: Corpus, data: Data) -> None:
+    """Write manifest and summary again if the declaration says something else of the same text than it did."""
+    manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+    now = _declared(corpus, data)
+    if any(manifest[key] != value for key, value in now.items()):
+        with locked(directory):
+            _write_manifest(manifest | now, directory)
+
+
+def _write_manifest(manifest: dict[str, Any], directory: Path) -> None:
+    """The summary, and then the manifest, complete or not at all."""
+    write_summary(manifest, directory)
+    part = directory / ".manifest.json"
+    part.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, directory / "manifest.json")
+
+
 @dataclass
 class _Preparation:
     """One preparation: its steps in order, and what they hand on."""
 
     data: Data
     corpus: Corpus
+    inputs: Mapping[str, str]
+    """Checksums of what is read, as they were before."""
     directory: Path
     cache: Path
     crew: Crew
@@ -240,7 +289,7 @@ class _Preparation:
 
     def _tokenise(self, name: str) -> list[Path]:
         """The shards of one training part, in order."""
-        marker = self.work / f"{name}.read"
+        marker = self._of_part(name, "read")
         part = self.corpus.training_parts(self.data)[name]
         if not marker.is_file():
             read = self._read_part(name, part)
@@ -248,14 +297,20 @@ class _Preparation:
         read = json.loads(marker.read_text(encoding="utf-8"))
         paths = [self._shard(name, number) for number in range(-(-read // SHARD))]
         outcome: Counter[str] = sum((shards.Shard(path).outcome for path in paths), Counter())
-        if part.pairs not in (None, read):
-            print(f"{self.corpus.name} {name}: {read:,} pairs where {part.pairs:,} were expected", file=sys.stderr)
-            outcome["expected"] = part.pairs or 0
+        self._compare(name, read, part.pairs)
         self.parts[name] = dict(sorted(outcome.items()))
         return paths
 
+    def _compare(self, name: str, read: int, expected: int | None) -> None:
+        if expected not in (None, read):
+            print(f"{self.corpus.name} {name}: {read:,} pairs where {expected:,} were expected", file=sys.stderr)
+
     def _shard(self, name: str, number: int) -> Path:
-        return self.work / f"{name}.{number:05d}.npz"
+        return self._of_part(name, f"{number:05d}.npz")
+
+    def _of_part(self, name: str, kind: str) -> Path:
+        """A file of a training part, whatever the part is called: no other file here begins with `part`."""
+        return self.work / f"part.{name}.{kind}"
 
     def _read_part(self, name: str, part: Part) -> int:
         """Tokenise what is not yet; the number of lines."""
@@ -335,7 +390,10 @@ class _Preparation:
     def _write_held_out(self) -> dict[str, dict[str, Any]]:
         """The development and test sets, as text and as ids; what there is to count."""
         text = TextPipeline.load(self.out)
-        raw = {name: read_set(self.corpus, self.data, name, self.paths) for name in self.corpus.held_out(self.data)}
+        raw = {}
+        for name, part in self.corpus.held_out(self.data).items():
+            raw[name] = read_set(self.corpus, self.data, name, self.paths)
+            self._compare(name, len(raw[name][0]), part.pairs)
         development = [raw[name] for name in self.corpus.development(self.data)]
         together = tuple([line for pair in development for line in pair[side]] for side in (0, 1))
         counts = {}
@@ -349,28 +407,30 @@ class _Preparation:
         return counts
 
     def _finish(self, counts: dict[str, Any]) -> None:
-        """The manifest and the summary; then the folder is renamed, and what was only needed on the way removed."""
+        """The manifest and the summary; then the folder is renamed, and what was only needed on the way removed.
+
+        Raises UserError, and begins anew the next time, if a file was changed while it was read.
+        """
+        changed = [name for name, found in input_sums(self.data).items() if found != self.inputs[name]]
+        if changed:
+            shutil.rmtree(self.work)
+            raise UserError(f"{changed[0]} was changed while {self.corpus.name} was prepared from it; run again")
         outputs = {
             path.name: {"bytes": path.stat().st_size, "sha256": checksum(path)} for path in sorted(self.out.iterdir())
         }
         manifest = {
             "format": FORMAT,
             "corpus": self.corpus.name,
-            "title": self.corpus.title,
-            "generated": self.corpus.generated,
-            "licence": self.corpus.licence,
-            "citation": self.corpus.citation,
+            **_declared(self.corpus, self.data),
             "data": relevant(self.data, self.corpus),
             "tools": {tool: _version(tool) for tool in TOOLS},
-            "inputs": input_sums(self.data),
+            "texts": texts_read(self.corpus, self.data),
+            "inputs": self.inputs,
             "counts": counts,
             "outputs": outputs,
             "steps": self.steps,
         }
-        write_summary(manifest, self.out)  # after the sums were taken: it tells times, which differ
-        (self.out / "manifest.json").write_text(
-            json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        _write_manifest(manifest, self.out)  # after the sums were taken: it tells times, which differ
         shutil.rmtree(self.directory, ignore_errors=True)
         self.out.rename(self.directory)
         shutil.rmtree(self.work, ignore_errors=True)

@@ -34,7 +34,7 @@ def summary(manifest: dict[str, Any]) -> str:
         "",
         *_table(
             ["part", "read", "expected", "empty side", "too long", "length ratio", "not selected", "kept"],
-            _parts(counts),
+            _parts(counts["train"]["parts"], manifest["expected"]),
         ),
         "",
         "## What is stored",
@@ -75,9 +75,10 @@ def summary(manifest: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _parts(counts: dict[str, Any]) -> list[list[str]]:
+def _parts(parts: dict[str, dict[str, int]], expected: dict[str, int]) -> list[list[str]]:
     rows = []
-    for name, part in counts["train"]["parts"].items():
+    for name, counted in parts.items():
+        part = counted | ({"expected": expected[name]} if name in expected else {})
         keys = ("read", "expected", "empty", "too_long", "ratio", "unselected")
         kept = part.get("selected", part.get("kept", 0))
         rows.append([name, *(f"{part[key]:,}" if key in part else "" for key in keys), f"{kept:,}"])

@@ -165,7 +165,7 @@ def test_manifest_tells_everything(run: Callable[[Data], Prepared], tmp_path: Pa
     manifest = prepared.manifest
     assert (manifest["title"], manifest["licence"], manifest["generated"]) == ("a toy", "free", False)
     for name, digest in manifest["inputs"].items():
-        assert hashlib.sha256((tmp_path / "mirror" / name).read_bytes()).hexdigest() == digest
+        assert hashlib.sha256((tmp_path / "mirror/toy" / name).read_bytes()).hexdigest() == digest
     assert len(manifest["inputs"]) == 6
     files = {path.name for path in prepared.directory.iterdir()} - {"manifest.json", "summary.md", "lengths.png"}
     assert set(manifest["outputs"]) == files
