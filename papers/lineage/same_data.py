@@ -25,8 +25,8 @@ COMPARED = {
 }
 """The Transformer and the RNNsearch-50 that the claim compares, by language pair."""
 NOTES = (
-    "Each system is scored as its own paper scores. Where the signatures differ, compare that BLEU within a paper only, "
-    "and the papers by sacreBLEU, which tokenises for itself.",
+    "Each system is scored as its own paper scores. Where the signatures differ, that BLEU compares within a paper and "
+    "sacreBLEU, which tokenises for itself, between the two.",
     "Hours and time x rate compare between runs on the same hardware only; the lines under the tables name it.",
 )
 
