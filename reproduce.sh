@@ -4,7 +4,7 @@
 #   ./reproduce.sh                    the demo: every headline system in miniature, within 10 minutes on 2 CPU cores
 #   ./reproduce.sh multi30k           most of the same systems on real text (hours on 2 cores)
 #   ./reproduce.sh wmt14              the papers' own size: prints its plan first
-#   ./reproduce.sh test               the test suite
+#   ./reproduce.sh test               style, types and the test suite
 #   ./reproduce.sh SCALE PAPER        only bahdanau2014 or vaswani2017
 #   --fresh                           start over; otherwise an interrupted run goes on, a finished one is kept
 #   --runs DIR                        where everything is made (default: runs)
@@ -61,6 +61,9 @@ fi
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 OMP_WAIT_POLICY=PASSIVE
 
 if [ "$scale" = test ]; then
+    "$python" -m ruff check --quiet .
+    "$python" -m ruff format --quiet --check .
+    "$python" -m mypy common papers
     exec "$python" -m pytest -q -n 2 --dist loadfile
 fi
 exec "$python" -m papers "$scale" "$paper" ${extra[@]+"${extra[@]}"}

@@ -60,7 +60,9 @@ def measure(paper: Paper, name: str, precision: str, warm: int, updates: int) ->
     """Train for `warm` and then `updates` updates and tell the second part's figures."""
     overrides = [f"precision={precision}", f"train.steps={warm + updates}", f"log_every={warm}"]
     never = [f"{key}={warm + updates + 1}" for key in ("validate_every", "checkpoint_every", "state_every")]
-    recipe = paper.recipe(name, [*overrides, *never, "keep_checkpoints=1", "evaluate.average=1", "train.device=auto", "train.threads=1"])
+    recipe = paper.recipe(
+        name, [*overrides, *never, "keep_checkpoints=1", "evaluate.average=1", "train.device=auto", "train.threads=1"]
+    )
     sentences, _, target = minibatch_shape(recipe)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as folder:

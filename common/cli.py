@@ -160,9 +160,7 @@ def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     parser.add_argument("--hypothesis", type=Path, metavar="F", help="detokenised hypotheses, one a line")
     parser.add_argument("--reference", type=Path, metavar="F", help="references, one a line")
     parser.add_argument("--source", type=Path, metavar="F", help="sources, one a line: adds BLEU by source length")
-    parser.add_argument(
-        "--recipe", help=f"for files: score as this recipe does (default: {paper.systems('wmt14')[0]})"
-    )
+    parser.add_argument("--recipe", help=f"for files: score as this recipe does (default: {paper.systems('wmt14')[0]})")
     parser.add_argument("--target-language", metavar="CODE", help="of the files (default: the recipe's)")
     parser.add_argument("--lowercase", action="store_true", help="for files: score lower-cased text")
 

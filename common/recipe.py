@@ -297,11 +297,7 @@ def load_recipe(root: Path, reference: str, sections: dict[str, type], overrides
     path = _find(root, reference, Path())
     values = _resolve(root, path, ())
     values["name"] = _name(root, path)
-    typed = {**sections, **SECTIONS}
-    for word in overrides:
-        _override(values, word, typed)
-    _make_corpus_absolute(values, Path())
-    return recipe_from_dict(values, sections, str(path))
+    return _overridden(values, sections, overrides, str(path))
 
 
 def recipe_from_dict(values: dict[str, Any], sections: dict[str, type], where: str) -> Recipe:
@@ -326,10 +322,14 @@ def recipe_from_dict(values: dict[str, Any], sections: dict[str, type], where: s
 
 def override(recipe: Recipe, sections: dict[str, type], words: Sequence[str]) -> Recipe:
     """The recipe with `key=value` words laid over it."""
-    values = recipe.to_dict()
+    return _overridden(recipe.to_dict(), sections, words, recipe.name)
+
+
+def _overridden(values: dict[str, Any], sections: dict[str, type], words: Sequence[str], where: str) -> Recipe:
     for word in words:
         _override(values, word, {**sections, **SECTIONS})
-    return recipe_from_dict(values, sections, recipe.name)
+    _make_corpus_absolute(values, Path())
+    return recipe_from_dict(values, sections, where)
 
 
 def current(values: Any) -> Any:
@@ -521,7 +521,7 @@ def _override(values: dict[str, Any], word: str, typed: dict[str, type]) -> None
 
 
 def difference(recipe: Recipe, reference: Recipe) -> dict[str, tuple[Any, Any]]:
-    """Every leaf but name and title in which `recipe` departs from `reference`: dotted key -> (recipe's, reference's)."""
+    """What two recipes have differently, name and title aside: dotted key -> (`recipe`'s value, `reference`'s)."""
     ours, theirs = _leaves(recipe.to_dict()), _leaves(reference.to_dict())
     return {key: (ours[key], theirs[key]) for key in ours if key not in ("name", "title") and ours[key] != theirs[key]}
 

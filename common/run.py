@@ -5,7 +5,7 @@ RUN/text/                vocabularies, BPE codes, tokenisation: enough to transl
 RUN/checkpoints/         weights by step
 RUN/state.pt             what a killed training resumes from
 RUN/log.jsonl            loss, rate and dev likelihood by step
-RUN/starts.json          each start of the training: from which update, where, when, on which commit and data, what changed
+RUN/starts.json          each start of the training: update, place, time, commit, data, fields that changed
 RUN/training.json        the same of the last start, once the training has come to its end
 RUN/model.safetensors    the weights that are decoded (`average`)
 RUN/result.json          scores with all that stands behind them (`score`)
@@ -185,8 +185,12 @@ def _make_folder(run: Path) -> None:
 
 def write_recipe(run: Path, recipe: Recipe) -> None:
     """The resolved recipe into the run's folder, whole or not at all."""
-    text = yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True)
-    write_atomically(run / "recipe.yaml", lambda part: part.write_text(text, encoding="utf-8"))
+    text = yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True).encode()
+
+    def write(part: Path) -> None:
+        part.write_bytes(text)
+
+    write_atomically(run / "recipe.yaml", write)
 
 
 def read_recipe(paper: Paper, run: Path) -> Recipe:

@@ -273,7 +273,9 @@ def test_reproduce_script_end_to_end(tmp_path):
     assert subprocess.run(longer, cwd=ROOT, env=environment, capture_output=True, timeout=600).returncode == 0
     for path in results:
         steps = json.loads(path.read_text())["training"]["progress"]["step"]
-        assert (steps >= 14) == ("bahdanau2014" in path.parts) and (path.stat().st_mtime_ns > results[path]) == (steps >= 14)
+        assert (steps >= 14) == ("bahdanau2014" in path.parts) and (path.stat().st_mtime_ns > results[path]) == (
+            steps >= 14
+        )
 
 
 @pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL])
@@ -313,7 +315,10 @@ def test_a_run_that_has_not_ended_is_scored_as_unfinished(trained, command, tmp_
 def test_a_run_is_scored_by_the_tokeniser_of_its_language(command, tmp_path):
     """Chinese as sacreBLEU splits it, and a word about the tokens of the papers' BLEU, which are clauses."""
     for part in ("train", "valid"):
-        for language, ending in (("en", "times it rained that year."), ("zh-TW", "次那年在山里下了大雨,我们都记得很清楚。")):
+        for language, ending in (
+            ("en", "times it rained that year."),
+            ("zh-TW", "次那年在山里下了大雨,我们都记得很清楚。"),
+        ):
             lines = "".join(f"{number} {ending}\n" for number in range(40))
             (tmp_path / f"{part}.{language}").write_text(lines, encoding="utf-8")
     corpus = tmp_path / "corpus.yaml"

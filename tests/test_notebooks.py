@@ -107,7 +107,10 @@ def test_show_keeps_the_chosen_parts_in_order_with_their_pictures(monkeypatch, c
     monkeypatch.setattr("common.notebook.Image", lambda data, **options: (data, options["alt"]))
     show(section, "Figure 2", "Table 1")
     assert [getattr(item, "data", item) for item in displayed] == [
-        "### Table 1: a\n\nrows", "### Figure 2: b", (b"PNG bytes", "b"), "caption",
+        "### Table 1: a\n\nrows",
+        "### Figure 2: b",
+        (b"PNG bytes", "b"),
+        "caption",
     ]
     show(section, "Figure 9")
     assert capsys.readouterr().out == "The committed results have no Figure 9.\n"

@@ -266,7 +266,9 @@ def test_a_killed_training_leaves_an_exact_log_and_nothing_half(train: Train, co
     train(*settings)
     assert not list(run.rglob("*.part*"))
     kept = ("step", "epoch", "loss", "dev_nll_per_token", "dev_perplexity")
-    ours, theirs = ([{key: entry.get(key) for key in kept} for entry in log(folder)] for folder in (run, tmp_path / "whole"))
+    ours, theirs = (
+        [{key: entry.get(key) for key in kept} for entry in log(folder)] for folder in (run, tmp_path / "whole")
+    )
     assert ours == theirs
     starts = json.loads((run / "starts.json").read_text())
     assert len(starts) == 2 and starts[0]["step"] == 0 and starts[1]["step"] % 7 == 0 and starts[1]["changed"] == {}
@@ -310,5 +312,7 @@ def test_one_long_line_among_many_does_not_take_the_memory(train: Train, corpus:
     for words in (["translate", tmp_path / "run", *short], ["score", tmp_path / "run", "--runs", tmp_path, *short]):
         done = limited(*words)
         assert done.returncode == 0, done.stderr.decode()[-500:]
-    done = limited("train", "demo/base-enfr", *SIZES, f"data.corpus={corpus}", "--out", tmp_path / "new", "--runs", tmp_path)
+    done = limited(
+        "train", "demo/base-enfr", *SIZES, f"data.corpus={corpus}", "--out", tmp_path / "new", "--runs", tmp_path
+    )
     assert done.returncode == 0, done.stderr.decode()[-500:]

@@ -222,9 +222,7 @@ def _best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return scores.gather(1, places), places
 
 
-def _collect(
-    found: list[list[Hypothesis]], beam: BeamState, candidates: Candidates, step: int, decode: Decode
-) -> None:
+def _collect(found: list[list[Hypothesis]], beam: BeamState, candidates: Candidates, step: int, decode: Decode) -> None:
     """Add the candidates that ended to the hypotheses `found`, best first and at most k a sentence."""
     ended = candidates.ended
     places = ended.nonzero()[:, 0].tolist()

@@ -110,7 +110,8 @@ def within(difference: Difference, margin: float) -> Verdict:
 
 def all_of(*verdicts: Verdict) -> Verdict:
     """The verdict on a claim of several parts: one failure fails it, one doubt leaves it undecided."""
-    return next((verdict for verdict in ("not run", "fails", "undecided") if verdict in verdicts), "holds")
+    order: tuple[Verdict, ...] = ("not run", "fails", "undecided")
+    return next((verdict for verdict in order if verdict in verdicts), "holds")
 
 
 def show(difference: Difference) -> str:

@@ -295,7 +295,7 @@ def _value(value: Any) -> str:
 
 def claims_table(outcomes: Sequence[Outcome]) -> str:
     """How many hold, then verdict by verdict with the evidence, and how each was decided."""
-    counts = Counter(outcome.verdict for outcome in outcomes)
+    counts: Counter[str] = Counter(outcome.verdict for outcome in outcomes)
     summary = ", ".join(
         f"{counts[verdict]} {verdict}" for verdict in ("holds", "fails", "undecided", "not run") if counts[verdict]
     )

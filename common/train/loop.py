@@ -211,7 +211,7 @@ class Trainer:
         if not own.is_file():
             if kept_checkpoints(self.run / "checkpoints"):
                 raise UserError(
-                    f"{own}: missing, and only it says how {self.run} goes on; put it back, or delete the folder to start over"
+                    f"{own}: missing, without which this training cannot go on; put it back, or delete {self.run}"
                 )
             if self.recipe.train.continues is None:
                 self._log.unlink(missing_ok=True)
@@ -242,7 +242,9 @@ class Trainer:
         lines = source.read_text(encoding="utf-8").split("\n") if source.is_file() else []
         kept = [line for line in lines if _logged_step(line) <= self.progress.step]
         self._log.write_text("".join(f"{line}\n" for line in kept if line), encoding="utf-8")
-        self._validated = max((entry["step"] for entry in read_log(self.run) if "dev_nll_per_token" in entry), default=0)
+        self._validated = max(
+            (entry["step"] for entry in read_log(self.run) if "dev_nll_per_token" in entry), default=0
+        )
 
     def _record(self, values: dict[str, float]) -> None:
         entry = {

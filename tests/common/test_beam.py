@@ -193,9 +193,7 @@ SOURCES = [(5, 3, 0), (4, 2, 3, 6, 0), (2, 2, 2, 0)]
 def test_a_wide_beam_finds_all_sentences_in_order(kind, penalty, alpha, restriction, vocabulary, extra):
     """Three words, up to 6 tokens, and four words, up to 4: 63 and 40 sentences; a beam of 240 leaves none out."""
     table = hashed(11, vocabulary)
-    decode = settings_for(
-        beam=240, search=kind, length_penalty=penalty, alpha=alpha, max_extra=extra, **restriction
-    )
+    decode = settings_for(beam=240, search=kind, length_penalty=penalty, alpha=alpha, max_extra=extra, **restriction)
     for source, found in zip(SOURCES, search(table, SOURCES, decode), strict=True):
         assert_same(found, enumerate_all(table, source, decode))
 

@@ -521,9 +521,7 @@ def test_constructions_can_be_chosen() -> None:
         {"count": 3000, "words_per_class": 1, "max_words": 4},
     ],
 )
-def test_impossible_requests_end_in_a_user_error(
-    request_: dict[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_impossible_requests_end_in_a_user_error(request_: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtin, "PATIENCE", 3000)
     count = request_.pop("count")
     with pytest.raises(UserError):
