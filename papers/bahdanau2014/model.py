@@ -335,7 +335,7 @@ class RNNsearch(nn.Module):
         return order(previous, state)
 
     def R1(self, previous: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        """GroundHog: s_{i-1} = f(s_{i-2}, y_{i-1}, c_{i-1}), c_i from s_{i-1}, y_i from s_{i-1}, c_i."""
+        """Update, look, write (GroundHog): s_{i-1} = f(s_{i-2}, y_{i-1}, c_{i-1}), c_i from s_{i-1}, y_i from both."""
         Ey = self.embedding(previous)  # (N, m)
         s = self.decoder(Ey, state.s, state.c)  # (N, n)
         s = torch.where((previous == START).unsqueeze(1), state.s, s)  # the recurrence never reads y_0: s_0 stays
@@ -343,14 +343,14 @@ class RNNsearch(nn.Module):
         return self.readout(s, Ey, c), State(s, c, state.source), alpha
 
     def R2(self, previous: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        """Bahdanau2014 Eq. (4): c_i from s_{i-1}, s_i = f(s_{i-1}, y_{i-1}, c_i), y_i from s_i, c_i."""
+        """Look, update, write (Eq. (4)): c_i from s_{i-1}, s_i = f(s_{i-1}, y_{i-1}, c_i), y_i from both."""
         Ey = self.embedding(previous)
         c, alpha = self.align(state.s, state.source)
         s = self.decoder(Ey, state.s, c)
         return self.readout(s, Ey, c), State(s, c, state.source), alpha
 
     def R3(self, previous: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        """App. A.2.2 to the letter: c_i and s_i as in R2, but y_i from s_{i-1}, c_i."""
+        """Look, write, update (App. A.2.2 to the letter): c_i and s_i as in R2, but y_i from s_{i-1} and c_i."""
         Ey = self.embedding(previous)
         c, alpha = self.align(state.s, state.source)
         s = self.decoder(Ey, state.s, c)
@@ -358,7 +358,7 @@ class RNNsearch(nn.Module):
 
 
 # ----------------------------------------------------------------------------------------------------------------
-# RNNencdec, the paper's baseline: Bahdanau2014 §2.1, §4.2
+# RNNencdec, the paper's baseline: Bahdanau2014 §3.1, §4.2
 
 
 class ForwardEncoder(nn.Module):

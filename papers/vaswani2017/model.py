@@ -405,7 +405,7 @@ class Transformer(nn.Module):
 
     def _logits(self, x: Tensor) -> Tensor:
         """Compute the pre-softmax transformation x E^T, Vaswani2017 §3.4, without bias or scale: (.., d) -> (.., V)."""
-        return F.linear(x, self.E)  # F.linear transposes E
+        return x @ self.E.T
 
 
 # ----------------------------------------------------------------------------------------------------------------
