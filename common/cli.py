@@ -208,11 +208,13 @@ def _average(paper: Paper, options: argparse.Namespace) -> None:
 
 
 def _translate(paper: Paper, options: argparse.Namespace) -> None:
+    from common.data.doubts import watched
     from common.evaluate import translate
     from common.run import load_run
 
     run = load_run(paper, options.run, options.overrides)
-    lines = lines_as_they_come(sys.stdin.buffer, "standard input")
+    given = lines_as_they_come(sys.stdin.buffer, "standard input")
+    lines = watched(given, "standard input", run.recipe.data.tokeniser)
     for line in translate(run, lines, together=1 if sys.stdin.isatty() else 512):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

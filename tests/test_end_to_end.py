@@ -100,6 +100,14 @@ def test_translate_passes_over_a_byte_order_mark(trained, command):
 
 
 @both_papers
+def test_translate_warns_of_tokenised_lines(paper, trained, command):
+    for line, warnings in (("It &apos;s a dog .", 1), ("It's a dog.", 0)):
+        done = command(f"papers.{paper}", "translate", trained[paper], stdin=f"{line}\n")
+        assert done.stderr.count(f"warning: standard input, line 1: `{line}`") == warnings
+        assert done.stdout.count("\n") == 1
+
+
+@both_papers
 def test_average_score_and_tables(paper, runs, trained, command):
     run = trained[paper]
     assert "updates 8, 12" in command(f"papers.{paper}", "average", run).stderr

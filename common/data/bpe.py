@@ -23,7 +23,7 @@ from common.data.progress import progress
 from common.errors import UserError
 
 SEPARATOR = "@@"
-"""Ends every piece but a word's last. The tokeniser splits at every @, so no word ends in it by itself."""
+"""Ends every piece but a word's last. The Moses script splits at every @, so none of its words ends in it by itself."""
 CACHED = 1 << 16
 """Words whose pieces are remembered, until more have come and all are forgotten: about 20 MB."""
 _END = "</w>"

@@ -27,7 +27,7 @@ SEGMENTER_FILES = {"bpe": "bpe.codes", "wordpieces": "wordpieces.txt"}
 class TextPipeline:
     """Tokenisers, segmentation and vocabularies of one language pair.
 
-    Names: tokens are Moses tokens (escaped); pieces are what has an id, that is tokens or, with BPE, parts of them.
+    Names: tokens are what the tokeniser makes (Moses: escaped); pieces are what has an id, tokens or parts of them.
     """
 
     source_language: str

@@ -35,6 +35,7 @@ from common.data.corpora import (
     read_set,
     texts_read,
 )
+from common.data.doubts import doubts, warn
 from common.data.encoded import SIDES, ParallelIds, shard_name, write_offsets, write_side
 from common.data.fetch import checksum, locked
 from common.data.language_model import tools
@@ -243,6 +244,8 @@ class _Preparation:
     steps: list[dict[str, Any]] = field(default_factory=list)
     parts: dict[str, dict[str, int]] = field(default_factory=dict)
     """By training part: pairs read, kept, left out for which reason."""
+    warnings: list[str] = field(default_factory=list)
+    """Of text that may be the wrong one."""
 
     def run(self) -> None:
         """All steps; then the folder takes its place."""
@@ -299,11 +302,18 @@ class _Preparation:
         outcome: Counter[str] = sum((shards.Shard(path).outcome for path in paths), Counter())
         self._compare(name, read, part.pairs)
         self.parts[name] = dict(sorted(outcome.items()))
+        for side in (0, 1):  # a file is warned of once, where it first gives cause
+            self._warn(next(filter(None, (shards.Shard(path).doubts[side] for path in paths)), []))
         return paths
 
     def _compare(self, name: str, read: int, expected: int | None) -> None:
         if expected not in (None, read):
             print(f"{self.corpus.name} {name}: {read:,} pairs where {expected:,} were expected", file=sys.stderr)
+
+    def _warn(self, remarks: Sequence[str]) -> None:
+        """Now on standard error, later in the manifest and the summary."""
+        warn(remarks)
+        self.warnings += remarks
 
     def _shard(self, name: str, number: int) -> Path:
         return self._of_part(name, f"{number:05d}.npz")
@@ -394,6 +404,8 @@ class _Preparation:
         for name, part in self.corpus.held_out(self.data).items():
             raw[name] = read_set(self.corpus, self.data, name, self.paths)
             self._compare(name, len(raw[name][0]), part.pairs)
+            for lines, file in zip(raw[name], part.names(self.data), strict=True):
+                self._warn(doubts(lines, file, self.data.tokeniser))
         development = [raw[name] for name in self.corpus.development(self.data)]
         together = tuple([line for pair in development for line in pair[side]] for side in (0, 1))
         counts = {}
@@ -427,6 +439,7 @@ class _Preparation:
             "texts": texts_read(self.corpus, self.data),
             "inputs": self.inputs,
             "counts": counts,
+            "warnings": self.warnings,
             "outputs": outputs,
             "steps": self.steps,
         }

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from common.data.doubts import doubts
 from common.data.encoded import SIDES, id_type
 from common.data.text import Tokeniser
 from common.errors import UserError
@@ -149,6 +150,7 @@ def tokenise(rules: Rules, names: tuple[str, str], first_line: int, source: byte
             _tokeniser(language, rules.lowercase, rules.tokeniser) for language in (rules.source, rules.target)
         ]
         sides = [decode(block, name, first_line) for block, name in zip((source, target), names, strict=True)]
+        remarks = [doubts(*side, rules.tokeniser, first_line) for side in zip(sides, names, strict=True)]
         outcome: Counter[str] = Counter(read=len(sides[0]))
         words, rows = [Words(), Words()], []
         for row, lines in enumerate(zip(*sides, strict=True), start=first_line):
@@ -162,7 +164,8 @@ def tokenise(rules: Rules, names: tuple[str, str], first_line: int, source: byte
         arrays = {
             key: array for side, word in zip(SIDES, words, strict=True) for key, array in word.arrays(side).items()
         }
-        save_arrays(part, {"outcome": _as_array(outcome), "rows": np.array(rows, dtype=np.uint32), **arrays})
+        told = {"outcome": _as_array(outcome), "doubts": _as_array(remarks), "rows": np.array(rows, dtype=np.uint32)}
+        save_arrays(part, told | arrays)
 
     once(path, write)
 
@@ -188,6 +191,12 @@ class Shard:
     def outcome(self) -> Counter[str]:
         """How many pairs were read, kept, and left out for which reason."""
         return Counter(json.loads(self["outcome"].tobytes()))
+
+    @property
+    def doubts(self) -> tuple[list[str], list[str]]:
+        """Why the text of the source and of the target side may be the wrong one."""
+        source, target = json.loads(self["doubts"].tobytes())
+        return source, target
 
     def words(self, side: str, partition: int | None = None) -> list[str]:
         """The words of one side, of all partitions or of one, in order of their hashes."""

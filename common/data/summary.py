@@ -30,6 +30,7 @@ def summary(manifest: dict[str, Any]) -> str:
         "",
         "Generated text." if manifest["generated"] else f"Licence: {manifest['licence']}",
         "",
+        *(f"**Warning:** {warning}\n" for warning in manifest["warnings"]),
         "## Training pairs, part by part",
         "",
         *_table(

@@ -17,7 +17,7 @@ from common.data.progress import progress
 from common.errors import UserError
 
 PREFIX = "##"
-"""Begins every piece but a word's first. The tokeniser splits at every #, so no word begins with it by itself."""
+"""Begins every piece but a word's first. The Moses script splits at every #, so none of its words begins with it."""
 CHARACTERS = 500
 """At most so many characters, the most frequent, enter the vocabulary: what Wu et al. 2016, §4.1, took for Western
 languages, so that rare ones do not fill it."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sacremoses.corpus import NonbreakingPrefixes
 
+from common.data.doubts import doubts, warn
 from common.data.text import Tokeniser, base_language
 from common.eval.bleu import Score, sacre_bleu, tokenised_bleu
 from common.eval.by_length import bleu_by_bins
@@ -63,6 +64,8 @@ def score_files(
     language, lowercase = language or recipe.data.target, lowercase or recipe.data.lowercase
     sacre = sacre_bleu(hypotheses, references, language, lowercase=lowercase)
     tokeniser = Tokeniser(language, lowercase, recipe.data.tokeniser)
+    for path, lines in ((hypothesis, hypotheses), (reference, references)):
+        warn(doubts(lines, str(path), recipe.data.tokeniser))
     hypothesis_tokens, reference_tokens = (
         [tokeniser.tokenise(line) for line in lines] for lines in (hypotheses, references)
     )

@@ -120,3 +120,12 @@ def test_files_that_are_tokenised_already_are_compared_word_by_word(tmp_path: Pa
     assert scores["tokeniser"] == "case:mixed|tok:none"
     # Five of six words, then 4 of 5, 3 of 4, 2 of 3: were they escaped again, there would be 10 words.
     assert scores["tokenised"]["bleu"] == pytest.approx(100 * (5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** 0.25)
+
+
+def test_files_that_look_tokenised_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "hypothesis").write_text("Wir lesen .\nEin Buch .\n", encoding="utf-8")
+    (tmp_path / "reference").write_text("Wir lesen.\nEin Buch.\n", encoding="utf-8")
+    score_files(tmp_path / "hypothesis", tmp_path / "reference", None, "de", "tokenised", False, "moses-2016")
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith(f"warning: {tmp_path / 'hypothesis'}, line 1: `Wir lesen .` looks tokenised")
+    assert "data.tokeniser=none" in warning

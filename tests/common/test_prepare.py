@@ -256,6 +256,32 @@ def test_tokenised_text_is_learned_and_given_back_as_it_is(publish: Publish, tmp
     assert text.detokenise(text.target_tokens(ids)) == "Rs. 5 UNK ."
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_processed_text_is_warned_of_once_a_file_and_kept_on_record(
+    publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], workers: int
+) -> None:
+    """Three shards of four lines: the source is tokenised from the second on, the target has decomposed accents."""
+    plain, tokenised, decomposed = "A cat, a dog.\n", "A cat , a dog .\n", "L'e\u0301te\u0301.\n"
+    publish({**TEXTS, "train": (4 * plain + 8 * tokenised, 12 * decomposed), "test": (plain, "&eacute;t&eacute;\n")})
+    monkeypatch.setattr("common.data.prepare.SHARD", 4)
+    prepared = prepare(WORDS, ["test"], tmp_path / "data", tmp_path / "downloads", workers)
+    printed = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
+    starts = [
+        "train.en.gz, line 5: `A cat , a dog .` looks tokenised (4 of 4 lines do)",
+        "train.fr.gz, line 1: `L'e\u0301te\u0301.` looks decomposed (NFD) (4 of 4 lines do)",
+        "test.fr.gz, line 1: `&eacute;t&eacute;` looks HTML-escaped (1 of 1 lines do)",
+    ]
+    warnings = prepared.manifest["warnings"]
+    assert printed == [f"warning: {warning}" for warning in warnings]
+    assert len(warnings) == 3 and all(map(str.startswith, warnings, starts))
+    summary = (prepared.directory / "summary.md").read_text(encoding="utf-8")
+    assert all(f"**Warning:** {warning}\n" in summary for warning in warnings)
+
+
+def test_plain_text_is_not_warned_of(run: Callable[[Data], Prepared], capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(WORDS).manifest["warnings"] == [] and "warning" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["text.json", "source.vocab", "target.vocab", "bpe.codes"])
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff"])
 def test_a_damaged_pipeline_names_the_file(
