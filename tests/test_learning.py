@@ -49,7 +49,7 @@ SETTINGS = {
             "warmup_steps=300",
             "factor=0.6",
             "label_smoothing=0.0",
-            "train.steps=900",
+            "train.steps=1300",
         ],
     ),
 }

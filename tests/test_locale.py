@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from common.eval.record import sha256_json
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
 from tests.conftest import ROOT, TINY
@@ -19,14 +22,17 @@ each_locale = pytest.mark.parametrize("locale", [ASCII, LATIN], ids=["ascii", "l
 SENTENCE = "L’été « à Łódź » : 日本"
 
 
-def write_results(folder: Path) -> None:
+def write_results(folder: Path, overrides: Sequence[str] = ()) -> None:
     """Finished runs of all systems of the demo, with a sentence for Table 3 that neither locale can write."""
     for name in PAPER.systems("demo"):
-        recipe = PAPER.recipe(name)
+        recipe = PAPER.recipe(name, overrides)
         result = made.values(recipe, {"all": made.column(made.statistics([0.9, 0.5] * 20), [4, 9] * 20)})
         long = {"source": SENTENCE, "reference": SENTENCE, "hypothesis": SENTENCE}
         result["sets"]["made"]["longest"] = [long]
+        result["recipe_sha256"] = sha256_json(recipe.to_dict())
         made.write(folder, recipe.system, result)
+        progress = {"progress": {"step": recipe.train.steps}}
+        (folder / recipe.system / "training.json").write_text(json.dumps(progress), encoding="utf-8")
 
 
 @each_locale
@@ -37,7 +43,7 @@ def test_tables(locale, command, tmp_path):
 
 
 def test_end_of_the_demo(command, tmp_path):
-    write_results(tmp_path / "demo" / "bahdanau2014")
+    write_results(tmp_path / "demo" / "bahdanau2014", TINY)
     words = ["demo", "bahdanau2014", "--runs", tmp_path, *TINY]
     assert SENTENCE in command("papers", *words, locale=ASCII).stdout
 
@@ -57,7 +63,7 @@ def test_messages_name_files_that_the_locale_cannot_write(locale, command, tmp_p
     done = command("papers.bahdanau2014", *words, check=2, locale=locale)
     assert "No such file" in done.stderr and done.stderr.count("\n") == 1
     corpus = tmp_path / "corpus.yaml"
-    corpus.write_text("title: t\ntrain: {en: été, fr: été}\nvalid: {en: été, fr: été}\n", encoding="utf-8")
+    corpus.write_text("title: t\ntrain: {en: été.en, fr: été.fr}\nvalid: {en: été.en, fr: été.fr}\n", encoding="utf-8")
     words = ["train", "demo/rnnsearch-50", *TINY, f"data.corpus={corpus}", "evaluate.sets=[valid]"]
     done = command("papers.bahdanau2014", *words, "--out", tmp_path / "run", "--runs", tmp_path, check=2, locale=locale)
     assert "PYTHONUTF8=1" in done.stderr and done.stderr.count("\n") == 1

@@ -36,19 +36,19 @@ def test_tables_are_current(folder, tmp_path):
     assert {path.name for path in tmp_path.glob("figures/*")} == {path.name for path in folder.glob("figures/*")}
 
 
-@pytest.mark.parametrize(("paper", "folder"), FOLDERS, ids=lambda value: getattr(value, "name", None))
-def test_mean_lengths_of_the_recipes_are_those_of_the_trainings(paper, folder):
+RUNS = [path for path in RESULTS if path.name != "claims.json"]
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{path.parts[-4]}-{path.parent.name}-{path.stem}")
+def test_mean_lengths_of_the_recipes_are_those_of_the_trainings(path: Path):
     """`plan` and the counted FLOPs rest on them: target tokens a sentence pair, EOS included."""
-    for path in RESULTS:
-        if path.parent == folder and path.name != "claims.json":
-            result = json.loads(path.read_text(encoding="utf-8"))
-            name = f"variants/{path.stem}" if path.stem.endswith("wu2021") else f"{folder.name}/{path.stem}"
-            seen = result["training"]["progress"]
-            mean = paper.recipe(name).data.mean_target_tokens
-            assert mean == pytest.approx(seen["target_tokens"] / seen["sentences"], rel=0.02), name
+    result = json.loads(path.read_text(encoding="utf-8"))
+    seen = result["training"]["progress"]
+    mean = PAPERS[result["paper"]].recipe(result["recipe"]).data.mean_target_tokens
+    assert mean == pytest.approx(seen["target_tokens"] / seen["sentences"], rel=0.02)
 
 
-@pytest.mark.parametrize("path", [path for path in RESULTS if path.name != "claims.json"], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_results_say_where_they_are_from(path: Path):
     result = json.loads(path.read_text(encoding="utf-8"))
     assert re.fullmatch(r"[0-9a-f]{40}", result["training"].get("commit") or result["commit"])

@@ -23,6 +23,7 @@ from common.data.workers import Crew
 from common.errors import UserError
 from common.eval.files import score_files
 from common.recipe import Data
+from papers.bahdanau2014.paper import PAPER as BAHDANAU
 
 TEXTS = {
     "train.en": "the cat\nthe dog sees it\n",
@@ -63,7 +64,7 @@ def data(tmp_path: Path) -> Data:
         bpe_merges=None,
         max_length=None,
         lowercase=False,
-        moses_2014_quotes=False,
+        tokeniser="moses-2016",
         mean_source_tokens=5.5,
         mean_target_tokens=6.5,
         pairs=3,
@@ -356,12 +357,12 @@ def test_scores_of_files_in_sgml_and_with_marks(tmp_path: Path) -> None:
     (tmp_path / "source.sgm").write_bytes(sgml("srcset", text))
     (tmp_path / "reference.sgm").write_bytes(sgml("refset", text))
     paths = [tmp_path / name for name in ("hypothesis", "reference.sgm", "source.sgm")]
-    scores = score_files(*paths, "fr", "tokenised", lowercase=False, quotes_2014=False)
+    scores = score_files(*paths, BAHDANAU.recipe("rnnsearch-50"))
     assert scores["tokenised"]["bleu"] == pytest.approx(100) and scores["sacrebleu"]["bleu"] == pytest.approx(100)
     assert sum(row["sentences"] for row in scores["by_length"]) == 2
     paths[1].write_bytes(sgml("refset", text).replace(b'"d"', b'"e"'))
     with pytest.raises(UserError, match="reference.sgm has 2 segments but .*source.sgm has 2, and where one has"):
-        score_files(*paths, "fr", "tokenised", lowercase=False, quotes_2014=False)
+        score_files(*paths, BAHDANAU.recipe("rnnsearch-50"))
 
 
 def test_the_manifest_tells_which_text_is_which(run: Prepare) -> None:
