@@ -8,13 +8,15 @@
 #   ./reproduce.sh SCALE PAPER        only bahdanau2014 or vaswani2017
 #   --fresh                           start over; otherwise an interrupted run goes on, a finished one is kept
 #   --runs DIR                        where everything is made (default: runs)
+#   --slots SLOTS                     where systems train side by side: a number of CPU cores, or cuda:0,cuda:1
+#                                     (default: every GPU, or without one every core)
 #   train.steps=100 evaluate.average=1 ...   override recipe fields in every system, to try things out
 #
 # Makes .venv unless a virtual environment is active, and installs requirements.txt into it once.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-usage() { sed -n '2,13s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "$0"; }
 
 case "$(uname -s)" in
     MINGW* | MSYS* | CYGWIN*) echo "reproduce.sh: needs Linux or macOS; on Windows use WSL" >&2; exit 2 ;;
@@ -26,7 +28,7 @@ while [ $# -gt 0 ]; do
         demo | multi30k | wmt14 | test) scale=$1 ;;
         bahdanau2014 | vaswani2017 | all) paper=$1 ;;
         --fresh | *.*=*) extra+=("$1") ;;
-        --runs) extra+=(--runs "${2:?--runs needs a folder}"); shift ;;
+        --runs | --slots) extra+=("$1" "${2:?$1 needs a value}"); shift ;;
         -h | --help) usage; exit 0 ;;
         *) echo "reproduce.sh: unknown word '$1'; see ./reproduce.sh --help" >&2; exit 2 ;;
     esac

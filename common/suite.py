@@ -1,6 +1,7 @@
-"""Run every system of a scale side by side: single-threaded processes, one a core, each resumable.
+"""Run every system of a scale side by side, each a resumable process in a slot of its own: a CPU core or a GPU.
 
-Steps this small run fastest on one thread, so two systems at a time on two cores beat one on both.
+Small steps run fastest on one thread, so two systems at a time on two cores beat one on both; a large one wants a GPU
+for itself.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO
+
+import torch
 
 from common.errors import UserError
 from common.eval.record import sha256_json
@@ -38,6 +42,10 @@ class Job:
     overrides: Sequence[str]
     run: Path
     process: subprocess.Popen[bytes] | None = None
+    slot: str = ""
+    """Where `process` runs: `cpu`, or `cuda:0`."""
+    finished: bool = False
+    """Whether the result is of this recipe, as `look` last saw it."""
 
     @property
     def name(self) -> str:
@@ -59,16 +67,13 @@ class Job:
         done = finished(self.run)
         return done is not None and done.step == self.recipe.train.steps
 
-    @property
-    def finished(self) -> bool:
-        """Whether the result is of this recipe: one of another, with fewer updates say, is made anew."""
-        if self.process is not None or not self.trained:
-            return False
+    def look(self) -> None:
+        """See whether there is a result of this recipe: one of another, with fewer updates say, is made anew."""
         try:
             result = json.loads((self.run / "result.json").read_text(encoding="utf-8"))
-            return bool(result["recipe_sha256"] == sha256_json(self.recipe.to_dict()))
+            self.finished = self.trained and result["recipe_sha256"] == sha256_json(self.recipe.to_dict())
         except (OSError, ValueError, KeyError, TypeError):
-            return False
+            self.finished = False
 
     @property
     def label(self) -> str:
@@ -96,13 +101,23 @@ def jobs_of(papers: Sequence[Paper], scale: str, overrides: Sequence[str], runs:
     return sorted(jobs, key=lambda job: -job.cost - chained.get((job.paper.name, job.name.rpartition("/")[2]), 0.0))
 
 
-def run_jobs(jobs: Sequence[Job], runs: Path, workers: int) -> None:
-    """Run all jobs, `workers` at a time; UserError naming the log when one fails. Ctrl-C stops them all."""
+def slots_of(jobs: Sequence[Job]) -> list[str]:
+    """The slots of this machine: its GPUs, one each, or where there is none or no job wants one, its CPU cores."""
+    if all(job.recipe.train.device == "cpu" for job in jobs) or not torch.cuda.is_available():
+        return ["cpu"] * (os.cpu_count() or 1)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    return [f"cuda:{name}" for name in visible.split(",")]
+
+
+def run_jobs(jobs: Sequence[Job], runs: Path, slots: Sequence[str]) -> None:
+    """Run all jobs, one at a time in each slot; UserError naming the log when one fails. Ctrl-C stops them all."""
     started = told = time.monotonic()
+    for job in jobs:
+        job.look()
     try:
         while not all(job.finished for job in jobs):
             for job in jobs:
-                _advance(job, jobs, runs, workers)
+                _advance(job, jobs, runs, slots)
             if time.monotonic() - told > _REPORT_SECONDS:
                 told = time.monotonic()
                 _report(jobs, told - started)
@@ -114,17 +129,20 @@ def run_jobs(jobs: Sequence[Job], runs: Path, workers: int) -> None:
                 job.process.wait()
 
 
-def _advance(job: Job, jobs: Sequence[Job], runs: Path, workers: int) -> None:
-    """Collect a finished process; start the job's next one if a worker is free."""
+def _advance(job: Job, jobs: Sequence[Job], runs: Path, slots: Sequence[str]) -> None:
+    """Collect a finished process; start the job's next one if a slot is free."""
     if job.process is not None and job.process.poll() is not None:
         status, job.process = job.process.returncode, None
+        job.look()
         if status != 0 or not job.finished:
             raise UserError(f"{job.label} failed: {_last_line(job.run)} (all of it in {job.run / 'output.txt'})")
         print(f"{job.label}: {_last_line(job.run).strip()}", file=sys.stderr, flush=True)
-    busy = sum(other.process is not None for other in jobs)
-    if job.process is None and not job.finished and busy < workers and _ready(job, jobs):
+    busy = Counter(other.slot for other in jobs if other.process is not None)
+    free = list((Counter(slots) - busy).elements())
+    if job.process is None and not job.finished and free and _ready(job, jobs):
         job.run.mkdir(parents=True, exist_ok=True)
-        job.process = _start(job.command(runs), open(job.run / "output.txt", "ab"))
+        job.slot = free[0]
+        job.process = _start(job.command(runs), job.slot, open(job.run / "output.txt", "ab"))
 
 
 def _ready(job: Job, jobs: Sequence[Job]) -> bool:
@@ -133,9 +151,11 @@ def _ready(job: Job, jobs: Sequence[Job]) -> bool:
     return all(other.trained for other in before)
 
 
-def _start(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    environment = {**os.environ, **threads, "PYTHONUNBUFFERED": "1", SUITE: str(os.getpid())}
+def _start(command: list[str], slot: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a process that sees its own slot and no other GPU."""
+    core = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    own = core if slot == "cpu" else {"CUDA_VISIBLE_DEVICES": slot.removeprefix("cuda:")}
+    environment = {**os.environ, **own, "PYTHONUNBUFFERED": "1", SUITE: str(os.getpid())}
     with output:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import time
@@ -15,7 +14,7 @@ from common.eval.report import Section, write_report
 from common.paper import Paper
 from common.plan import describe, plan
 from common.run import prepare_data
-from common.suite import jobs_of, run_jobs
+from common.suite import jobs_of, run_jobs, slots_of
 from common.train.loop import clock
 from papers.lineage import PAPERS, same_data
 
@@ -38,11 +37,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of everything made (default: runs)")
     parser.add_argument("--fresh", action="store_true", help="delete this scale's runs and start over")
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="systems trained at a time (default: the CPU cores)"
+        "--slots",
+        type=slots,
+        help="where systems train side by side: a number of CPU cores, or a list such as cuda:0,cuda:1 "
+        "(default: every GPU, or without one every core)",
     )
     options = parser.parse_intermixed_args(arguments)
     papers = list(PAPERS.values()) if options.paper == "all" else [PAPERS[options.paper]]
     return guarded(lambda: reproduce(papers, options), "reproduce")
+
+
+def slots(text: str) -> list[str]:
+    """The slots that `--slots` names."""
+    named = ["cpu"] * int(text) if text.isdigit() else text.split(",")
+    if not named or not all(name == "cpu" or name.removeprefix("cuda:").isalnum() for name in named):
+        raise argparse.ArgumentTypeError(f"{text} is neither a number of cores nor a list such as cuda:0,cuda:1")
+    return named
 
 
 def reproduce(papers: list[Paper], options: argparse.Namespace) -> None:
@@ -55,7 +65,7 @@ def reproduce(papers: list[Paper], options: argparse.Namespace) -> None:
         print_plans(papers, options.overrides)
     prepare_all(papers, options)
     jobs = jobs_of(papers, options.scale, options.overrides, options.runs)
-    run_jobs(jobs, options.runs, options.workers)
+    run_jobs(jobs, options.runs, options.slots or slots_of(jobs))
     sections = build_sections(papers, options.scale, options.runs)
     report = options.runs / options.scale / "report.html"
     write_report(TITLES[options.scale], sections, report)

@@ -1,0 +1,93 @@
+"""The suite's slots: no two trainings on one GPU at a time, each sees its own, a free one is used at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from common.eval.record import sha256_json
+from common.suite import Job, run_jobs, slots_of
+from papers.__main__ import slots
+from papers.bahdanau2014.paper import PAPER
+
+PROGRAM = """
+import json, os, pathlib, sys, time
+run, digest, step = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+began = time.monotonic()
+time.sleep(0.5)
+seen = {"devices": os.environ["CUDA_VISIBLE_DEVICES"], "began": began, "ended": time.monotonic()}
+(run / "seen.json").write_text(json.dumps(seen))
+(run / "training.json").write_text(json.dumps({"progress": {"step": step}}))
+(run / "result.json").write_text(json.dumps({"recipe_sha256": digest}))
+"""
+
+
+class Sleeper(Job):
+    """A job whose program trains nothing: it notes what it sees, and leaves the marks of a finished run."""
+
+    def command(self, runs: Path) -> list[str]:
+        digest = sha256_json(self.recipe.to_dict())
+        return [sys.executable, "-c", PROGRAM, str(self.run), digest, str(self.recipe.train.steps)]
+
+
+def sleepers(folder: Path, count: int) -> list[Job]:
+    return [Sleeper(PAPER, PAPER.recipe("rnnsearch-50"), (), folder / str(number)) for number in range(count)]
+
+
+def seen(jobs: list[Job]) -> list[dict]:
+    return [json.loads((job.run / "seen.json").read_text()) for job in jobs]
+
+
+def test_two_devices_have_one_training_each_at_a_time(tmp_path: Path) -> None:
+    jobs = sleepers(tmp_path, 5)
+    run_jobs(jobs, tmp_path, ["cuda:0", "cuda:1"])
+    marks = seen(jobs)
+    assert {mark["devices"] for mark in marks} == {"0", "1"}
+    for device in ("0", "1"):
+        here = sorted((mark["began"], mark["ended"]) for mark in marks if mark["devices"] == device)
+        assert len(here) >= 2
+        assert all(ended <= began for (_, ended), (began, _) in zip(here, here[1:], strict=False))
+    assert min(mark["ended"] for mark in marks) > sorted(mark["began"] for mark in marks)[1], "both devices at once"
+
+
+def test_a_core_sees_no_device(tmp_path: Path) -> None:
+    jobs = sleepers(tmp_path, 2)
+    run_jobs(jobs, tmp_path, ["cpu"])
+    assert {mark["devices"] for mark in seen(jobs)} == {""}
+
+
+def test_a_finished_job_is_not_started_again(tmp_path: Path) -> None:
+    run_jobs(sleepers(tmp_path, 1), tmp_path, ["cpu"])
+    before = (tmp_path / "0" / "seen.json").read_text()
+    run_jobs(sleepers(tmp_path, 1), tmp_path, ["cpu"])
+    assert (tmp_path / "0" / "seen.json").read_text() == before
+    shorter = PAPER.recipe("rnnsearch-50", ["train.steps=20000"])
+    run_jobs([Sleeper(PAPER, shorter, (), tmp_path / "0")], tmp_path, ["cpu"])
+    assert (tmp_path / "0" / "seen.json").read_text() != before
+
+
+def test_a_job_that_fails_is_named(tmp_path: Path) -> None:
+    class Failing(Job):
+        def command(self, runs: Path) -> list[str]:
+            return [sys.executable, "-c", "import sys; sys.exit('no such thing')"]
+
+    with pytest.raises(UserError, match="rnnsearch-50 failed: no such thing"):
+        run_jobs([Failing(PAPER, PAPER.recipe("rnnsearch-50"), (), tmp_path / "0")], tmp_path, ["cpu"])
+
+
+def test_the_demo_wants_cores(tmp_path: Path) -> None:
+    for name in PAPER.systems("demo"):
+        assert PAPER.recipe(name).train.device == "cpu"
+    jobs = [Job(PAPER, PAPER.recipe(name), (), tmp_path) for name in PAPER.systems("demo")]
+    assert set(slots_of(jobs)) == {"cpu"}
+
+
+def test_slots_as_words() -> None:
+    assert slots("3") == ["cpu"] * 3 and slots("cuda:0,cuda:3") == ["cuda:0", "cuda:3"]
+    for text in ("0", "gpu 1", "cuda:", ""):
+        with pytest.raises(Exception, match="neither a number"):
+            slots(text)
