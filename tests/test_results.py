@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from papers.lineage import PAPERS, same_data
+from papers.lineage import PAPERS, front, same_data
 from tests.conftest import ROOT
 
 FOLDERS = sorted((ROOT / "papers").glob("*/results/*/"))
@@ -34,6 +34,14 @@ def test_tables_are_current(folder, tmp_path):
         made, kept = ((place / file).read_text(encoding="utf-8") for place in (tmp_path, folder))
         assert made == kept, f"run: {command}"
     assert {path.name for path in tmp_path.glob("figures/*")} == {path.name for path in folder.glob("figures/*")}
+
+
+def test_the_readme_shows_the_committed_results():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    start, end = front.BLOCK.search(text).span()
+    assert f"\n{front.block()}\n" in text[start:end], "run: python -m papers.lineage readme"
+    rest = text[:start] + text[end:]
+    assert not re.findall(r"\b\d\d\.\d\d?\b", rest), "a score typed by hand; the block shows scores"
 
 
 RUNS = [path for path in RESULTS if path.name != "claims.json"]

@@ -1,4 +1,4 @@
-"""`python -m papers.lineage tables`: build the page of both papers on the same text, from finished runs."""
+"""`python -m papers.lineage tables` builds the page of both papers on the same text, `readme` the README's results."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import sys
 from pathlib import Path
 
 from common.cli import guarded
+from papers.lineage import front
 from papers.lineage.same_data import build_tables, folders
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Build and print the page of one scale; exit status as in common.cli."""
     parser = argparse.ArgumentParser(prog="python -m papers.lineage", description="What needs both papers.")
-    parser.add_argument("verb", choices=["tables"])
+    parser.add_argument("verb", choices=["tables", "readme"])
     parser.add_argument("--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="default: demo")
     parser.add_argument(
         "--runs", type=Path, help="folder of finished runs, as in reproduce.sh (default: the committed results)"
     )
     options = parser.parse_args(arguments)
+    if options.verb == "readme":
+        return guarded(lambda: front.write(Path(__file__).parents[2] / "README.md"), parser.prog)
     return guarded(lambda: tables(options.scale, options.runs), parser.prog)
 
 

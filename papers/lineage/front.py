@@ -1,0 +1,56 @@
+"""The README's block of results: our numbers beside the papers', written between two markers from committed results."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from common.eval.report import number, score, table
+from common.eval.results import read_results
+from common.recipe import read_yaml
+from papers.lineage import PAPERS
+from papers.lineage.same_data import folders
+
+SCALE = "multi30k"
+BLOCK = re.compile(r"(<!-- results: [^\n]*-->\n).*?(<!-- end of results -->)", re.DOTALL)
+"""The markers; what stands between them is generated."""
+SYSTEMS = {
+    "bahdanau2014": ("rnnencdec-50", "rnnsearch-50", "rnnsearch-50-star"),
+    "vaswani2017": ("base-enfr-wu2021", "base-wu2021"),
+}
+"""Runs that are shown, by paper."""
+
+
+def write(readme: Path) -> None:
+    """Bring the block in `readme` up to date."""
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(BLOCK.sub(lambda markers: f"{markers[1]}{block()}\n{markers[2]}", text), encoding="utf-8")
+
+
+def block() -> str:
+    """The block in markdown: a table of committed runs, and what it leaves out in a line below."""
+    rows, test_set = [], ""
+    for name, folder in folders(SCALE, None).items():
+        results = read_results(folder)
+        for system in SYSTEMS[name]:
+            result = results[system]
+            test_set = f"{result.test_set} of {result.corpus}"
+            updates = f"{result.updates}, {result.hardware.split(',')[0]}"
+            ours = score(result.all.bleu, result.all.interval)
+            rows.append([result.title, result.pair, ours, updates, *_others(name, system, result.pair)])
+    header = ["model", "languages", "BLEU here (95%)", "trained here", "BLEU there", "there"]
+    note = (
+        f"Here: {test_set}, lower-cased and tokenised. There: as printed; the papers' models are larger and their text "
+        "is another, so scores compare within a column, and across only where text and model are the same."
+    )
+    return f"{table(header, rows, right=(2, 4))}\n\n{note}"
+
+
+def _others(paper: str, system: str, pair: str) -> tuple[str, str]:
+    """The printed BLEU that stands beside a run's, and who printed it."""
+    if paper == "bahdanau2014":
+        row = read_yaml(PAPERS[paper].root / "reported.yaml")["tables"]["table1"]["rows"][system]
+        return number(row["All"]), "the paper, newstest2014"
+    others = read_yaml(PAPERS[paper].root / "reported-wu2021.yaml")
+    printed = others["scores"][pair]["test_2016_flickr"]
+    return number(printed["BLEU"]), f"{others['label']}, same text and model ({printed['source']})"
