@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +24,7 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, by the shell's convention."""
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """argparse with errors of one line, like every other error here."""
 
     def error(self, message: str) -> NoReturn:
@@ -41,15 +41,30 @@ def main(paper: Paper, arguments: list[str] | None = None) -> int:
 
 
 def _parse(paper: Paper, arguments: list[str] | None) -> argparse.Namespace:
-    """The words of a command line. argparse leaves over `key=value` words that stand after an option."""
+    """The words of a command line; `key=value` words may stand anywhere, where argparse alone wants them last."""
     parser = _parser(paper)
     options, left = parser.parse_known_args(arguments)
-    taken = [word for word in left if hasattr(options, "overrides") and re.match(r"[\w.]+=", word)]
-    if unknown := [word for word in left if word not in taken]:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if taken:
-        options.overrides = [*options.overrides, *taken]
+    if hasattr(options, "overrides"):
+        name = "run" if hasattr(options, "run") else "recipe"
+        first = getattr(options, name)
+        words = [*([] if first is None else [str(first)]), *options.overrides, *left]
+        options.overrides, left = split_overrides(words)
+        found = left.pop(0) if left and not left[0].startswith("-") else None
+        setattr(options, name, Path(found) if found and name == "run" else found)
+        if found is None and options.verb is not _score:
+            parser.error(f"the following arguments are required: {name.upper()}")
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
     return options
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words `key=value` that override recipe fields, and the others."""
+    matches = [re.match(r"[\w.]+=", word) for word in words]
+    return (
+        [word for word, match in zip(words, matches, strict=True) if match],
+        [word for word, match in zip(words, matches, strict=True) if not match],
+    )
 
 
 def utf8_output() -> None:
@@ -91,9 +106,9 @@ def guarded(work: Callable[[], object], program: str) -> int:
         return 2
 
 
-def _parser(paper: Paper) -> _Parser:
-    parser = _Parser(prog=f"python -m papers.{paper.name}", description=f"{paper.title}. {paper.citation}")
-    verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=_Parser)
+def _parser(paper: Paper) -> Parser:
+    parser = Parser(prog=f"python -m papers.{paper.name}", description=f"{paper.title}. {paper.citation}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=Parser)
     names = ", ".join(paper.systems("wmt14"))
 
     def verb(name: str, function: object, text: str, recipe: bool = False) -> argparse.ArgumentParser:
@@ -236,7 +251,7 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
         return
     if options.hypothesis is None or options.reference is None:
         raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")
-    recipe = paper.recipe(options.recipe or paper.systems("wmt14")[0])
+    recipe = paper.recipe(options.recipe or paper.systems("wmt14")[0], options.overrides)
     scores = score_files(
         options.hypothesis, options.reference, options.source, recipe, options.target_language, options.lowercase
     )

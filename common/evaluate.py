@@ -103,7 +103,7 @@ def _read_training(path: Path, starts: list[dict[str, Any]], step: int) -> dict[
     with suppress(FileNotFoundError):
         training = json.loads((path / "training.json").read_text(encoding="utf-8"))
         if training["progress"]["step"] == step:
-            return {**training, "complete": True}
+            return {**training, "starts": starts, "complete": True}
     log = [entry for entry in read_log(path) if entry["step"] <= step]
     if not log:
         raise UserError(f"{path}: nothing trained yet; run `train` first")

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from common.data.archives import BLOCK, Stream, open_member
+from common.data.archives import BLOCK, Stream, compression, open_member
 from common.data.sgml import Segments, check_same_segments, is_sgml, read_sgml
 from common.errors import UserError
 
@@ -28,6 +28,8 @@ _OTHER_MARKS = {
     "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),  # before UTF-16, with whose mark one of these begins
     "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
+_LOOKED_AT = 256
+"""Bytes at the beginning in which every other one is 0 where a text is UTF-16."""
 _MARKUP = re.compile(rb"\s*<(?:\?xml|!doctype|tmx|xliff)[\s>]", re.IGNORECASE)
 _TABLE = re.compile(r"\.tsv(\.(gz|xz|bz2))?$", re.IGNORECASE)
 
@@ -63,6 +65,8 @@ def without_mark(beginning: bytes, name: str) -> bytes:
     for encoding, marks in _OTHER_MARKS.items():
         if beginning.startswith(marks):
             raise UserError(f"{name} is {encoding}; convert it with iconv -f {encoding} -t UTF-8")
+    if beginning[:_LOOKED_AT].count(0) > len(beginning[:_LOOKED_AT]) // 4:
+        raise UserError(f"{name} is binary, or UTF-16 without its mark; convert it with iconv -f UTF-16LE -t UTF-8")
     beginning = _MARK.sub(b"", beginning)
     if b"\n" not in beginning and b"\r" in beginning.rstrip(b"\r"):
         raise UserError(f"{name} ends its lines with carriage returns alone; convert it with tr '\\r' '\\n'")
@@ -110,6 +114,8 @@ def lines_as_they_come(lines: Iterable[bytes], name: str) -> Iterator[str]:
     """Lines of a stream that cannot be looked into beforehand, such as standard input; errors as of `open_text`."""
     for number, line in enumerate(lines, start=1):
         if number == 1:
+            if kind := compression(line):
+                raise UserError(f"{name} is compressed ({kind}); decompress it on the way")
             line = without_mark(line, name)
             if is_sgml(line, name) or _MARKUP.match(line):
                 raise UserError(f"{name} is SGML, XML or HTML; give plain text, one sentence a line")

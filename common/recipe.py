@@ -437,13 +437,15 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise UserError(f"line {key.start_mark.line + 1:,}: a key is a list or a mapping; write a name")
             where = f"line {key.start_mark.line + 1:,}: the key `{key.value}`"
             kind = key.tag.rpartition(":")[2]
             if kind in ("bool", "null"):
                 raise UserError(f"{where} is no name; {_QUOTES if kind == 'bool' else 'write one'}")
             if key.value in seen:
                 raise UserError(f"{where} comes twice; rename or remove one of them")
-            if isinstance(key, yaml.ScalarNode) and kind != "merge":
+            if kind != "merge":
                 key.tag = "tag:yaml.org,2002:str"
                 seen.add(key.value)
         return node

@@ -33,6 +33,7 @@ from common.paper import Paper
 from common.recipe import Recipe, difference, override, read_yaml, recipe_from_dict
 from common.train.checkpoint import (
     average,
+    has_updates,
     kept_checkpoints,
     load_weights,
     read_about,
@@ -86,7 +87,8 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
     changed = _changed(paper, run, recipe)
     done = finished(run)
     if done and done.step == recipe.train.steps:
-        write_recipe(run, recipe)
+        if changed:
+            _take_over(run, recipe, runs, changed, done.step)
         return done
     _make_folder(run)
     prepared = prepare_data(recipe, runs)
@@ -100,7 +102,8 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
     write_recipe(run, recipe)
     (run / "text").mkdir(exist_ok=True)
     prepared.text.save(run / "text")
-    start = _note_start(run, trainer.progress.step, changed, prepared.identity, device)
+    start = _facts(prepared.identity, device)
+    _note(run, trainer.progress.step, changed, start)
     (run / "training.json").unlink(missing_ok=True)
     progress = trainer.fit(say)
     write_json_atomically(
@@ -127,7 +130,7 @@ def _changed(paper: Paper, run: Path, recipe: Recipe) -> dict[str, Any]:
 
     Raises UserError for one that would make another model.
     """
-    if not (run / "state.pt").is_file() and not kept_checkpoints(run / "checkpoints"):
+    if not has_updates(run):
         return {}
     changed = {key: [before, now] for key, (now, before) in difference(recipe, read_recipe(paper, run)).items()}
     for key, (before, now) in changed.items():
@@ -142,19 +145,36 @@ def _changed(paper: Paper, run: Path, recipe: Recipe) -> dict[str, Any]:
     return changed
 
 
-def _note_start(
-    run: Path, step: int, changed: dict[str, Any], data_sha256: str, device: torch.device
-) -> dict[str, Any]:
-    """Add to starts.json where, when, from which update, with which changes and on what a training starts."""
-    start = {
+def _take_over(run: Path, recipe: Recipe, runs: Path, changed: dict[str, Any], step: int) -> None:
+    """Give a finished run the changed fields of `recipe`, noted; UserError where they name another text."""
+    last = {
+        key: value for key, value in (read_starts(run) or [{}])[-1].items() if key not in ("step", "time", "changed")
+    }
+    if any(key.startswith("data.") for key in changed):
+        identity = prepare_data(recipe, runs).identity
+        if last.get("data_sha256", identity) != identity:
+            raise UserError(
+                f"{run}: was trained on other text than data.corpus {recipe.data.corpus} holds; "
+                "give back that text, or choose another --out folder"
+            )
+    _note(run, step, changed, last)
+    write_recipe(run, recipe)
+
+
+def _facts(data_sha256: str, device: torch.device) -> dict[str, Any]:
+    """On what data, machine and commit a training starts."""
+    return {
         "data_sha256": data_sha256,
         "environment": environment(device.type),
         "matmul_flops_per_second": matmul_rate(device),
         **commit(REPOSITORY),
     }
+
+
+def _note(run: Path, step: int, changed: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Add to starts.json from which update a training starts, or has other fields, with its `_facts`."""
     starts = read_starts(run) if step else []
-    write_json_atomically(run / "starts.json", [*starts, {"step": step, "time": _now(), "changed": changed, **start}])
-    return start
+    write_json_atomically(run / "starts.json", [*starts, {"step": step, "time": _now(), "changed": changed, **facts}])
 
 
 def read_starts(run: Path) -> list[dict[str, Any]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 import time
 from pathlib import Path
 
-from common.cli import guarded, utf8_output
+from common.cli import Parser, guarded, split_overrides, utf8_output
 from common.errors import UserError
 from common.eval.report import Section, write_report
 from common.paper import Paper
@@ -28,12 +29,14 @@ TITLES = {
 def main(arguments: list[str] | None = None) -> int:
     """Train, score and tabulate every system of a scale; exit status as in common.cli."""
     utf8_output()
-    parser = argparse.ArgumentParser(
-        prog="python -m papers", description="Train, score and tabulate every system of a scale."
-    )
+    parser = Parser(prog="python -m papers", description="Train, score and tabulate every system of a scale.")
     parser.add_argument("scale", choices=list(TITLES))
-    parser.add_argument("paper", nargs="?", default="all", choices=[*PAPERS, "all"])
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="recipe fields to override in every system")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="PAPER | KEY=VALUE",
+        help=f"one paper alone ({', '.join(PAPERS)}); recipe fields to override in every system",
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of everything made (default: runs)")
     parser.add_argument("--fresh", action="store_true", help="delete this scale's runs and start over")
     parser.add_argument(
@@ -43,14 +46,17 @@ def main(arguments: list[str] | None = None) -> int:
         "(default: every GPU, or without one every core)",
     )
     options = parser.parse_intermixed_args(arguments)
-    papers = list(PAPERS.values()) if options.paper == "all" else [PAPERS[options.paper]]
+    options.overrides, names = split_overrides(options.words)
+    if unknown := [name for name in names if name not in (*PAPERS, "all")]:
+        parser.error(f"{unknown[0]} is no paper; choose one of {', '.join(PAPERS)}, or all")
+    papers = [paper for name, paper in PAPERS.items() if not names or name in names or "all" in names]
     return guarded(lambda: reproduce(papers, options), "reproduce")
 
 
 def slots(text: str) -> list[str]:
     """The slots that `--slots` names."""
     named = ["cpu"] * int(text) if text.isdigit() else text.split(",")
-    if not named or not all(name == "cpu" or name.removeprefix("cuda:").isalnum() for name in named):
+    if not named or not all(re.fullmatch(r"cpu|cuda:\w+", name) for name in named):
         raise argparse.ArgumentTypeError(f"{text} is neither a number of cores nor a list such as cuda:0,cuda:1")
     return named
 

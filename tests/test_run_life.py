@@ -223,6 +223,29 @@ def test_a_folder_without_an_update_belongs_to_nobody(train: Train, tmp_path: Pa
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["train"]["seed"] == 5
 
 
+def test_a_finished_run_keeps_its_recipe(train: Train, command: Command, tmp_path: Path) -> None:
+    """Without its state, or with other text: nothing of another recipe is taken for what it was trained by."""
+    run = tmp_path / "run"
+    train()
+    command("papers.vaswani2017", "average", run)
+    before = (run / "recipe.yaml").read_bytes()
+    one_line(train("data.corpus=/nowhere/toy.yaml", "log_every=2", check=2), "/nowhere/toy.yaml")
+    other = declare(tmp_path / "other")
+    (other.parent / "train.en").write_text((other.parent / "train.en").read_text().replace("king", "queen"))
+    one_line(train(f"data.corpus={other}", check=2), "other text", str(other))
+    shutil.rmtree(run / "checkpoints")
+    (run / "state.pt").unlink()
+    one_line(train("train.seed=9", check=2), "train.seed", "9")
+    one_line(train("train.steps=4", "train.seed=9", check=2), "train.seed")
+    one_line(train("train.steps=8", check=2), "state.pt", "missing")
+    assert (run / "recipe.yaml").read_bytes() == before
+    train("log_every=3")
+    starts = json.loads((run / "starts.json").read_text())
+    assert starts[-1]["step"] == 6 and starts[-1]["changed"] == {"train.log_every": [4, 3]}
+    command("papers.vaswani2017", "score", run, "--runs", tmp_path)
+    assert json.loads((run / "result.json").read_text())["training"]["starts"] == starts
+
+
 def test_a_moved_run_is_decoded_elsewhere(train: Train, command: Command, corpus: Path, tmp_path: Path) -> None:
     """Run and corpus lie in another place, and another machine wants other threads and another beam."""
     train()
@@ -242,6 +265,16 @@ def test_a_moved_run_is_decoded_elsewhere(train: Train, command: Command, corpus
 def test_overrides_may_follow_options(command: Command, tmp_path: Path) -> None:
     plan = command("papers.vaswani2017", "plan", "base", "--json", "vocabulary_size=1000", "N=1").stdout
     assert json.loads(plan)["data"]["vocabulary_size"] == 1000
+    before = command("papers.vaswani2017", "plan", "N=1", "--json", "base", "vocabulary_size=1000").stdout
+    assert json.loads(before)["parameters"] == json.loads(plan)["parameters"]
+    (tmp_path / "text").write_text("a b &apos;s c d\n")
+    words = ["--hypothesis", tmp_path / "text", "data.tokeniser=none", "--reference", tmp_path / "text", "--json"]
+    assert "tok:none" in json.loads(command("papers.vaswani2017", "score", *words).stdout)["tokeniser"]
+    for words in (["demo", "bahdanau2015"], ["demo", "--slots", "none"], ["dmo", "train.steps=5"]):
+        done = command("papers", *words, check=2)
+        assert words[-1 if words[0] == "demo" else 0] in done.stderr and done.stderr.count("\n") == 1
+    done = command("papers.vaswani2017", "plan", "N=1", check=2)
+    assert "required: RECIPE" in done.stderr and done.stderr.count("\n") == 1
     for words in (["plan", "base", "--jsn", "N=1"], ["average", tmp_path, "N=1"], ["plan", "base", "--json", "more"]):
         done = command("papers.vaswani2017", *words, check=2)
         assert "unrecognized arguments" in done.stderr and done.stderr.count("\n") == 1

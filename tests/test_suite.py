@@ -88,6 +88,6 @@ def test_the_demo_wants_cores(tmp_path: Path) -> None:
 
 def test_slots_as_words() -> None:
     assert slots("3") == ["cpu"] * 3 and slots("cuda:0,cuda:3") == ["cuda:0", "cuda:3"]
-    for text in ("0", "gpu 1", "cuda:", ""):
+    for text in ("0", "gpu 1", "cuda:", "none", ""):
         with pytest.raises(Exception, match="neither a number"):
             slots(text)

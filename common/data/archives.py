@@ -117,10 +117,14 @@ def _find(tar: tarfile.TarFile, path: Path, member: str) -> io.BufferedReader:
     raise UserError(f"{path} has no member {member}; among its {len(names):,} there is {known}; correct the name")
 
 
+def compression(beginning: bytes) -> str | None:
+    """How a file that begins so is compressed: gz, xz, bz2, or not in a way that is read here."""
+    return next((kind for kind, known in _BEGINNINGS.items() if known.match(beginning)), None)
+
+
 def _decompressed(raw: io.BufferedReader, suffix: str) -> io.BufferedIOBase:
     """What `raw` holds; UserError, by way of `_told`, if only its name says that it is compressed."""
-    beginning = raw.peek(16)
-    kind = next((kind for kind, known in _BEGINNINGS.items() if known.match(beginning)), _SUFFIXES.get(suffix.lower()))
+    kind = compression(raw.peek(16)) or _SUFFIXES.get(suffix.lower())
     return _READERS[kind](raw) if kind else raw
 
 
@@ -133,4 +137,6 @@ def _told(name: str) -> Iterator[None]:
     except damage as error:
         raise UserError(f"{name}: not whole, or not what the file name says ({error}); copy it again") from None
     except OSError as error:
+        if error.strerror is None:  # bz2 raises it for what is no bzip2
+            raise UserError(f"{name}: not whole, or not what the file name says ({error}); copy it again") from None
         raise UserError(f"{name}: {error.strerror}; check the path") from None

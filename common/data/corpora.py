@@ -166,7 +166,10 @@ def read_declaration(path: Path) -> Corpus:
         raise UserError(f"{path}: a corpus has the keys title, train, and any of {', '.join(sorted(known))}")
     where = str(path)
     try:
-        sets = {name: values[name] for name in ("valid", "test") if name in values} | values.get("sets", {})
+        sets, more = {name: values[name] for name in ("valid", "test") if name in values}, values.get("sets", {})
+        if twice := [name for name in sets if name in more]:
+            raise UserError(f"{where}: the set `{twice[0]}` is declared twice, by itself and under `sets`; remove one")
+        sets |= more
         train = values["train"]
         if all(not isinstance(item, (list, dict)) for item in train.values()):
             train = {"train": train}

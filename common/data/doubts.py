@@ -75,10 +75,14 @@ def _kinds(lines: Sequence[str], tokeniser: str) -> Iterator[tuple[str, list[int
             yield "untokenised", attached, "tokenise it, or name a state of the Moses script as data.tokeniser"
         return
     if len(apart) >= len(attached) and _many(apart, lines):
-        yield "tokenised", apart, "give plain text, or data.tokeniser=none to take its words as they are"
+        yield "tokenised", apart, "give plain text, or train and score with data.tokeniser=none"
     else:
         escaped = [row for row, line in enumerate(lines) if "&" in line and _escaped(line)]
-        yield "HTML-escaped", escaped, "unescape it, or if it is tokenised too give data.tokeniser=none"
+        yield (
+            "HTML-escaped",
+            escaped,
+            "unescape it; if it is tokenised too, train and score with data.tokeniser=none",
+        )
     accents = [row for row, line in enumerate(lines) if not line.isascii() and len(normalize("NFC", line)) < len(line)]
     yield "decomposed (NFD)", accents, "accents would become words; compose them first (uconv -x any-nfc)"
 

@@ -102,6 +102,12 @@ def kept_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.safetensors") if path.stem.isdigit())
 
 
+def has_updates(run: Path) -> bool:
+    """Whether a run folder holds anything that updates have made; one without belongs to nobody."""
+    made = (run / "state.pt", run / "model.safetensors", run / "training.json")
+    return any(path.is_file() for path in made) or bool(kept_checkpoints(run / "checkpoints"))
+
+
 def average(paths: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Arithmetic mean of the weights in `paths`, accumulated in float64 one file at a time.
 

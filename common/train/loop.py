@@ -25,7 +25,7 @@ from common.errors import UserError, enough_memory
 from common.model import Batch
 from common.paper import Optimization
 from common.recipe import Recipe
-from common.train.checkpoint import kept_checkpoints, load_state, restore, save_state, save_weights
+from common.train.checkpoint import has_updates, kept_checkpoints, load_state, restore, save_state, save_weights
 from common.train.loss import cross_entropy_sum
 
 _VALIDATION_SENTENCES = 64
@@ -130,6 +130,8 @@ class Trainer:
         self.optimization.optimizer.zero_grad(set_to_none=True)
         total = 0.0
         cure = "raise batch.accumulate and lower batch.sentences or batch.tokens by as much"
+        if min(len(batch.source) for batch in group) == 1:
+            cure = "lower data.max_length, which leaves longer lines out, or shorten that line"
         with enough_memory(f"{self.run}: update {self.progress.step + 1:,}", cure):
             for batch in group:
                 loss = self._loss(batch)
@@ -209,7 +211,7 @@ class Trainer:
         own = self.run / "state.pt"
         path = own
         if not own.is_file():
-            if kept_checkpoints(self.run / "checkpoints"):
+            if has_updates(self.run):
                 raise UserError(
                     f"{own}: missing, without which this training cannot go on; put it back, or delete {self.run}"
                 )

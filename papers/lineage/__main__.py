@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-from common.cli import guarded
+from common.cli import Parser, guarded
 from papers.lineage import front
 from papers.lineage.same_data import build_tables, folders
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Build and print the page of one scale; exit status as in common.cli."""
-    parser = argparse.ArgumentParser(prog="python -m papers.lineage", description="What needs both papers.")
+    parser = Parser(prog="python -m papers.lineage", description="What needs both papers.")
     parser.add_argument("verb", choices=["tables", "readme"])
     parser.add_argument("--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="default: demo")
     parser.add_argument(

@@ -365,6 +365,23 @@ def test_scores_of_files_in_sgml_and_with_marks(tmp_path: Path) -> None:
         score_files(*paths, BAHDANAU.recipe("rnnsearch-50"))
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("title: x\n[a]: 3\ntrain: {en: a, fr: b}\n", "line 2: a key is a list or a mapping"),
+        ("title: x\ntrain: {? {a: b} : c, fr: b}\n", "line 2: a key is a list or a mapping"),
+        (
+            "title: x\ntrain: {en: a, fr: b}\ntest: {en: c, fr: d}\nsets: {test: {en: e, fr: f}}\n",
+            "the set `test` is declared twice",
+        ),
+    ],
+)
+def test_declarations_that_say_a_thing_twice_or_strangely(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "strange.yaml").write_text(text)
+    with pytest.raises(UserError, match=says):
+        read_declaration(tmp_path / "strange.yaml")
+
+
 def test_the_manifest_tells_which_text_is_which(run: Prepare) -> None:
     manifest = json.loads((run(valid=("valid", "test")).directory / "manifest.json").read_text())
     assert manifest["texts"] == {

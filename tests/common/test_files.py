@@ -125,7 +125,7 @@ def test_files_that_are_tokenised_already_are_compared_word_by_word(tmp_path: Pa
 def test_files_that_look_tokenised_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "hypothesis").write_text("Wir lesen .\nEin Buch .\n", encoding="utf-8")
     (tmp_path / "reference").write_text("Wir lesen.\nEin Buch.\n", encoding="utf-8")
-    score_files(tmp_path / "hypothesis", tmp_path / "reference", None, "de", "tokenised", False, "moses-2016")
+    score_files(tmp_path / "hypothesis", tmp_path / "reference", None, VASWANI.recipe("base"))
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning.startswith(f"warning: {tmp_path / 'hypothesis'}, line 1: `Wir lesen .` looks tokenised")
     assert "data.tokeniser=none" in warning

@@ -88,6 +88,17 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     )
 
 
+def test_binary_and_compressed_text_is_told_from_its_cause(tmp_path: Path) -> None:
+    (tmp_path / "wide").write_bytes("Ein Haus\nEin Baum\n".encode("utf-16-le"))
+    with pytest.raises(UserError, match="UTF-16 without its mark"):
+        read_lines(tmp_path / "wide")
+    (tmp_path / "plain.bz2").write_text("no bzip2\n")
+    with pytest.raises(UserError, match=r"plain\.bz2: not whole, or not what the file name says"):
+        read_lines(tmp_path / "plain.bz2")
+    with pytest.raises(UserError, match=r"standard input is compressed \(gz\)"):
+        list(lines_as_they_come([gzip.compress(b"text\n")], "standard input"))
+
+
 @pytest.mark.parametrize("encoding", ["UTF-16", "UTF-32"])
 def test_other_unicode_names_its_cure(tmp_path: Path, encoding: str) -> None:
     for order in ("LE", "BE"):

@@ -112,7 +112,7 @@ def test_the_suite_prints_and_reports_the_page(tmp_path, command):
         for recipe in paper.systems("demo"):
             system = recipe.rpartition("/")[2]
             made.write(tmp_path / "demo" / name, system, values(name, system))
-    printed = command("papers", "demo", "all", "--runs", tmp_path, *TINY).stdout
+    printed = command("papers", "demo", "all", "--runs", tmp_path, *TINY, "evaluate.average=1").stdout
     assert f"# {same_data.TITLE}" in printed and "The Transformer beats the recurrent RNNsearch-50" in printed
     page = Path(re.search(r"Report with figures: (\S+)", printed)[1]).read_text(encoding="utf-8")
     assert f"<h1>{same_data.TITLE}</h1>" in page
