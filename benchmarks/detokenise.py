@@ -15,12 +15,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from common.cli import utf8_output
-from common.data.fetch import MIRROR
-from common.data.text import Tokeniser, clean
+from common.corpus.fetch import MIRROR
+from common.corpus.lines import read_lines
 from common.errors import UserError
-from common.eval.record import commit, environment, write_json_atomically
-from common.lines import read_lines
+from common.run.cli import utf8_output
+from common.run.record import commit, environment, write_json_atomically
+from common.text.moses import Tokeniser, clean
 
 RESULT = Path(__file__).parent / "results" / "detokenise.json"
 LANGUAGES = ("en", "de", "fr")

@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.cli import utf8_output
-from common.data.encoded import ParallelIds, write_side
+from common.contract import UNK
 from common.errors import UserError
-from common.eval.record import commit, environment, write_json_atomically
-from common.model import UNK
 from common.paper import Paper
-from common.plan import minibatch_shape, training_flops
+from common.prepare.encoded import ParallelIds, write_side
 from common.recipe import Recipe
+from common.run.cli import utf8_output
+from common.run.plan import minibatch_shape, training_flops
+from common.run.record import commit, environment, write_json_atomically
 from common.train.loop import Corpus, Trainer, read_log
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI

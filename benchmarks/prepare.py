@@ -29,12 +29,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sacremoses import MosesTokenizer
 
-from common.cli import utf8_output
-from common.data.learning import MOST_TYPES
-from common.data.prepare import prepare
-from common.data.workers import memory_of_all
-from common.eval.record import commit, environment, write_json_atomically
+from common.prepare.preparation import prepare
+from common.prepare.subwords import MOST_TYPES
+from common.prepare.workers import memory_of_all
 from common.recipe import Data
+from common.run.cli import utf8_output
+from common.run.record import commit, environment, write_json_atomically
 
 RESULTS = Path(__file__).parent / "results"
 INVENTED = 5

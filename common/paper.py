@@ -14,7 +14,7 @@ from torch import nn
 from common.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
-    from common.eval.report import Section
+    from common.report.tables import Section
 
 
 @dataclass(frozen=True)

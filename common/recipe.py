@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 import yaml
 
+from common.corpus.lines import decode, without_mark
 from common.errors import UserError
-from common.lines import decode, without_mark
 
 GOING_ON = {"may change": "going on"}
 """Metadata of a field that may change when a training goes on: it decides how far, not what an update computes."""
@@ -39,7 +39,7 @@ class Data:
     """What is read and how text becomes ids."""
 
     corpus: str = field(metadata=AT_ANY_TIME)
-    """builtin, multi30k, wmt14, or the path of a YAML file that declares another (common/data/corpora.py says how)."""
+    """builtin, multi30k, wmt14, or the path of a YAML file of another (common/corpus/declaration.py)."""
     source: str
     """Language code of the source side."""
     target: str
@@ -55,7 +55,7 @@ class Data:
     lowercase: bool
     """Lower-case both sides, training and references alike."""
     tokeniser: Literal["moses-2014", "moses-2016", "none"]
-    """tokenizer.perl as it was in that year (common/data/text.py), or `none` for text that is tokenised already."""
+    """tokenizer.perl as it was in that year (common/text/moses.py), or `none` for text that is tokenised already."""
     mean_source_tokens: float = field(metadata=AT_ANY_TIME)
     """Average source tokens per sentence, EOS included: used by `plan` only, which touches no data."""
     mean_target_tokens: float = field(metadata=AT_ANY_TIME)

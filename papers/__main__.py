@@ -9,13 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-from common.cli import Parser, guarded, split_overrides, utf8_output
 from common.errors import UserError
-from common.eval.report import Section, write_report
 from common.paper import Paper
-from common.plan import describe, plan
-from common.run import prepare_data
-from common.suite import jobs_of, run_jobs, slots_of
+from common.report.tables import Section, write_report
+from common.run.cli import Parser, guarded, split_overrides, utf8_output
+from common.run.folder import prepare_data
+from common.run.plan import describe, plan
+from common.run.suite import jobs_of, run_jobs, slots_of
 from common.train.loop import clock
 from papers.lineage import PAPERS, same_data
 
@@ -27,7 +27,7 @@ TITLES = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train, score and tabulate every system of a scale; exit status as in common.cli."""
+    """Train, score and tabulate every system of a scale; exit status as in common.run.cli."""
     utf8_output()
     parser = Parser(prog="python -m papers", description="Train, score and tabulate every system of a scale.")
     parser.add_argument("scale", choices=list(TITLES))

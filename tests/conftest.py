@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.data.language_model import tools
 from common.errors import UserError
+from common.prepare.language_model import tools
 
 ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)

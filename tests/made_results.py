@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from common.eval.bleu import bleu
 from common.recipe import Recipe
+from common.score.bleu import bleu
 
 
 def statistics(qualities: Sequence[float], words: int = 11) -> np.ndarray:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from common.data.encoded import ParallelIds, write_side
+from common.contract import EOS, UNK, Batch, pad
 from common.decode.translate import decode_ids
-from common.eval.record import matmul_rate
-from common.model import EOS, UNK, Batch, pad
 from common.paper import Paper
+from common.prepare.encoded import ParallelIds, write_side
 from common.recipe import Recipe
+from common.run.record import matmul_rate
 from common.train.loop import Corpus, Trainer
 from common.train.loss import cross_entropy_sum
 from papers.bahdanau2014.paper import PAPER as BAHDANAU

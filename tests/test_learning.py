@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.data.encoded import ParallelIds, write_side
+from common.contract import UNK
 from common.decode.translate import decode_ids
-from common.model import UNK
+from common.prepare.encoded import ParallelIds, write_side
 from common.train.loop import Corpus, Trainer
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from common.eval.record import sha256_json
+from common.run.record import sha256_json
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
 from tests.conftest import ROOT, TINY
@@ -75,6 +75,6 @@ def test_git_names_files_that_are_not_ascii(tmp_path):
     for words in (["init", "-q"], ["config", "core.quotepath", "false"], ["add", "."], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *words], check=True)
     (tmp_path / "été").write_text("two\n", encoding="utf-8")
-    program = f"import common.eval.record as r, pathlib; print(r.commit(pathlib.Path({str(tmp_path)!r}))['dirty'])"
+    program = f"import common.run.record as r, pathlib; print(r.commit(pathlib.Path({str(tmp_path)!r}))['dirty'])"
     command, environment = [sys.executable, "-c", program], {**os.environ, **ASCII}
     assert subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True).stdout == b"True\n"

@@ -17,9 +17,9 @@ import pytest
 from ipykernel.kernelspec import write_kernel_spec
 from nbclient import NotebookClient
 
-from common.eval.report import Figure, Section
-from common.eval.results import export
-from common.notebook import committed, show
+from common.report.notebook import committed, show
+from common.report.results import export
+from common.report.tables import Figure, Section
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from tests import made_results as made
 
@@ -103,8 +103,8 @@ def test_show_keeps_the_chosen_parts_in_order_with_their_pictures(monkeypatch, c
     markdown = f"# Title\n\n## Table 1: a\n\nrows\n\n## Notes\n\nnone\n\n{figure}"
     section = Section("Title", markdown, [Figure("curve", "b", "caption", b"PNG bytes")], [], [])
     displayed: list[Any] = []
-    monkeypatch.setattr("common.notebook.display", displayed.append)
-    monkeypatch.setattr("common.notebook.Image", lambda data, **options: (data, options["alt"]))
+    monkeypatch.setattr("common.report.notebook.display", displayed.append)
+    monkeypatch.setattr("common.report.notebook.Image", lambda data, **options: (data, options["alt"]))
     show(section, "Figure 2", "Table 1")
     assert [getattr(item, "data", item) for item in displayed] == [
         "### Table 1: a\n\nrows",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.eval.record import sha256_json
-from common.suite import Job, run_jobs, slots_of
+from common.run.record import sha256_json
+from common.run.suite import Job, run_jobs, slots_of
 from papers.__main__ import slots
 from papers.bahdanau2014.paper import PAPER
 

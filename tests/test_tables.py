@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from common.eval import report
 from common.paper import Paper
 from common.recipe import difference
+from common.report import tables as report
 from papers.lineage import PAPERS
 from tests import made_results as made
 

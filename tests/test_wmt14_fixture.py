@@ -27,13 +27,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data import fetch
-from common.data import prepare as prepare_module
-from common.data.prepare import Prepared
-from common.data.text import Tokeniser
+from common.corpus import fetch
 from common.paper import Paper
+from common.prepare import preparation as prepare_module
+from common.prepare.preparation import Prepared
 from common.recipe import Recipe
-from common.run import prepare_data
+from common.run.folder import prepare_data
+from common.text.moses import Tokeniser
 from common.train.loop import Corpus, Trainer
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI

@@ -26,8 +26,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from common.contract import EOS, START, UNK, DecoderState, Seq2SeqModel
 from common.errors import UserError
-from common.model import EOS, START, UNK, DecoderState, Seq2SeqModel
 from common.recipe import Decode
 
 WIDEST = 500

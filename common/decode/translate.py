@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.data.batching import longest_first
+from common.contract import EOS, Seq2SeqModel, pad
 from common.decode.beam import Hypothesis, beam_search
 from common.errors import enough_memory
-from common.model import EOS, Seq2SeqModel, pad
 from common.recipe import Decode
+from common.train.batching import longest_first
 
 
 def decode_ids(

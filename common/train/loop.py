@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.data.batching import load_batch, longest_first, minibatches
-from common.data.encoded import ParallelIds
+from common.contract import Batch
 from common.errors import UserError, enough_memory
-from common.model import Batch
 from common.paper import Optimization
+from common.prepare.encoded import ParallelIds
 from common.recipe import Recipe
+from common.train.batching import load_batch, longest_first, minibatches
 from common.train.checkpoint import has_updates, kept_checkpoints, load_state, restore, save_state, save_weights
 from common.train.loss import cross_entropy_sum
 

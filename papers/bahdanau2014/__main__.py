@@ -1,8 +1,8 @@
-"""`python -m papers.bahdanau2014 VERB`: the verbs are in common/cli.py."""
+"""`python -m papers.bahdanau2014 VERB`: the verbs are in common/run/cli.py."""
 
 import sys
 
-from common.cli import main
+from common.run.cli import main
 from papers.bahdanau2014.paper import PAPER
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.model import START, Batch
+from common.contract import START, Batch
 from papers.bahdanau2014.model import (
     DecoderUnits,
     Encoder,

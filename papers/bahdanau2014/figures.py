@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from common.eval.by_length import sliding_bleu
-from common.eval.report import COLOURS, Figure, png
-from common.eval.results import Result
+from common.report.results import Result
+from common.report.tables import COLOURS, Figure, png
+from common.score.by_length import sliding_bleu
 
 CURVES = {
     "rnnsearch-50": (COLOURS[0], "-"),

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.model import START, Batch
+from common.contract import START, Batch
 from common.recipe import require
 
 Biases = Literal["none", "paper", "authors"]
@@ -257,7 +257,7 @@ class Readout(DeepOutput):
 
 @dataclass(frozen=True)
 class State:
-    """All that the decoder knows between two words, as `common.model.DecoderState`."""
+    """All that the decoder knows between two words, as `common.contract.DecoderState`."""
 
     s: Tensor
     """(N, n)"""

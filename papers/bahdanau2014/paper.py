@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from common.model import Batch
+from common.contract import Batch
 from common.paper import Paper, ReportedTraining
 from common.recipe import Recipe, read_yaml
 from papers.bahdanau2014.fast import FastRNNsearch

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.eval import claims as claim
-from common.eval import report
-from common.eval.by_length import bleu_by_bins
-from common.eval.claims import Claim, Finding, Verdict
-from common.eval.report import Figure, Section, number
-from common.eval.results import Result, read_results
 from common.paper import Paper
 from common.recipe import read_yaml
+from common.report import claims as claim
+from common.report import tables as report
+from common.report.claims import Claim, Finding, Verdict
+from common.report.results import Result, read_results
+from common.report.tables import Figure, Section, number
+from common.score.by_length import bleu_by_bins
 from papers.bahdanau2014 import figures
 
 Reported = Mapping[str, Any]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from common.cli import Parser, guarded
+from common.run.cli import Parser, guarded
 from papers.lineage import front
 from papers.lineage.same_data import build_tables, folders
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build and print the page of one scale; exit status as in common.cli."""
+    """Build and print the page of one scale; exit status as in common.run.cli."""
     parser = Parser(prog="python -m papers.lineage", description="What needs both papers.")
     parser.add_argument("verb", choices=["tables", "readme"])
     parser.add_argument("--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="default: demo")

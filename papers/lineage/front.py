@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from common.eval.report import number, score, table
-from common.eval.results import read_results
 from common.recipe import read_yaml
+from common.report.results import read_results
+from common.report.tables import number, score, table
 from papers.lineage import PAPERS
 from papers.lineage.same_data import folders
 

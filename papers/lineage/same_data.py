@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from common.errors import UserError
-from common.eval import claims as claim
-from common.eval import report
-from common.eval.claims import Claim, Finding
-from common.eval.report import Section, number
-from common.eval.results import Result, read_results
+from common.report import claims as claim
+from common.report import tables as report
+from common.report.claims import Claim, Finding
+from common.report.results import Result, read_results
+from common.report.tables import Section, number
 from papers.lineage import PAPERS
 
 Results = Mapping[str, Result]

@@ -2,7 +2,7 @@
 
 import sys
 
-from common.cli import main
+from common.run.cli import main
 from papers.vaswani2017.paper import PAPER
 
 if __name__ == "__main__":

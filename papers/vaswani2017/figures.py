@@ -17,8 +17,8 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from common.eval.report import COLOURS, Figure, png
-from common.eval.results import Result
+from common.report.results import Result
+from common.report.tables import COLOURS, Figure, png
 
 Weights = npt.NDArray[np.float64]
 FAINT = 0.02

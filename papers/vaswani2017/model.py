@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.model import START, Batch
+from common.contract import START, Batch
 from common.recipe import require
 
 LAYER_NORM_EPSILON = 1e-6
@@ -278,7 +278,7 @@ def _positions(config: ModelConfig) -> Sinusoids | LearnedPositions:
 
 @dataclass(frozen=True)
 class TransformerState:
-    """All that the decoder knows between two words, as `common.model.DecoderState`."""
+    """All that the decoder knows between two words, as `common.contract.DecoderState`."""
 
     source: tuple[KeysValues, ...]
     """Per decoder layer, of the encoder's output: computed once, (N, h, S, ..)."""
@@ -313,7 +313,7 @@ class AttentionMaps:
 
 
 class Transformer(nn.Module):
-    """Vaswani2017 Figure 1 "The Transformer": the `common.model.Seq2SeqModel` of this paper."""
+    """Vaswani2017 Figure 1 "The Transformer": the `common.contract.Seq2SeqModel` of this paper."""
 
     encoder: list[EncoderLayer]
     decoder: list[DecoderLayer]

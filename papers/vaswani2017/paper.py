@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from common.model import Batch
+from common.contract import Batch
 from common.paper import Paper, ReportedTraining
 from common.recipe import Recipe, read_yaml
 from papers.vaswani2017.fast import FastTransformer

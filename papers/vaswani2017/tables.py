@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.eval import claims as claim
-from common.eval import report
-from common.eval.claims import Claim, Finding
-from common.eval.report import Section, number, versus
-from common.eval.results import Result, read_results
 from common.paper import Paper
 from common.recipe import read_yaml
+from common.report import claims as claim
+from common.report import tables as report
+from common.report.claims import Claim, Finding
+from common.report.results import Result, read_results
+from common.report.tables import Section, number, versus
 from papers.vaswani2017.figures import attention_figures
 
 Reported = Mapping[str, Any]

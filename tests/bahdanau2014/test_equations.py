@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.model import EOS, START, Batch, DecoderState, Seq2SeqModel, pad
+from common.contract import EOS, START, Batch, DecoderState, Seq2SeqModel, pad
 from papers.bahdanau2014 import model as model_file
 from papers.bahdanau2014.model import ModelConfig, RNNsearch
 

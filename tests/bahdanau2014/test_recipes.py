@@ -6,10 +6,10 @@ import tarfile
 import pytest
 import torch
 
+from common.contract import EOS, Batch, pad
 from common.errors import UserError
-from common.model import EOS, Batch, pad
-from common.plan import describe, plan, training_flops
 from common.recipe import difference, read_yaml
+from common.run.plan import describe, plan, training_flops
 from papers.bahdanau2014.paper import PAPER
 
 REPORTED = read_yaml(PAPER.root / "reported.yaml")["tables"]

@@ -14,9 +14,9 @@ import pytest
 import yaml
 from sacremoses import MosesTokenizer
 
-from common.data import builtin
-from common.data.builtin import Sampler, Triple, build_splits, count_words, generate
-from common.data.builtin_grammar import (
+from common.demo import builtin
+from common.demo.builtin import Sampler, Triple, build_splits, count_words, generate
+from common.demo.builtin_grammar import (
     Clause,
     Coordination,
     Gap,
@@ -28,12 +28,12 @@ from common.data.builtin_grammar import (
     Relative,
     Sentence,
 )
-from common.data.builtin_lexicon import Adjective, Fixed, Lexicon, Noun, Pronoun, Verb, numbers
+from common.demo.builtin_lexicon import Adjective, Fixed, Lexicon, Noun, Pronoun, Verb, numbers
 from common.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 LEXICON = Lexicon()
-DATA = yaml.safe_load((ROOT / "common/data/builtin.yaml").read_text(encoding="utf-8"))
+DATA = yaml.safe_load((ROOT / "common/demo/builtin.yaml").read_text(encoding="utf-8"))
 
 
 # --- hand-made trees -------------------------------------------------------------------------------
@@ -351,7 +351,7 @@ def sample() -> list[Triple]:
 
 def run_generator(hash_seed: str) -> str:
     """The command's output in a process of its own."""
-    command = [sys.executable, "-m", "common.data.builtin", "--count", "60", "--seed", "5"]
+    command = [sys.executable, "-m", "common.demo.builtin", "--count", "60", "--seed", "5"]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
     return done.stdout.decode("utf-8")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.model import EOS, START, Batch, Seq2SeqModel, pad
+from common.contract import EOS, START, Batch, Seq2SeqModel, pad
 from common.train.loss import cross_entropy_sum
 from papers.vaswani2017.model import (
     AddAndNorm,

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from common.data.batching import minibatches
+from common.contract import EOS, Batch, pad
 from common.errors import UserError
-from common.model import EOS, Batch, pad
 from common.paper import Paper
-from common.plan import describe, parameter_counts, plan, training_flops
 from common.recipe import difference, read_yaml
+from common.run.plan import describe, parameter_counts, plan, training_flops
+from common.train.batching import minibatches
 from papers.vaswani2017.model import Transformer
 from papers.vaswani2017.optim import learning_rate
 from papers.vaswani2017.paper import PAPER

@@ -1,0 +1,196 @@
+"""Text files as lines, the way a parallel corpus needs them: a line feed ends a line and nothing else does.
+
+What a text begins with is looked at here and nowhere else: a byte order mark is not text, and what is no text of one
+sentence a line is either read for what it is (SGML) or refused.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import zip_longest
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from common.corpus.archives import BLOCK, Stream, compression, open_member
+from common.corpus.sgml import Segments, check_same_segments, is_sgml, read_sgml
+from common.errors import UserError
+
+LONGEST_LINE = 1 << 24
+"""Bytes; what has longer lines is no text of sentences, and would fill the memory."""
+
+_MARK = re.compile(rb"\A(?:\xef\xbb\xbf)+")
+_OTHER_MARKS = {
+    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),  # before UTF-16, with whose mark one of these begins
+    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
+_LOOKED_AT = 256
+"""Bytes at the beginning in which every other one is 0 where a text is UTF-16."""
+_MARKUP = re.compile(rb"\s*<(?:\?xml|!doctype|tmx|xliff)[\s>]", re.IGNORECASE)
+_TABLE = re.compile(r"\.tsv(\.(gz|xz|bz2))?$", re.IGNORECASE)
+
+
+class Readable(Protocol):
+    """Where blocks come from: an open binary file, or a stream of an archive."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next `size` bytes or fewer; none at the end."""
+
+
+@contextmanager
+def open_text(path: Path, member: str | None) -> Iterator[Stream]:
+    """A file, or a member of an archive, as `open_member` gives it, without a byte order mark.
+
+    Raises UserError, beyond those of `open_member`, for what `without_mark` refuses, XML that is no SGML set, HTML,
+    and a .tsv file of more than one column.
+    """
+    with open_member(path, member) as stream:
+        stream.head = without_mark(stream.head, stream.name)
+        if _MARKUP.match(stream.head) and not is_sgml(stream.head, stream.name):
+            raise UserError(f"{stream.name} is XML or HTML; convert it to a text with one sentence a line")
+        if _TABLE.search(stream.name) and b"\t" in stream.head.split(b"\n", 1)[0]:
+            raise UserError(f"{stream.name} has columns; make a file of the one that is meant, with cut -f1 or cut -f2")
+        yield stream
+
+
+def without_mark(beginning: bytes, name: str) -> bytes:
+    """What a text begins with, a line or more, without a UTF-8 byte order mark.
+
+    Raises UserError for a mark of UTF-16 or UTF-32, and for lines that end in carriage returns alone.
+    """
+    for encoding, marks in _OTHER_MARKS.items():
+        if beginning.startswith(marks):
+            raise UserError(f"{name} is {encoding}; convert it with iconv -f {encoding} -t UTF-8")
+    if beginning[:_LOOKED_AT].count(0) > len(beginning[:_LOOKED_AT]) // 4:
+        raise UserError(f"{name} is binary, or UTF-16 without its mark; convert it with iconv -f UTF-16LE -t UTF-8")
+    beginning = _MARK.sub(b"", beginning)
+    if b"\n" not in beginning and b"\r" in beginning.rstrip(b"\r"):
+        raise UserError(f"{name} ends its lines with carriage returns alone; convert it with tr '\\r' '\\n'")
+    return beginning
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Lines of a UTF-8 file, or segments of an SGML set, compressed or not.
+
+    Carriage returns inside a line, U+2028 and their like stay in it: breaking there would put the two sides of
+    a corpus out of step. Raises UserError if the file cannot be read or is not UTF-8, naming the line.
+    """
+    with open_text(Path(path), None) as stream:
+        return _read(stream, stream.name).lines
+
+
+def read_parallel(*paths: Path) -> list[list[str]]:
+    """`read_lines` of files that belong together line by line; UserError, as of `parallel_lines`, if they do not."""
+    with ExitStack() as stack:
+        streams = [stack.enter_context(open_text(path, None)) for path in paths]
+        return parallel_lines(streams, list(map(str, paths)))
+
+
+def parallel_lines(streams: Sequence[Stream], names: Sequence[str]) -> list[list[str]]:
+    """Lines of texts that belong together line by line, or segments of those that are SGML sets.
+
+    names: for messages. Raises UserError unless all have the same number of lines, at least one, and those in SGML
+    the same documents and segments.
+    """
+    texts = [_read(stream, name) for stream, name in zip(streams, names, strict=True)]
+    check_same_segments([text for text in texts if text.places])
+    for text in texts[1:]:
+        check_parallel(texts[0].lines, text.lines, (texts[0].name, text.name))
+    return [text.lines for text in texts]
+
+
+def _read(stream: Stream, name: str) -> Segments:
+    """All of a text; one that is not SGML has no places."""
+    sgml = is_sgml(stream.head, stream.name)
+    lines = decode(stream.read(), name)
+    return read_sgml("\n".join(lines), name) if sgml else Segments(name, lines)
+
+
+def lines_as_they_come(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    """Lines of a stream that cannot be looked into beforehand, such as standard input; errors as of `open_text`."""
+    for number, line in enumerate(lines, start=1):
+        if number == 1:
+            if kind := compression(line):
+                raise UserError(f"{name} is compressed ({kind}); decompress it on the way")
+            line = without_mark(line, name)
+            if is_sgml(line, name) or _MARKUP.match(line):
+                raise UserError(f"{name} is SGML, XML or HTML; give plain text, one sentence a line")
+        yield from decode(line, name, number)
+
+
+def decode(content: bytes, name: str, first_line: int = 1) -> list[str]:
+    """The lines of UTF-8 `content`, which begins with line `first_line` of the file `name`.
+
+    Raises UserError naming the first line that is not UTF-8.
+    """
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + first_line
+        raise UserError(f"{name}, line {number:,}: not UTF-8; convert it with iconv -f ENCODING -t UTF-8") from None
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+def check_parallel(one: Sequence[str], other: Sequence[str], names: tuple[str, str]) -> None:
+    """Raise UserError unless both have the same number of lines, at least one. `names` are for the message."""
+    _check_counts((len(one), len(other)), names)
+
+
+def line_blocks(stream: Readable, size: int, name: str) -> Iterator[bytes]:
+    """Consecutive blocks of `size` lines, the last of what is left; each ends in a line feed, given or not.
+
+    `block.count(b"\\n")` is the number of lines of a block, and `itertools.islice` goes to a later one at the speed
+    of reading. Memory: one block of lines and one of reading. Raises UserError for a line above LONGEST_LINE.
+    """
+    parts: list[bytes] = []
+    lines, unfinished = 0, 0  # whole lines in `parts`, and bytes after the last of them
+    while data := stream.read(BLOCK):
+        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
+        start = 0
+        for end in ends[size - lines - 1 :: size].tolist():
+            yield b"".join([*parts, data[start:end]])
+            parts.clear()
+            start = end
+        parts.append(data[start:])
+        lines = (lines + len(ends)) % size
+        unfinished = len(data) - int(ends[-1]) if len(ends) else unfinished + len(data)
+        if unfinished > LONGEST_LINE:
+            raise UserError(f"{name} has a line of over {LONGEST_LINE:,} bytes; put one sentence on each line")
+    if rest := b"".join(parts):
+        yield rest.removesuffix(b"\n") + b"\n"
+
+
+def parallel_blocks(
+    one: Readable, other: Readable, size: int, names: tuple[str, str], first: int = 0
+) -> Iterator[tuple[int, bytes, bytes, int]]:
+    """Number of the block, its lines on either side, how many they are; from block number `first`, counted from 0.
+
+    Block k begins with line k * size + 1. Raises UserError, after the whole blocks that both have, if one side has
+    more lines than the other or neither has any.
+    """
+    blocks = zip_longest(line_blocks(one, size, names[0]), line_blocks(other, size, names[1]), fillvalue=b"")
+    total, others_total = 0, 0
+    for number, (block, others) in enumerate(blocks):
+        lines, others_lines = block.count(b"\n"), others.count(b"\n")
+        total, others_total = total + lines, others_total + others_lines
+        # Unequal sides stay unequal, so nothing more is handed out while the longer one is counted.
+        if total == others_total and number >= first:
+            yield number, block, others, lines
+    _check_counts((total, others_total), names)
+
+
+def _check_counts(counts: tuple[int, int], names: tuple[str, str]) -> None:
+    if counts[0] != counts[1]:
+        raise UserError(
+            f"{names[0]} has {counts[0]:,} lines but {names[1]} has {counts[1]:,}; "
+            "line i of one must translate line i of the other"
+        )
+    if not counts[0]:
+        raise UserError(f"{names[0]} and {names[1]} are empty; put one sentence on each line")

@@ -1,1 +1,0 @@
-"""Scores with their signatures, their uncertainty, and the record of how a run came about."""

@@ -1,0 +1,1 @@
+"""A corpus made ready once: `preparation` orders the steps, `shards` does the work on each portion of the text."""

@@ -1,0 +1,490 @@
+"""A corpus made ready once: downloaded, tokenised, selected, counted, segmented, encoded, in a folder that says how.
+
+Folders are complete or absent: they are built in a `.work` folder beside their place and renamed. What a killed
+preparation had finished stays in there, and the next one goes on from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.contract import UNK
+from common.corpus.declaration import (
+    Corpus,
+    Part,
+    check_languages,
+    disk_needed,
+    download,
+    input_sums,
+    read_blocks,
+    read_set,
+    texts_read,
+)
+from common.corpus.fetch import checksum, locked
+from common.corpus.lines import decode
+from common.errors import UserError
+from common.prepare import selection as selection_step
+from common.prepare import shards
+from common.prepare.encoded import SIDES, ParallelIds, shard_name, write_offsets, write_side
+from common.prepare.language_model import tools
+from common.prepare.subwords import build_lexicons, learn_subwords
+from common.prepare.summary import write_summary
+from common.prepare.workers import Crew
+from common.progress import progress
+from common.recipe import Data
+from common.run.record import sha256_json
+from common.text.doubts import doubts, warn
+from common.text.pipeline import TextPipeline
+
+FORMAT = 3
+"""Raised when the same data section would give other files: older folders are then left alone."""
+SHARD = 50_000
+"""Pairs of a training part that are worked on, and stored, together."""
+TOOLS = ("sacremoses", "subword-nmt", "torchtext", "ufal.kenlm", "numpy")
+TEXT_FIELDS = (
+    "source",
+    "target",
+    "segmentation",
+    "vocabulary_size",
+    "bpe_merges",
+    "lowercase",
+    "tokeniser",
+    "parts",
+    "shares",
+    "in_domain",
+    "select_words",
+    "valid",
+    "clean_tokens",
+    "clean_ratio",
+)
+"""Of the data section, what the prepared files depend on beside the text itself. `max_length` is not among them: the
+limit is applied when the pairs are opened, so that RNNsearch-30 and -50 share one preparation and, as in GroundHog, one
+vocabulary."""
+GENERATOR_FIELDS = ("pairs", "lexicon", "min_words", "max_words", "corpus_seed")
+"""What a generated corpus depends on besides."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared corpus, opened."""
+
+    directory: Path
+    manifest: dict[str, Any]
+    text: TextPipeline
+    train: ParallelIds
+    valid: ParallelIds
+
+    @classmethod
+    def open(cls, directory: Path, max_length: int | None) -> Prepared:
+        """The folder's contents, training pairs limited to `max_length` pieces a side; `valid` is not limited.
+
+        The manifest has `train_used` added: the limit and how many pairs it kept and dropped.
+        """
+        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+        train = ParallelIds.open(directory, "train", max_length)
+        dropped = manifest["counts"]["train"]["pairs"] - len(train)
+        manifest["train_used"] = {"max_length": max_length, "pairs": len(train), "dropped_by_length": dropped}
+        return cls(directory, manifest, TextPipeline.load(directory), train, ParallelIds.open(directory, "valid"))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The manifest without what differs from one preparation of the same data to the next: time and memory."""
+        return {key: value for key, value in self.manifest.items() if key != "steps"}
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that an update depends on: training ids, vocabularies, how text is split, the length limit.
+
+        Development and test sets are not in it: a training may go on when they change.
+        """
+        held_out = tuple(f"{split}." for split in self.manifest["counts"] if split != "train")
+        files = {name: facts["sha256"] for name, facts in self.manifest["outputs"].items()}
+        trained_on = {name: digest for name, digest in files.items() if not name.startswith(held_out)}
+        return sha256_json({"files": trained_on, "used": self.manifest["train_used"]})
+
+    def lines(self, split: str) -> dict[str, list[str]]:
+        """Lines of a split other than train.
+
+        Keys: source and reference, untokenised; source_tokens and reference_tokens, tokens joined by spaces.
+        With data.lowercase all but source are lower-cased.
+        """
+        files = {
+            "source": "source",
+            "source_tokens": "source.tok",
+            "reference": "target",
+            "reference_tokens": "target.tok",
+        }
+        paths = {key: self.directory / f"{split}.{name}" for key, name in files.items()}
+        if not all(path.is_file() for path in paths.values()):
+            known = ", ".join(name for name in self.manifest["counts"] if name != "train")
+            raise UserError(f"{self.directory} has no text of `{split}`; it has {known}")
+        return {key: decode(path.read_bytes(), str(path)) for key, path in paths.items()}
+
+
+def prepare(data: Data, splits: Sequence[str], root: Path, cache: Path, workers: int | None = None) -> Prepared:
+    """The prepared corpus of `data`, built under `root` unless it is there already.
+
+    splits: test sets that will be wanted; all of the corpus are prepared. cache: where downloads go.
+    workers: processes, by default as many as there are cores; they change the time, not the bytes.
+    Raises UserError for an unknown corpus, language or split, unreadable text, a full disk.
+    """
+    corpus = check_languages(data)
+    known = dict.fromkeys(["valid", *corpus.held_out(data)])
+    if unknown := [split for split in splits if split not in known]:
+        raise UserError(f"evaluate.sets: {corpus.name} has no test set `{unknown[0]}`; it has {', '.join(known)}")
+    development = corpus.development(data)
+    if "valid" in splits and "valid" in corpus.held_out(data) and development != ("valid",):
+        raise UserError(
+            f"evaluate.sets: `valid` is the development set, here {', '.join(development)} and not {corpus.name}'s own "
+            "`valid`; name the sets that are meant"
+        )
+    inputs = input_sums(data)
+    directory = root / folder_name(data, corpus, inputs)
+    try:
+        if not _complete(directory):
+            with locked(directory):
+                if not _complete(directory):
+                    _check_space(corpus, data, root)
+                    if any(share < 1 for share in data.shares):
+                        tools()  # compiled now, or missed now and not after hours of other work
+                    crew = Crew(workers or os.cpu_count() or 1)
+                    _Preparation(data, corpus, inputs, directory, cache, crew).run()
+        _bring_up_to_date(directory, corpus, data)
+    except OSError as error:
+        raise UserError(f"{error.filename or root}: {error.strerror}; free space or mend that, and run again") from None
+    return Prepared.open(directory, data.max_length)
+
+
+def _check_space(corpus: Corpus, data: Data, root: Path) -> None:
+    """UserError unless `root` has room for what preparation writes; downloads look for theirs."""
+    needed, free = disk_needed(corpus, data)[1], shutil.disk_usage(root).free
+    if free < needed:
+        raise UserError(
+            f"{root}: preparing {corpus.name} takes about {needed:,} bytes and {free:,} are free; make room"
+        )
+
+
+def folder_name(data: Data, corpus: Corpus, inputs: Mapping[str, str]) -> str:
+    """`<corpus>-<source>-<target>-<hash>`, the hash over all that the prepared files depend on. inputs: checksums."""
+    texts = texts_read(corpus, data)
+    facts = {"format": FORMAT, "data": relevant(data, corpus), "inputs": inputs, "texts": texts}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return f"{corpus.name}-{data.source}-{data.target}-{digest[:12]}"
+
+
+def relevant(data: Data, corpus: Corpus) -> dict[str, Any]:
+    """The values of the data section that change the prepared files."""
+    names = TEXT_FIELDS + (GENERATOR_FIELDS if corpus.generated else ())
+    values = dataclasses.asdict(data)
+    return {name: values[name] for name in names}
+
+
+def _complete(directory: Path) -> bool:
+    """Whether every file of the manifest is there with its size."""
+    try:
+        outputs = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))["outputs"]
+        return all((directory / name).stat().st_size == facts["bytes"] for name, facts in outputs.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _declared(corpus: Corpus, data: Data) -> dict[str, Any]:
+    """What the manifest repeats from the declaration, and no prepared file depends on."""
+    return {
+        "title": corpus.title,
+        "generated": corpus.generated,
+        "licence": corpus.licence,
+        "citation": corpus.citation,
+        "expected": {name: part.pairs for name, part in corpus.training_parts(data).items() if part.pairs is not None},
+    }
+
+
+def _bring_up_to_date(directory: Path, corpus: Corpus, data: Data) -> None:
+    """Write manifest and summary again if the declaration says something else of the same text than it did."""
+    manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+    now = _declared(corpus, data)
+    if any(manifest[key] != value for key, value in now.items()):
+        with locked(directory):
+            _write_manifest(manifest | now, directory)
+
+
+def _write_manifest(manifest: dict[str, Any], directory: Path) -> None:
+    """The summary, and then the manifest, complete or not at all."""
+    write_summary(manifest, directory)
+    part = directory / ".manifest.json"
+    part.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, directory / "manifest.json")
+
+
+@dataclass
+class _Preparation:
+    """One preparation: its steps in order, and what they hand on."""
+
+    data: Data
+    corpus: Corpus
+    inputs: Mapping[str, str]
+    """Checksums of what is read, as they were before."""
+    directory: Path
+    cache: Path
+    crew: Crew
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    parts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By training part: pairs read, kept, left out for which reason."""
+    warnings: list[str] = field(default_factory=list)
+    """Of text that may be the wrong one."""
+
+    def run(self) -> None:
+        """All steps; then the folder takes its place."""
+        self.work = self.directory.with_name(f"{self.directory.name}.work")
+        self.out = self.work / "out"
+        self.out.mkdir(parents=True, exist_ok=True)
+        for half in (*self.work.glob(".*"), *self.out.glob(".*")):  # of a killed attempt
+            half.unlink()
+        with self._step("download"):
+            self.paths = download(self.corpus, self.data, self.cache)
+        with self._step("tokenise"):
+            by_part = {name: self._tokenise(name) for name in self.corpus.training_parts(self.data)}
+        shard_paths = [path for paths in by_part.values() for path in paths]
+        self.crew.alone = len(shard_paths) == 1
+        with self._step("select"):
+            masks = self._select(by_part)
+        with self._step("count"):
+            types = self._count(shard_paths, masks)
+        folders = (self.work, self.out, self.crew)
+        with self._step("learn"):
+            learn_subwords(self.data, types, *folders)
+        with self._step("segment"):
+            lexicons = build_lexicons(self.data, types, *folders)
+        with self._step("encode"):
+            encoded = self._encode(shard_paths, masks, lexicons)
+        with self._step("held out"):
+            counts = {"train": self._train_counts(encoded, types), **self._write_held_out()}
+        self._finish(counts)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        """Note the time of a step and the most memory that was seen in it."""
+        self.crew.peak, started = 0, time.monotonic()
+        yield
+        self.crew.look(at_once=True)
+        seconds = time.monotonic() - started
+        self.steps.append({"step": name, "seconds": round(seconds, 2), "peak_memory_bytes": self.crew.peak})
+
+    def _rules(self) -> shards.Rules:
+        data = self.data
+        return shards.Rules(
+            data.source, data.target, data.lowercase, data.tokeniser, data.clean_tokens, data.clean_ratio
+        )
+
+    def _tokenise(self, name: str) -> list[Path]:
+        """The shards of one training part, in order."""
+        marker = self._of_part(name, "read")
+        part = self.corpus.training_parts(self.data)[name]
+        if not marker.is_file():
+            read = self._read_part(name, part)
+            shards.once(marker, lambda path: shards.write_json(path, read))
+        read = json.loads(marker.read_text(encoding="utf-8"))
+        paths = [self._shard(name, number) for number in range(-(-read // SHARD))]
+        outcome: Counter[str] = sum((shards.Shard(path).outcome for path in paths), Counter())
+        self._compare(name, read, part.pairs)
+        self.parts[name] = dict(sorted(outcome.items()))
+        for side in (0, 1):  # a file is warned of once, where it first gives cause
+            self._warn(next(filter(None, (shards.Shard(path).doubts[side] for path in paths)), []))
+        return paths
+
+    def _compare(self, name: str, read: int, expected: int | None) -> None:
+        if expected not in (None, read):
+            print(f"{self.corpus.name} {name}: {read:,} pairs where {expected:,} were expected", file=sys.stderr)
+
+    def _warn(self, remarks: Sequence[str]) -> None:
+        """Now on standard error, later in the manifest and the summary."""
+        warn(remarks)
+        self.warnings += remarks
+
+    def _shard(self, name: str, number: int) -> Path:
+        return self._of_part(name, f"{number:05d}.npz")
+
+    def _of_part(self, name: str, kind: str) -> Path:
+        """A file of a training part, whatever the part is called: no other file here begins with `part`."""
+        return self.work / f"part.{name}.{kind}"
+
+    def _read_part(self, name: str, part: Part) -> int:
+        """Tokenise what is not yet; the number of lines."""
+        total = 0
+        with progress(part.pairs, f"tokenising {self.corpus.name} {name}", "pair") as bar:
+
+            def tasks() -> Iterator[tuple[Any, ...]]:
+                nonlocal total
+                blocks = read_blocks(self.corpus, self.data, name, self.paths, SHARD)
+                for number, source, target, pairs in blocks:
+                    first, path = total + 1, self._shard(name, number)
+                    total += pairs
+                    if path.exists():
+                        bar.update(pairs)
+                    else:
+                        yield self._rules(), part.names(self.data), first, source, target, path
+
+            self.crew.run(shards.tokenise, tasks(), lambda task: bar.update(task[3].count(b"\n")))
+        return total
+
+    def _select(self, by_part: Mapping[str, Sequence[Path]]) -> list[Path | None]:
+        """For every shard in turn, the file that says which pairs are kept; None keeps all."""
+        masks, about = selection_step.select(self.data, by_part, self.work, self.out, self.crew)
+        for name, facts in about.items():
+            self.parts[name] |= facts
+        return masks
+
+    def _count(self, paths: Sequence[Path], masks: Sequence[Path | None]) -> list[Path]:
+        """Files of all word types and their counts, one a partition."""
+        counts = [self.work / f"{path.stem}.counts.npz" for path in paths]
+        self._run(shards.count, list(zip(paths, masks, counts, strict=True)), "counting words")
+        types = [self.work / f"types.{number:02d}.npz" for number in range(shards.PARTITIONS)]
+        tasks = [(number, paths, counts, path) for number, path in enumerate(types)]
+        self._run(shards.gather_types, tasks, "adding counts up")
+        return types
+
+    def _encode(self, paths: Sequence[Path], masks: Sequence[Path | None], lexicons: tuple[Path, Path]) -> list[Path]:
+        """The ids of every shard, written; files with lengths and counts."""
+        done = [self.work / f"encoded.{number:05d}.npz" for number in range(len(paths))]
+        tasks = []
+        for number, (path, mask, end) in enumerate(zip(paths, masks, done, strict=True)):
+            ids = [self.out / shard_name("train", side, number) for side in SIDES]
+            tasks.append((path, mask, lexicons, UNK, ids, end))
+        self._run(shards.encode, tasks, "encoding")
+        return done
+
+    def _run(self, function: Any, tasks: Sequence[tuple[Any, ...]], label: str) -> None:
+        with progress(len(tasks), f"{label} of {self.corpus.name}", "part") as bar:
+            self.crew.run(function, tasks, lambda task: bar.update())
+
+    def _train_counts(self, encoded: Sequence[Path], types: Sequence[Path]) -> dict[str, Any]:
+        """Write the offsets; pairs, pieces, mean length with EOS, share of UNK, by side; and by part."""
+        with_lengths = [np.load(path, allow_pickle=False) for path in encoded]
+        pairs = sum(len(file["source.lengths"]) for file in with_lengths)
+        if pairs == 0:
+            raise UserError("the training text has no pair with words on both sides; check data.corpus")
+        text = TextPipeline.load(self.out)
+        counts: dict[str, Any] = {"pairs": pairs, "parts": self.parts}
+        histograms: dict[str, list[int]] = {}
+        for index, side in enumerate(SIDES):
+            lengths = (file[f"{side}.lengths"] for file in with_lengths)
+            write_offsets(self.out, "train", side, lengths, pairs)
+            pieces = int(np.load(self.out / f"train.{side}.offsets.npy", mmap_mode="r")[-1])
+            unknown = sum(int(file[f"{side}.unknown"]) for file in with_lengths)
+            vocabulary = (text.source_vocabulary, text.target_vocabulary)[index]
+            counts |= _side_counts(side, pairs, pieces, unknown, len(vocabulary.words))
+            counts[f"{side}_words"] = sum(int(file[f"{side}.words"]) for file in with_lengths)
+            histograms[side] = np.sum([file[f"{side}.histogram"] for file in with_lengths], axis=0).tolist()
+            counts[f"{side}_word_types"] = shards.count_types(types, index)
+        counts |= json.loads((self.work / "learned.json").read_text(encoding="utf-8"))
+        for reason in ("empty", "too_long", "ratio", "unselected"):
+            counts[f"dropped_{reason}"] = sum(part.get(reason, 0) for part in self.parts.values())
+        # Sentences of 0, 1, ... shards.LONGEST pieces or more, EOS not counted.
+        (self.out / "train.lengths.json").write_text(json.dumps(histograms) + "\n", encoding="utf-8")
+        return counts
+
+    def _write_held_out(self) -> dict[str, dict[str, Any]]:
+        """The development and test sets, as text and as ids; what there is to count."""
+        text = TextPipeline.load(self.out)
+        raw = {}
+        for name, part in self.corpus.held_out(self.data).items():
+            raw[name] = read_set(self.corpus, self.data, name, self.paths)
+            self._compare(name, len(raw[name][0]), part.pairs)
+            for lines, file in zip(raw[name], part.names(self.data), strict=True):
+                self._warn(doubts(lines, file, self.data.tokeniser))
+        development = [raw[name] for name in self.corpus.development(self.data)]
+        together = tuple([line for pair in development for line in pair[side]] for side in (0, 1))
+        counts = {}
+        for split, (source, target) in {"valid": together, **{k: v for k, v in raw.items() if k != "valid"}}.items():
+            tokenised = (
+                [text.source_tokeniser.tokenise(line) for line in source],
+                [text.target_tokeniser.tokenise(line) for line in target],
+            )
+            counts[split] = _encode_split(text, split, tokenised, self.out)
+            _write_text(self.data, self.out, split, (source, target), tokenised)
+        return counts
+
+    def _finish(self, counts: dict[str, Any]) -> None:
+        """The manifest and the summary; then the folder is renamed, and what was only needed on the way removed.
+
+        Raises UserError, and begins anew the next time, if a file was changed while it was read.
+        """
+        changed = [name for name, found in input_sums(self.data).items() if found != self.inputs[name]]
+        if changed:
+            shutil.rmtree(self.work)
+            raise UserError(f"{changed[0]} was changed while {self.corpus.name} was prepared from it; run again")
+        outputs = {
+            path.name: {"bytes": path.stat().st_size, "sha256": checksum(path)} for path in sorted(self.out.iterdir())
+        }
+        manifest = {
+            "format": FORMAT,
+            "corpus": self.corpus.name,
+            **_declared(self.corpus, self.data),
+            "data": relevant(self.data, self.corpus),
+            "tools": {tool: _version(tool) for tool in TOOLS},
+            "texts": texts_read(self.corpus, self.data),
+            "inputs": self.inputs,
+            "counts": counts,
+            "warnings": self.warnings,
+            "outputs": outputs,
+            "steps": self.steps,
+        }
+        _write_manifest(manifest, self.out)  # after the sums were taken: it tells times, which differ
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.out.rename(self.directory)
+        shutil.rmtree(self.work, ignore_errors=True)
+
+
+Pairs = tuple[list[str], list[str]]
+
+
+def _version(tool: str) -> str | None:
+    """A tool's version, None where it is not installed (kenlm is only needed to select data)."""
+    try:
+        return version(tool)
+    except ModuleNotFoundError:
+        return None
+
+
+def _side_counts(side: str, pairs: int, pieces: int, unknown: int, words: int) -> dict[str, Any]:
+    return {
+        f"{side}_tokens": pieces,
+        f"{side}_mean_length": round(pieces / pairs + 1, 4),
+        f"{side}_unk_rate": round(unknown / max(pieces, 1), 6),
+        f"{side}_vocabulary_words": words,
+    }
+
+
+def _encode_split(text: TextPipeline, split: str, pairs: Pairs, out: Path) -> dict[str, Any]:
+    """Write the ids of both sides of a small split; pairs, pieces, mean length with EOS, share of UNK."""
+    counts: dict[str, Any] = {"pairs": len(pairs[0])}
+    for side, vocabulary, lines in zip(SIDES, (text.source_vocabulary, text.target_vocabulary), pairs, strict=True):
+        sentences = [vocabulary.encode(text.pieces(line)) for line in lines]
+        write_side(out, split, side, sentences, vocabulary.size)
+        unknown = sum(ids.count(UNK) for ids in sentences)
+        counts |= _side_counts(side, len(lines), sum(map(len, sentences)), unknown, len(vocabulary.words))
+    return counts
+
+
+def _write_text(data: Data, out: Path, split: str, raw: Pairs, tokenised: Pairs) -> None:
+    """A split as text: `.source`, `.target` and both with `.tok`."""
+    references: Iterable[str] = (line.lower() for line in raw[1]) if data.lowercase else raw[1]
+    sides = {"source": raw[0], "source.tok": tokenised[0], "target": references, "target.tok": tokenised[1]}
+    for name, lines in sides.items():
+        content = "".join(f"{line}\n" for line in lines)
+        (out / f"{split}.{name}").write_text(content, encoding="utf-8", newline="\n")

@@ -1,0 +1,424 @@
+"""A paper's section of the report: markdown tables, figures and claims, on disk and as one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markdown_it import MarkdownIt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Drawing
+
+from common.errors import UserError
+from common.paper import Paper
+from common.report.claims import Outcome
+from common.report.results import Column, Result
+from common.run.record import write_json_atomically
+
+NOT_SHOWN = (
+    "train.threads",
+    "train.device",
+    "train.path",
+    "train.log_every",
+    "train.validate_every",
+    "train.state_every",
+    "decode.batch",
+    "evaluate.examples",
+)
+"""Recipe fields left out of `changes`: they set what is shown or saved, or the speed, never a number in a table."""
+OF_THE_CORPUS = tuple(
+    f"data.{name}" for name in ("parts", "shares", "in_domain", "select_words", "valid", "clean_tokens", "clean_ratio")
+)
+"""Fields that say what is taken of a corpus, and say nothing of another: left out where `data.corpus` differs."""
+
+OWN_SCALE = "wmt14"
+"""The papers' own size and text. Only there do tables print how far our scores lie from the printed ones."""
+
+COST = ("updates", "hours", "FLOPs: time x rate", "FLOPs: counted")
+"""Columns of a run's training cost."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
+"""Okabe and Ito's palette, apart for colour-blind readers too; their yellow, too pale for lines, is left out."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing under the paper's number."""
+
+    name: str
+    """File name without .png."""
+    title: str
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that one paper shows at one scale. `markdown` refers to the figures as figures/NAME.png."""
+
+    title: str
+    markdown: str
+    figures: Sequence[Figure]
+    claims: Sequence[Outcome]
+    notes: Sequence[str]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """A markdown table that is as readable unrendered; `right` are the columns set flush right."""
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [header, *rows]]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
+    rule = ["-" * (width - 1) + ":" if column in right else "-" * width for column, width in enumerate(widths)]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
+
+
+def plain(text: str) -> str:
+    """Free text, such as a translation, with nothing in it that markdown would act on."""
+    return re.sub(r"([\\`*_<>\[\]&#~])", r"\\\1", text)
+
+
+def number(value: float | None, form: str = ".2f") -> str:
+    """The value as text; an empty cell for None."""
+    return "" if value is None else format(value, form)
+
+
+def score(value: float, interval: tuple[float, float]) -> str:
+    """`25.31 (24.10 to 26.42)`."""
+    return f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"
+
+
+def beside(column: Column | None, printed: float | None, form: str, scale: str) -> list[str]:
+    """Our score with its interval, the printed one and, at the papers' own scale, the difference: see `headings`."""
+    ours = score(column.bleu, column.interval) if column else ""
+    difference = [versus(column.bleu if column else None, printed)] if scale == OWN_SCALE else []
+    return [ours, number(printed, form), *difference]
+
+
+def headings(name: str, scale: str, paper: str = "paper") -> list[str]:
+    """The columns that `beside` fills."""
+    return [f"{name}: ours (95%)", paper, *(["difference"] if scale == OWN_SCALE else [])]
+
+
+def versus(ours: float | None, printed: float | None, form: str = "+.2f") -> str:
+    """Ours minus the printed value; an empty cell unless both are there."""
+    return "" if ours is None or printed is None else format(ours - printed, form)
+
+
+def run_cell(result: Result | None) -> str:
+    """The run behind a row: recipe, length, commit, and whether its text is generated."""
+    if result is None:
+        return ""
+    updates = result.updates if result.complete else f"unfinished: {result.updates}"
+    return f"`{result.name}`, {updates}, {result.commit}" + (", generated text" if result.generated else "")
+
+
+def updates(result: Result) -> str:
+    """`3,000`, or of an unfinished run `1,200 of 3,000`."""
+    return f"{result.step:,}" if result.complete else f"{result.step:,} of {result.planned:,}"
+
+
+def flops(value: float | None) -> str:
+    """`3.3e18`; an empty cell for None."""
+    return "" if value is None else re.sub(r"e\+?(-?)0*(?=\d)", r"e\1", f"{float(value):.1e}")
+
+
+def cost(result: Result | None) -> list[str]:
+    """The cells under `COST`."""
+    if result is None:
+        return [""] * len(COST)
+    hours = number(result.seconds / 3600, ".3g")
+    return [updates(result), hours, flops(result.flops_by_time), flops(result.flops_counted)]
+
+
+def cost_note(results: Mapping[str, Result]) -> str:
+    """How the two FLOP figures under `COST` come about, and which runs' rates were not measured where they trained."""
+    rated = {system: result for system, result in results.items() if result.flops_by_time is not None}
+    scored = [f"`{system}`" for system, result in rated.items() if not result.rate_is_of_training]
+    if not scored:
+        machine = "trained the run"
+    elif len(scored) == len(rated):
+        machine = "scored the run, which need not be the one that trained it"
+    else:
+        machine = f"trained the run ({', '.join(scored)}: on the one that scored it)"
+    return (
+        "Time x rate is the method under Table 2 of Vaswani et al. 2017: training time x devices (here one) x the "
+        "device's sustained single-precision rate, here measured by square matrix products on the machine that "
+        f"{machine}. Counted are the matrix products of forward and backward passes, from the model and the mean "
+        "sentence lengths of the recipe."
+    )
+
+
+def standard_notes(results: Mapping[str, Result]) -> list[str]:
+    """What holds of every table: what intervals cover, and on which sentences the scores are."""
+    remarks = ["Intervals cover the choice of test sentences, not the random seed: each system is one training run."]
+    sets: dict[tuple[str, str, str], Column] = {
+        (result.pair, result.test_set, result.corpus): result.all for result in results.values()
+    }
+    for (pair, test_set, corpus), column in sets.items():
+        lengths = column.lengths
+        remarks.append(
+            f"Test set `{test_set}` of {corpus}, {pair}: {len(lengths):,} sentences of {lengths.min()} to "
+            f"{lengths.max()} source words, median {np.median(lengths):g}."
+        )
+    return remarks
+
+
+def other_text_notes(results: Mapping[str, Result]) -> list[str]:
+    """What the printed scores are worth beside scores on other text; nothing to say on the papers' own."""
+    if {result.recipe["data"]["corpus"] for result in results.values()} <= {"wmt14"}:
+        return []
+    return [
+        "The scores here and the paper's are on different text and from models of different size: the paper's stand "
+        "there for orientation. Compare systems within a column."
+    ]
+
+
+def text_label(results: Mapping[str, Result]) -> str:
+    """What the scores of a table were measured on, for its heading: ` (generated text)`, or nothing yet to say."""
+    if not results:
+        return ""
+    if any(result.generated for result in results.values()):
+        return " (generated text)"
+    return f" ({', '.join(sorted({result.corpus for result in results.values()}))})"
+
+
+def provenance(results: Mapping[str, Result]) -> str:
+    """The signature lines under a table: the metrics, then one line a run."""
+    if not results:
+        return "No run stands behind this table yet."
+    columns = (result.column(name) for result in results.values() for name in ("all", "no_unk"))
+    signatures = sorted({column.signature for column in columns if column})
+    lines = [
+        f"- BLEU: `{signature}`, intervals by bootstrap over sentences (95%, 1,000 draws)" for signature in signatures
+    ]
+    return "\n".join(lines + [f"- {result.title}: {result.provenance}" for result in results.values()])
+
+
+def every_score(results: Mapping[str, Result]) -> str:
+    """Each set and column that was scored, by both metrics."""
+    rows = []
+    for result in results.values():
+        for test_set, values in result.values["sets"].items():
+            for name in values["columns"]:
+                column = result.column(name, test_set)
+                assert column is not None
+                rows.append(
+                    [
+                        f"`{result.system}`",
+                        result.pair,
+                        test_set,
+                        {"all": "All", "no_unk": "No UNK"}[name],
+                        f"{column.values['sentences']:,}",
+                        score(column.bleu, column.interval),
+                        number(column.values["sacrebleu"]),
+                    ]
+                )
+    header = ["system", "languages", "set", "sentences", "count", "BLEU of the paper (95%)", "sacreBLEU"]
+    signatures = sorted({column["sacrebleu_signature"] for result in results.values() for column in _columns(result)})
+    return "\n".join(
+        [table(header, rows, right=(4, 5, 6)), "", *(f"- sacreBLEU: `{signature}`" for signature in signatures)]
+    )
+
+
+def _columns(result: Result) -> list[Mapping[str, Any]]:
+    return [column for values in result.values["sets"].values() for column in values["columns"].values()]
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings flattened to dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
+    """What recipes change against the paper's: a table `recipe field | paper | here | systems`.
+
+    recipes: system -> (ours, the paper's), as plain values. Systems with the same change share a row.
+    """
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    for system, (ours, theirs) in recipes.items():
+        here, paper = leaves(ours), leaves(theirs)
+        other = OF_THE_CORPUS if here.get("data.corpus") != paper.get("data.corpus") else ()
+        for key in here:
+            if key not in ("name", "title", *NOT_SHOWN, *other) and here[key] != paper.get(key):
+                grouped.setdefault((key, _value(paper.get(key)), _value(here[key])), []).append(system)
+    if not grouped:
+        return "The recipes are the paper's own."
+    order = {key: index for index, key in enumerate(dict.fromkeys(key for key, _, _ in grouped))}
+    rows = [
+        [f"`{key}`", paper, here, "all" if len(systems) == len(recipes) else ", ".join(systems)]
+        for (key, paper, here), systems in sorted(grouped.items(), key=lambda item: order[item[0][0]])
+    ]
+    return table(["recipe field", "paper", "here", "systems"], rows)
+
+
+def closing_parts(paper: Paper, scale: str, results: Mapping[str, Result]) -> list[str]:
+    """What ends a section: every score by both metrics, and what these recipes change against the paper's."""
+    parts = [f"## Every score{text_label(results)}\n\n{every_score(results)}"] if results else []
+    used = {recipe.system: recipe.to_dict() for recipe in map(paper.recipe, paper.systems(scale))}
+    used |= {system: dict(result.recipe) for system, result in results.items()}
+    recipes = {system: (ours, theirs) for system, ours in used.items() if (theirs := _original(paper, system))}
+    return [*parts, f"## What these recipes change against the paper\n\n{changes(recipes)}"]
+
+
+def _original(paper: Paper, system: str) -> dict[str, Any] | None:
+    """The paper's own recipe of a system: of the same name or, as for `base-enes`, the longest that begins it."""
+    names = [name for name in paper.systems("wmt14") if system.startswith(name)]
+    return paper.recipe(max(names, key=len)).to_dict() if names else None
+
+
+def _value(value: Any) -> str:
+    """A recipe value as a reader would write it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def claims_table(outcomes: Sequence[Outcome]) -> str:
+    """How many hold, then verdict by verdict with the evidence, and how each was decided."""
+    counts: Counter[str] = Counter(outcome.verdict for outcome in outcomes)
+    summary = ", ".join(
+        f"{counts[verdict]} {verdict}" for verdict in ("holds", "fails", "undecided", "not run") if counts[verdict]
+    )
+    rows = [
+        [
+            outcome.claim.statement,
+            outcome.claim.source,
+            outcome.claim.printed,
+            f"**{outcome.verdict}**",
+            outcome.evidence,
+        ]
+        for outcome in outcomes
+    ]
+    rules = [
+        f"- {outcome.claim.statement}: {outcome.claim.criterion}" for outcome in outcomes if outcome.claim.criterion
+    ]
+    explained = (
+        f"Verdicts: {summary}. Unless a line below says otherwise, a claim holds when the 95% interval of the "
+        "difference (paired bootstrap over the test sentences) lies above 0, fails when it lies below, and is "
+        "undecided in between."
+    )
+    return "\n".join(
+        [explained, "", table(["claim", "where", "printed", "verdict", "evidence here"], rows), "", *rules]
+    )
+
+
+def figure_block(figure: Figure) -> str:
+    """A figure in a section's markdown: heading, picture, caption."""
+    return f"## {figure.title}\n\n![{figure.title}](figures/{figure.name}.png)\n\n{figure.caption}"
+
+
+def png(drawing: Drawing, dpi: int = 144) -> bytes:
+    """The drawing as PNG bytes; the same bytes for the same drawing and versions."""
+    FigureCanvasAgg(drawing)
+    buffer = io.BytesIO()
+    drawing.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def write_section(section: Section, out: Path) -> None:
+    """OUT/tables.md, OUT/figures/*.png and OUT/claims.json."""
+    try:
+        (out / "figures" if section.figures else out).mkdir(parents=True, exist_ok=True)
+        (out / "tables.md").write_text(section.markdown + "\n", encoding="utf-8", newline="\n")
+        for figure in section.figures:
+            (out / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+    except OSError as error:
+        raise UserError(f"{error.filename or out}: {error.strerror}; free space or choose another --out") from None
+    write_json_atomically(out / "claims.json", [claim_record(outcome) for outcome in section.claims])
+
+
+def claim_record(outcome: Outcome) -> dict[str, Any]:
+    """A claim and its verdict as plain values."""
+    claim = outcome.claim
+    return {
+        "id": claim.id,
+        "statement": claim.statement,
+        "source": claim.source,
+        "criterion": claim.criterion,
+        "systems": list(claim.systems),
+        "verdict": outcome.verdict,
+        "evidence": outcome.evidence,
+        # Six decimals: the last digits of a sum differ from one processor to the next.
+        "difference": {key: round(value, 6) for key, value in asdict(outcome.difference).items()}
+        if outcome.difference
+        else None,
+    }
+
+
+def write_report(title: str, sections: Sequence[Section], path: Path) -> None:
+    """One HTML file that needs no other: styles and pictures are inside."""
+    bodies = "\n".join(f"<section>\n{section_html(section)}</section>" for section in sections)
+    page = _PAGE.format(title=html.escape(title), style=_STYLE, bodies=bodies)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; free space or check the folder") from None
+
+
+def section_html(section: Section) -> str:
+    """The section's markdown as HTML, its pictures inlined and its wide tables scrollable."""
+    pictures = {f"figures/{figure.name}.png": base64.b64encode(figure.png).decode() for figure in section.figures}
+    tokens = (parser := MarkdownIt("commonmark", {"html": False}).enable("table")).parse(section.markdown)
+    for token in tokens:
+        for child in token.children or []:
+            if child.type == "image" and child.attrs["src"] in pictures:
+                child.attrs["src"] = f"data:image/png;base64,{pictures[str(child.attrs['src'])]}"
+    text = str(parser.renderer.render(tokens, parser.options, {}))
+    return text.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
+
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c1e21; --paper: #fdfdfb; --line: #cfcfc8; --soft: #f1f1ec; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e4e0; --paper: #17181a; --line: #43454a; --soft: #222427; } }
+body { margin: 0 auto; padding: 2rem 1.25rem 5rem; max-width: 78rem; color: var(--ink); background: var(--paper);
+       font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: 3rem 0 1rem; }
+h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem; }
+h3 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
+header h1 { font-size: 1.9rem; margin-top: 0; }
+.wide { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th { background: var(--soft); }
+th, td:not(:last-child) { white-space: nowrap; }
+tbody tr:hover { background: var(--soft); }
+code { font-size: .85em; background: var(--soft); padding: .1em .3em; border-radius: 3px; overflow-wrap: anywhere; }
+img { max-width: 100%; background: #fff; border: 1px solid var(--line); border-radius: 4px; }
+li { font-size: .9rem; }
+blockquote { margin: .75rem 0; padding: 0 1rem; border-left: 3px solid var(--line); }
+"""
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<header><h1>{title}</h1></header>
+{bodies}
+</body>
+</html>
+"""

@@ -1,0 +1,288 @@
+"""The one command line of both papers: `python -m papers.<paper> VERB`."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from common.corpus.lines import lines_as_they_come
+from common.errors import UserError
+from common.paper import Paper
+from common.prepare.workers import end_with
+from common.run.plan import describe, plan
+from common.run.suite import SUITE
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, by the shell's convention."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line, like every other error here."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(paper: Paper, arguments: list[str] | None = None) -> int:
+    """Run one verb; the exit status: 0, or 2 after a one-line error, or 130 when interrupted."""
+    utf8_output()
+    options = _parse(paper, arguments)
+    if suite := os.environ.get(SUITE):
+        end_with(int(suite))
+    return guarded(lambda: options.verb(paper, options), f"python -m papers.{paper.name}")
+
+
+def _parse(paper: Paper, arguments: list[str] | None) -> argparse.Namespace:
+    """The words of a command line; `key=value` words may stand anywhere, where argparse alone wants them last."""
+    parser = _parser(paper)
+    options, left = parser.parse_known_args(arguments)
+    if hasattr(options, "overrides"):
+        name = "run" if hasattr(options, "run") else "recipe"
+        first = getattr(options, name)
+        words = [*([] if first is None else [str(first)]), *options.overrides, *left]
+        options.overrides, left = split_overrides(words)
+        found = left.pop(0) if left and not left[0].startswith("-") else None
+        setattr(options, name, Path(found) if found and name == "run" else found)
+        if found is None and options.verb is not _score:
+            parser.error(f"the following arguments are required: {name.upper()}")
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return options
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words `key=value` that override recipe fields, and the others."""
+    matches = [re.match(r"[\w.]+=", word) for word in words]
+    return (
+        [word for word, match in zip(words, matches, strict=True) if match],
+        [word for word, match in zip(words, matches, strict=True) if not match],
+    )
+
+
+def utf8_output() -> None:
+    """Let this process write UTF-8 whatever the locale says, as it does to files; what cannot be is escaped.
+
+    Every program here calls it first. Bytes of file names that are not text pass through standard output as they are.
+    """
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):  # not what a caller has put in its place
+            stream.reconfigure(encoding="utf-8", errors=errors)
+
+
+def guarded(work: Callable[[], object], program: str) -> int:
+    """Call `work`, turning every foreseeable failure into one line on standard error."""
+    try:
+        work()
+        return 0
+    except UserError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{program}: interrupted; the same command goes on from the last saved state", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has gone; keep Python from complaining again while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except UnicodeEncodeError as error:
+        name = ascii(error.object[error.start : error.end])
+        print(f"{program}: a file name with {name} has no place in this locale; set PYTHONUTF8=1", file=sys.stderr)
+        return 2
+    except OSError as error:
+        cure = (
+            "free some space and run again"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else "check the path and its permissions"
+        )
+        print(f"{program}: {error.filename or 'output'}: {error.strerror or error}; {cure}", file=sys.stderr)
+        return 2
+
+
+def _parser(paper: Paper) -> Parser:
+    parser = Parser(prog=f"python -m papers.{paper.name}", description=f"{paper.title}. {paper.citation}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=Parser)
+    names = ", ".join(paper.systems("wmt14"))
+
+    def verb(name: str, function: object, text: str, recipe: bool = False) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(verb=function)
+        if recipe:
+            added.add_argument(
+                "recipe", metavar="RECIPE", help=f"a recipe's name ({names}, demo/..., multi30k/...) or a YAML file"
+            )
+            _overrides(added, "recipe fields to override, dotted where two sections share a name")
+        if name in ("prepare", "train", "score", "tables"):
+            added.add_argument(
+                "--runs",
+                type=Path,
+                default=Path("runs"),
+                help="folder of downloads, prepared data and runs (default: runs)",
+            )
+        if name in ("plan", "score"):
+            added.add_argument("--json", action="store_true", help="print machine-readable JSON")
+        return added
+
+    verb("plan", _plan, "print parameters, FLOPs, steps and hours of a recipe; touches no data", recipe=True)
+    preparing = verb("prepare", _prepare, "download, check, tokenise, select and encode a recipe's corpus", recipe=True)
+    preparing.add_argument("--workers", type=_positive, help="processes (default: the CPU cores)")
+    training = verb("train", _train, "train a recipe, or go on with a run that was stopped", recipe=True)
+    training.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
+    training.add_argument("--score", action="store_true", help="then average its checkpoints and score it")
+    averaging = verb("average", _average, "average a run's last checkpoints into the weights that are decoded")
+    averaging.add_argument("run", type=Path, metavar="RUN")
+    averaging.add_argument("--last", type=int, help="how many checkpoints (default: the recipe's evaluate.average)")
+    translating = verb(
+        "translate", _translate, "translate untokenised sentences, one a line, from standard input to standard output"
+    )
+    translating.add_argument("run", type=Path, metavar="RUN")
+    _overrides(translating, _DECODING)
+    scoring = verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
+    _score_options(scoring, paper)
+    tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
+    tables.add_argument(
+        "--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="which runs (default: demo)"
+    )
+    tables.add_argument(
+        "--results", type=Path, help="folder of finished runs or committed results (default: RUNS/SCALE/PAPER)"
+    )
+    tables.add_argument("--out", type=Path, help="where the tables and figures go (default: the results folder)")
+    tables.add_argument(
+        "--export", action="store_true", help="also copy the results themselves to --out, to be committed"
+    )
+    return parser
+
+
+_DECODING = "fields that no update depends on, for this once: decode.beam=1, train.device=cpu, data.corpus=..."
+
+
+def _overrides(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help=text)
+
+
+def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", nargs="?", help="a run folder: decode and score the sets its recipe names"
+    )
+    _overrides(parser, _DECODING)
+    parser.add_argument("--hypothesis", type=Path, metavar="F", help="detokenised hypotheses, one a line")
+    parser.add_argument("--reference", type=Path, metavar="F", help="references, one a line")
+    parser.add_argument("--source", type=Path, metavar="F", help="sources, one a line: adds BLEU by source length")
+    parser.add_argument("--recipe", help=f"for files: score as this recipe does (default: {paper.systems('wmt14')[0]})")
+    parser.add_argument("--target-language", metavar="CODE", help="of the files (default: the recipe's)")
+    parser.add_argument("--lowercase", action="store_true", help="for files: score lower-cased text")
+
+
+def _plan(paper: Paper, options: argparse.Namespace) -> None:
+    values = plan(paper, paper.recipe(options.recipe, options.overrides))
+    print(json.dumps(values, indent=2) if options.json else describe(values))
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return int(text)
+
+
+def _prepare(paper: Paper, options: argparse.Namespace) -> None:
+    from common.prepare.summary import NAME as SUMMARY
+    from common.run.folder import prepare_data
+
+    prepared = prepare_data(paper.recipe(options.recipe, options.overrides), options.runs, options.workers)
+    print((prepared.directory / SUMMARY).read_text(encoding="utf-8"), file=sys.stderr)
+    print(prepared.directory)
+
+
+def _train(paper: Paper, options: argparse.Namespace) -> None:
+    from common.run.evaluate import evaluate_run, summary
+    from common.run.folder import average_run, train_run
+
+    recipe = paper.recipe(options.recipe, options.overrides)
+    progress = train_run(paper, recipe, options.out, options.runs, _say)
+    _say(f"{recipe.name} trained: {progress.step:,} updates in {options.out}")
+    if options.score:
+        average_run(options.out, recipe.evaluate.average)
+        _say(summary(evaluate_run(paper, options.out, options.runs, _say)))
+
+
+def _average(paper: Paper, options: argparse.Namespace) -> None:
+    from common.run.folder import average_run, read_recipe
+
+    last = options.last if options.last is not None else read_recipe(paper, options.run).evaluate.average
+    if last < 1:
+        raise UserError(f"--last {last}: write at least 1")
+    steps = ", ".join(map(str, average_run(options.run, last)["averaged_steps"]))
+    _say(f"{options.run / 'model.safetensors'}: mean of the checkpoints at updates {steps}")
+
+
+def _translate(paper: Paper, options: argparse.Namespace) -> None:
+    from common.run.evaluate import translate
+    from common.run.folder import load_run
+    from common.text.doubts import watched
+
+    run = load_run(paper, options.run, options.overrides)
+    given = lines_as_they_come(sys.stdin.buffer, "standard input")
+    lines = watched(given, "standard input", run.recipe.data.tokeniser)
+    for line in translate(run, lines, together=1 if sys.stdin.isatty() else 512):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    _say(f"{options.run}: decoded with {run.decoded}")
+
+
+def _score(paper: Paper, options: argparse.Namespace) -> None:
+    from common.run.evaluate import evaluate_run, summary
+    from common.score.files import score_files
+
+    if options.run is not None:
+        for name in ("hypothesis", "reference", "source", "recipe", "target_language", "lowercase"):
+            if getattr(options, name):
+                raise UserError(
+                    f"--{name.replace('_', '-')} is for files; a RUN is scored as its recipe says, on the sets it names"
+                )
+        result = evaluate_run(paper, options.run, options.runs, _say, options.overrides)
+        print(json.dumps(result, indent=2, ensure_ascii=False) if options.json else summary(result))
+        return
+    if options.hypothesis is None or options.reference is None:
+        raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")
+    recipe = paper.recipe(options.recipe or paper.systems("wmt14")[0], options.overrides)
+    scores = score_files(
+        options.hypothesis, options.reference, options.source, recipe, options.target_language, options.lowercase
+    )
+    print(json.dumps(scores, indent=2, ensure_ascii=False) if options.json else "\n".join(_score_lines(scores)))
+
+
+def _score_lines(scores: dict[str, Any]) -> list[str]:
+    lines = [f"language {scores['language']}, scored as recipe {scores['recipe']} does: {scores['tokeniser']}"]
+    lines += [
+        f"{name}: {score['bleu']:.2f} (95% {score['low']:.2f} to {score['high']:.2f})  [{score['signature']}]"
+        for name, score in scores.items()
+        if isinstance(score, dict)
+    ]
+    lines += [
+        f"  {row['score']}, source length {row['low']}-{row['high']}: {row['bleu']:.2f} ({row['sentences']} sentences)"
+        for row in scores.get("by_length", [])
+    ]
+    return lines + [f"note: {note}" for note in scores["notes"]]
+
+
+def _tables(paper: Paper, options: argparse.Namespace) -> None:
+    from common.report.results import export
+
+    results = options.results or options.runs / options.scale / paper.name
+    out = options.out or results
+    section = paper.build_tables(options.scale, results, out)
+    if options.export:
+        export(results, out)
+    print(section.markdown)
+    _say(f"written to {out}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,280 @@
+"""A run folder: what training leaves behind and everything later verbs need.
+
+RUN/recipe.yaml          the resolved recipe
+RUN/text/                vocabularies, BPE codes, tokenisation: enough to translate without the corpus
+RUN/checkpoints/         weights by step
+RUN/state.pt             what a killed training resumes from
+RUN/log.jsonl            loss, rate and dev likelihood by step
+RUN/starts.json          each start of the training: update, place, time, commit, data, fields that changed
+RUN/training.json        the same of the last start, once the training has come to its end
+RUN/model.safetensors    the weights that are decoded (`average`)
+RUN/result.json          scores with all that stands behind them (`score`)
+RUN/attention.json       attention of the example sentences, for the figures (`score`)
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from common.errors import UserError
+from common.paper import Paper
+from common.prepare.preparation import Prepared, prepare
+from common.recipe import Recipe, difference, override, read_yaml, recipe_from_dict
+from common.run.record import commit, environment, matmul_rate, write_json_atomically
+from common.text.pipeline import TextPipeline
+from common.train.checkpoint import (
+    average,
+    has_updates,
+    kept_checkpoints,
+    load_weights,
+    read_about,
+    restore,
+    save_weights,
+    write_atomically,
+)
+from common.train.loop import Corpus, Progress, Trainer
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained run, ready to translate."""
+
+    path: Path
+    recipe: Recipe
+    text: TextPipeline
+    model: nn.Module
+    weights: dict[str, Any]
+    """What is known of the weights: the step, or the steps averaged."""
+
+    @property
+    def decoded(self) -> str:
+        """The weights in words: `the weights of update 1,000`."""
+        steps = ", ".join(f"{step:,}" for step in steps_of(self.weights))
+        return f"the mean of updates {steps}" if "averaged_steps" in self.weights else f"the weights of update {steps}"
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """The device a recipe asks for; UserError when it wants CUDA and there is none."""
+    wanted = recipe.train.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError("recipe key `train.device` is cuda, but no CUDA device is here; write auto or cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def prepare_data(recipe: Recipe, runs: Path, workers: int | None = None) -> Prepared:
+    """The recipe's corpus, downloaded, tokenised and encoded under `runs`; done once. workers: processes."""
+    return prepare(recipe.data, recipe.evaluate.sets, runs / "data", runs / "downloads", workers)
+
+
+def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable[[str], None]) -> Progress:
+    """Train `recipe` in the folder `run`, or go on with what is there; returns where it ended.
+
+    A folder with updates belongs to the recipe that made them: fields that would make another model are refused, the
+    others taken over and noted in starts.json. A folder without an update belongs to nobody.
+    """
+    device = device_of(recipe)
+    changed = _changed(paper, run, recipe)
+    done = finished(run)
+    if done and done.step == recipe.train.steps:
+        if changed:
+            _take_over(run, recipe, runs, changed, done.step)
+        return done
+    _make_folder(run)
+    prepared = prepare_data(recipe, runs)
+    torch.set_num_threads(recipe.train.threads)
+    torch.manual_seed(recipe.train.seed)
+    model = paper.build_model(recipe).to(device)
+    corpus = Corpus(prepared.train, prepared.valid, prepared.identity)
+    trainer = Trainer(model, paper.build_optimization(model, recipe), corpus, recipe, run)
+    trainer.resume()
+    # Nothing of an earlier start is touched before here, where it is clear that this one can go on with it.
+    write_recipe(run, recipe)
+    (run / "text").mkdir(exist_ok=True)
+    prepared.text.save(run / "text")
+    start = _facts(prepared.identity, device)
+    _note(run, trainer.progress.step, changed, start)
+    (run / "training.json").unlink(missing_ok=True)
+    progress = trainer.fit(say)
+    write_json_atomically(
+        run / "training.json",
+        {
+            "finished": _now(),
+            "progress": asdict(progress),
+            "parameters": sum(parameter.numel() for parameter in trainer.parameters),
+            **start,
+            "starts": read_starts(run),
+        },
+    )
+    return progress
+
+
+def finished(run: Path) -> Progress | None:
+    """Where a training ended that came to the end of its recipe, as that was then."""
+    path = run / "training.json"
+    return Progress(**json.loads(path.read_text(encoding="utf-8"))["progress"]) if path.is_file() else None
+
+
+def _changed(paper: Paper, run: Path, recipe: Recipe) -> dict[str, Any]:
+    """The fields that are other than when the updates in `run` were made: key -> [then, now].
+
+    Raises UserError for one that would make another model.
+    """
+    if not has_updates(run):
+        return {}
+    changed = {key: [before, now] for key, (now, before) in difference(recipe, read_recipe(paper, run)).items()}
+    for key, (before, now) in changed.items():
+        if recipe.may_change(key) is None:
+            raise UserError(
+                f"{run}: was trained by another recipe (`{key}` was {before}, now {now}), which makes another model; "
+                "choose another --out folder or delete it"
+            )
+    done = finished(run)
+    if done and done.step > recipe.train.steps:
+        raise UserError(f"{run}: has made {done.step:,} updates; set train.steps, now {recipe.train.steps:,}, to more")
+    return changed
+
+
+def _take_over(run: Path, recipe: Recipe, runs: Path, changed: dict[str, Any], step: int) -> None:
+    """Give a finished run the changed fields of `recipe`, noted; UserError where they name another text."""
+    last = {
+        key: value for key, value in (read_starts(run) or [{}])[-1].items() if key not in ("step", "time", "changed")
+    }
+    if any(key.startswith("data.") for key in changed):
+        identity = prepare_data(recipe, runs).identity
+        if last.get("data_sha256", identity) != identity:
+            raise UserError(
+                f"{run}: was trained on other text than data.corpus {recipe.data.corpus} holds; "
+                "give back that text, or choose another --out folder"
+            )
+    _note(run, step, changed, last)
+    write_recipe(run, recipe)
+
+
+def _facts(data_sha256: str, device: torch.device) -> dict[str, Any]:
+    """On what data, machine and commit a training starts."""
+    return {
+        "data_sha256": data_sha256,
+        "environment": environment(device.type),
+        "matmul_flops_per_second": matmul_rate(device),
+        **commit(REPOSITORY),
+    }
+
+
+def _note(run: Path, step: int, changed: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Add to starts.json from which update a training starts, or has other fields, with its `_facts`."""
+    starts = read_starts(run) if step else []
+    write_json_atomically(run / "starts.json", [*starts, {"step": step, "time": _now(), "changed": changed, **facts}])
+
+
+def read_starts(run: Path) -> list[dict[str, Any]]:
+    """Every start of the training in `run`, the first first; UserError when the file is damaged."""
+    path = run / "starts.json"
+    try:
+        starts = json.loads(path.read_text(encoding="utf-8"))
+        return [dict(start) for start in starts]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError):
+        raise UserError(f"{path}: damaged; move it away, and the run goes on without its history") from None
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _make_folder(run: Path) -> None:
+    """The run's folder, without what a killed training had half written."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        for half in (*run.glob("*.part*"), *run.glob("checkpoints/*.part*")):
+            half.unlink()
+    except OSError as error:
+        raise UserError(f"{run}: {error.strerror}; choose an --out folder that can be written") from None
+
+
+def write_recipe(run: Path, recipe: Recipe) -> None:
+    """The resolved recipe into the run's folder, whole or not at all."""
+    text = yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True).encode()
+
+    def write(part: Path) -> None:
+        part.write_bytes(text)
+
+    write_atomically(run / "recipe.yaml", write)
+
+
+def read_recipe(paper: Paper, run: Path) -> Recipe:
+    """The recipe a run folder was trained by."""
+    path = run / "recipe.yaml"
+    if not path.is_file():
+        raise UserError(f"{run}: not a run folder (no recipe.yaml); make one with `train RECIPE --out {run}`")
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: damaged; delete {run} and train again")
+    return recipe_from_dict(values, paper.sections, str(path))
+
+
+def average_run(run: Path, last: int) -> dict[str, Any]:
+    """Mean of the run's `last` checkpoints into RUN/model.safetensors; returns the steps that went in."""
+    kept = kept_checkpoints(run / "checkpoints")
+    if not kept:
+        raise UserError(f"{run}: no checkpoints to average; train the run first")
+    if last > len(kept):
+        steps = ", ".join(f"{int(path.stem):,}" for path in kept)
+        raise UserError(
+            f"{run}: {last} checkpoints are to be averaged and {len(kept)} kept (update {steps}); "
+            f"write --last {len(kept)}, or raise train.keep_checkpoints before training"
+        )
+    weights, about = average(kept[-last:])
+    save_weights(run / "model.safetensors", weights, about)
+    return about
+
+
+def load_run(paper: Paper, run: Path, overrides: Sequence[str] = ()) -> LoadedRun:
+    """A run's model in evaluation mode: the averaged weights, or without them the last checkpoint.
+
+    overrides: `key=value` words for fields that no update depends on, such as decode.beam and train.device.
+    UserError where the average is older than the last checkpoint, or a field cannot change any more.
+    """
+    trained = read_recipe(paper, run)
+    recipe = override(trained, paper.sections, overrides)
+    for key, (now, before) in difference(recipe, trained).items():
+        if recipe.may_change(key) != "at any time":
+            raise UserError(f"{run}: was trained with `{key}` {before}; {now} wants a training of its own")
+    path = _weights(run, recipe.name)
+    weights, about = load_weights(path)
+    torch.set_num_threads(recipe.train.threads)
+    model = paper.build_model(recipe)
+    restore(model, weights, path)
+    return LoadedRun(run, recipe, TextPipeline.load(run / "text"), model.to(device_of(recipe)).eval(), about)
+
+
+def _weights(run: Path, name: str) -> Path:
+    """The file that is decoded. Refuses an average that training has left behind."""
+    averaged, kept = run / "model.safetensors", kept_checkpoints(run / "checkpoints")
+    if not averaged.is_file():
+        if not kept:
+            raise UserError(f"{run}: no checkpoint yet; finish `train {name} --out {run}` first")
+        return kept[-1]
+    steps = steps_of(read_about(averaged))
+    if kept and int(kept[-1].stem) > max(steps, default=0):
+        raise UserError(
+            f"{averaged}: is of update {', '.join(f'{step:,}' for step in steps)}, but training has gone on to "
+            f"{int(kept[-1].stem):,}; run `average {run}` again, or delete the file to decode the last checkpoint"
+        )
+    return averaged
+
+
+def steps_of(about: dict[str, Any]) -> list[int]:
+    """The updates after which the weights were taken that are decoded, several of an average."""
+    return [int(step) for step in about.get("averaged_steps", [about.get("step", 0)])]

@@ -1,0 +1,161 @@
+"""`plan`: what a recipe will cost, without touching data: parameters, FLOPs, steps, hours.
+
+The model is built on PyTorch's meta device, which has shapes and no memory, and its matrix products are
+counted by `torch.utils.flop_counter` over one real forward and backward pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from common.contract import EOS, Batch
+from common.corpus.declaration import check_languages, disk_needed
+from common.paper import Paper
+from common.recipe import Recipe
+from common.train.loss import cross_entropy_sum
+
+SMALL = 0.25
+"""Share of a measured system's parameters below which its rate says little of a model."""
+
+
+def parameter_counts(paper: Paper, recipe: Recipe) -> dict[str, int]:
+    """Trainable parameters per block, in the model's own order."""
+    with torch.device("meta"):
+        model = paper.build_model(recipe)
+    counts: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            block = paper.blocks(name)
+            counts[block] = counts.get(block, 0) + parameter.numel()
+    return counts
+
+
+def minibatch_shape(recipe: Recipe) -> tuple[int, int, int]:
+    """Sentences, source length and target length of an average minibatch, from the recipe's mean lengths."""
+    source, target = recipe.data.mean_source_tokens, recipe.data.mean_target_tokens
+    sentences = recipe.batch.sentences or max(1, round((recipe.batch.tokens or 0) / max(source, target)))
+    return sentences, max(1, round(source)), max(1, round(target))
+
+
+def training_flops(paper: Paper, recipe: Recipe) -> int:
+    """FLOPs of the matrix products of one update, forward and backward; a multiply-add counts as two."""
+    sentences, source, target = minibatch_shape(recipe)
+    with torch.device("meta"):
+        model = paper.build_model(recipe)
+        batch = Batch(
+            torch.full((sentences, source), EOS),
+            torch.ones(sentences, source, dtype=torch.bool),
+            torch.full((sentences, target), EOS),
+            torch.ones(sentences, target, dtype=torch.bool),
+        )
+        with FlopCounterMode(display=False) as counter:
+            cross_entropy_sum(model(batch), batch.target, batch.target_mask).backward()
+    return int(counter.get_total_flops()) * recipe.batch.accumulate
+
+
+def training_hours(paper: Paper, recipe: Recipe, flops: int, parameters: int) -> dict[str, Any]:
+    """Hours that a training of `flops` takes on each hardware, how far to trust that, and what the paper says."""
+    nearest = paper.rated_as(recipe)
+    first = {name: next(iter(rates)) for name, rates in paper.hardware.items()}
+    measured_on = {name: nearest if nearest in rates else first[name] for name, rates in paper.hardware.items()}
+    sustained = {name: rates[measured_on[name]] for name, rates in paper.hardware.items()}
+    notes = []
+    if stand_ins := set(measured_on.values()) - {nearest}:
+        apart = [rates[nearest] / rates[first[name]] for name, rates in paper.hardware.items() if nearest in rates]
+        notes.append(
+            f"{', '.join(sorted(stand_ins))} stands in where {nearest} was not measured; "
+            f"where both were, {nearest}'s rate is {min(apart):.2f} to {max(apart):.2f} times as high"
+        )
+    if parameters < SMALL * sum(parameter_counts(paper, paper.recipe(nearest)).values()):
+        notes.append(f"far smaller than {nearest}, a model keeps no hardware as busy: these hours are too few")
+    reported = paper.reported_training(recipe.system) if recipe.scale == "wmt14" else None
+    return {
+        "sustained_flops_per_second": sustained,
+        "rates_measured_on": measured_on,
+        "hours": {name: flops / rate / 3600 for name, rate in sustained.items()},
+        "hours_notes": notes,
+        "reported_by_the_paper": None if reported is None else {"system": recipe.system, **asdict(reported)},
+    }
+
+
+def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
+    """Everything `plan` prints, machine-readable."""
+    blocks = parameter_counts(paper, recipe)
+    flops = training_flops(paper, recipe)
+    sentences, source, target = minibatch_shape(recipe)
+    downloads, preparation = disk_needed(check_languages(recipe.data), recipe.data)
+    updates_per_epoch = recipe.data.pairs / (sentences * recipe.batch.accumulate)
+    return {
+        "paper": paper.name,
+        "recipe": recipe.name,
+        "title": recipe.title,
+        "parameters": {"blocks": blocks, "total": sum(blocks.values())},
+        "data": {
+            "corpus": recipe.data.corpus,
+            "languages": f"{recipe.data.source}-{recipe.data.target}",
+            "pairs": recipe.data.pairs,
+            "segmentation": recipe.data.segmentation,
+            "vocabulary_size": recipe.data.vocabulary_size,
+            "max_length": recipe.data.max_length,
+            "download_bytes": downloads,
+            "preparation_bytes": preparation,
+        },
+        "minibatch": {
+            "sentences": sentences,
+            "source_tokens": sentences * source,
+            "target_tokens": sentences * target,
+            "accumulate": recipe.batch.accumulate,
+        },
+        "steps": recipe.train.steps,
+        "continues": recipe.train.continues,
+        "epochs": round(recipe.train.steps / updates_per_epoch, 2),
+        "flops_per_step": flops,
+        "flops_total": flops * recipe.train.steps,
+        **training_hours(paper, recipe, flops * recipe.train.steps, sum(blocks.values())),
+    }
+
+
+def describe(values: dict[str, Any]) -> str:
+    """The plan as text."""
+    data, batch = values["data"], values["minibatch"]
+    width = max(len(name) for name in values["parameters"]["blocks"])
+    lines = [f"{values['recipe']}: {values['title']}", "", "Trainable parameters"]
+    lines += [f"  {name:<{width}} {count:>13,}" for name, count in values["parameters"]["blocks"].items()]
+    lines += [
+        f"  {'total':<{width}} {values['parameters']['total']:>13,}",
+        "",
+        f"Data     {data['corpus']} {data['languages']}, {data['pairs']:,} pairs, {data['segmentation']}, "
+        f"vocabulary {data['vocabulary_size']:,}, training length limit {data['max_length'] or 'none'}",
+        f"Disk     {data['download_bytes'] / 1e9:,.1f} GB to download, "
+        f"about {data['preparation_bytes'] / 1e9:,.1f} GB more while it is prepared",
+        f"Update   {batch['sentences']:,} sentence pairs x {batch['accumulate']} "
+        f"({batch['source_tokens']:,} source + {batch['target_tokens']:,} target tokens each)",
+        f"Steps    {values['steps']:,} updates, about {values['epochs']:,} epochs"
+        + (f", those of {values['continues']} included, which it continues" if values["continues"] else ""),
+        f"FLOPs    {values['flops_per_step']:.3g} a step, {values['flops_total']:.3g} in all "
+        "(matrix products, forward and backward)",
+        "",
+        *_describe_hours(values),
+    ]
+    return "\n".join(lines)
+
+
+def _describe_hours(values: dict[str, Any]) -> list[str]:
+    """Our estimates, where they are rough, and the paper's own figure apart from them."""
+    lines = [f"Estimated hours, at the rate sustained on the system named (sources: {values['paper']}/paper.py)"]
+    for name, hours in values["hours"].items():
+        rate, system = values["sustained_flops_per_second"][name], values["rates_measured_on"][name]
+        shown = f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+        lines.append(f"  {name:<36} {rate:.1e} FLOP/s on {system:<12} {shown:>8} h")
+    lines += [f"  ({note})" for note in values["hours_notes"]]
+    if reported := values["reported_by_the_paper"]:
+        lines += [
+            "",
+            f"Reported hours, the paper's and not ours, of its {reported['system']} ({reported['source']})",
+            f"  {reported['hardware']:<36} {reported['hours']:>38,} h",
+        ]
+    return lines

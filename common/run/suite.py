@@ -1,0 +1,177 @@
+"""Run every system of a scale side by side, each a resumable process in a slot of its own: a CPU core or a GPU.
+
+Small steps run fastest on one thread, so two systems at a time on two cores beat one on both; a large one wants a GPU
+for itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+import torch
+
+from common.errors import UserError
+from common.paper import Paper
+from common.recipe import Recipe
+from common.run.folder import finished
+from common.run.plan import training_flops
+from common.run.record import sha256_json
+from common.train.loop import clock
+
+SUITE = "ATTENTION_SUITE"
+"""Environment variable that tells a system's process its parent, without which it shall not go on."""
+_REPORT_SECONDS = 10.0
+
+
+@dataclass
+class Job:
+    """One system: trained, averaged and scored by one process."""
+
+    paper: Paper
+    recipe: Recipe
+    overrides: Sequence[str]
+    run: Path
+    process: subprocess.Popen[bytes] | None = None
+    slot: str = ""
+    """Where `process` runs: `cpu`, or `cuda:0`."""
+    finished: bool = False
+    """Whether the result is of this recipe, as `look` last saw it."""
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @property
+    def after(self) -> str | None:
+        """System of the same paper that must be trained first."""
+        return self.recipe.train.continues
+
+    @cached_property
+    def cost(self) -> float:
+        """FLOPs of the whole training, for running the longest first."""
+        return float(training_flops(self.paper, self.recipe) * self.recipe.train.steps)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the training came to this recipe's end."""
+        done = finished(self.run)
+        return done is not None and done.step == self.recipe.train.steps
+
+    def look(self) -> None:
+        """See whether there is a result of this recipe: one of another, with fewer updates say, is made anew."""
+        try:
+            result = json.loads((self.run / "result.json").read_text(encoding="utf-8"))
+            self.finished = self.trained and result["recipe_sha256"] == sha256_json(self.recipe.to_dict())
+        except (OSError, ValueError, KeyError, TypeError):
+            self.finished = False
+
+    @property
+    def label(self) -> str:
+        return f"{self.paper.name} {self.name.rpartition('/')[2]}"
+
+    def command(self, runs: Path) -> list[str]:
+        """What makes the run: the same command starts it, resumes it and scores it."""
+        program = [sys.executable, "-m", f"papers.{self.paper.name}", "train", self.name, *self.overrides]
+        return [*program, "--out", str(self.run), "--runs", str(runs), "--score"]
+
+
+def jobs_of(papers: Sequence[Paper], scale: str, overrides: Sequence[str], runs: Path) -> list[Job]:
+    """Every system of the scale, the costliest first."""
+    jobs = []
+    for paper in papers:
+        for name in paper.systems(scale):
+            recipe = paper.recipe(name, overrides)
+            jobs.append(Job(paper, recipe, overrides, runs / scale / paper.name / recipe.system))
+    if not jobs:
+        raise UserError(
+            f"no recipes for scale `{scale}` in {', '.join(str(paper.root / 'recipes') for paper in papers)}"
+        )
+    # A system that others continue is worth starting before its own cost says so.
+    chained = {(job.paper.name, job.after): job.cost for job in jobs if job.after}
+    return sorted(jobs, key=lambda job: -job.cost - chained.get((job.paper.name, job.name.rpartition("/")[2]), 0.0))
+
+
+def slots_of(jobs: Sequence[Job]) -> list[str]:
+    """The slots of this machine: its GPUs, one each, or where there is none or no job wants one, its CPU cores."""
+    if all(job.recipe.train.device == "cpu" for job in jobs) or not torch.cuda.is_available():
+        return ["cpu"] * (os.cpu_count() or 1)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    return [f"cuda:{name}" for name in visible.split(",")]
+
+
+def run_jobs(jobs: Sequence[Job], runs: Path, slots: Sequence[str]) -> None:
+    """Run all jobs, one at a time in each slot; UserError naming the log when one fails. Ctrl-C stops them all."""
+    started = told = time.monotonic()
+    for job in jobs:
+        job.look()
+    try:
+        while not all(job.finished for job in jobs):
+            for job in jobs:
+                _advance(job, jobs, runs, slots)
+            if time.monotonic() - told > _REPORT_SECONDS:
+                told = time.monotonic()
+                _report(jobs, told - started)
+            time.sleep(0.2)
+    finally:
+        for job in jobs:
+            if job.process is not None:
+                job.process.terminate()
+                job.process.wait()
+
+
+def _advance(job: Job, jobs: Sequence[Job], runs: Path, slots: Sequence[str]) -> None:
+    """Collect a finished process; start the job's next one if a slot is free."""
+    if job.process is not None and job.process.poll() is not None:
+        status, job.process = job.process.returncode, None
+        job.look()
+        if status != 0 or not job.finished:
+            raise UserError(f"{job.label} failed: {_last_line(job.run)} (all of it in {job.run / 'output.txt'})")
+        print(f"{job.label}: {_last_line(job.run).strip()}", file=sys.stderr, flush=True)
+    busy = Counter(other.slot for other in jobs if other.process is not None)
+    free = list((Counter(slots) - busy).elements())
+    if job.process is None and not job.finished and free and _ready(job, jobs):
+        job.run.mkdir(parents=True, exist_ok=True)
+        job.slot = free[0]
+        job.process = _start(job.command(runs), job.slot, open(job.run / "output.txt", "ab"))
+
+
+def _ready(job: Job, jobs: Sequence[Job]) -> bool:
+    """Whether the system this one continues is trained."""
+    before = [other for other in jobs if other.paper is job.paper and other.name.rpartition("/")[2] == job.after]
+    return all(other.trained for other in before)
+
+
+def _start(command: list[str], slot: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a process that sees its own slot and no other GPU."""
+    core = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    own = core if slot == "cpu" else {"CUDA_VISIBLE_DEVICES": slot.removeprefix("cuda:")}
+    environment = {**os.environ, **own, "PYTHONUNBUFFERED": "1", SUITE: str(os.getpid())}
+    with output:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
+
+
+def _last_line(run: Path) -> str:
+    try:
+        lines = (run / "output.txt").read_text(encoding="utf-8", errors="replace").strip().split("\n")
+    except OSError:
+        return ""
+    return lines[-1][:200]
+
+
+def _report(jobs: Sequence[Job], seconds: float) -> None:
+    """How many are done, and the last line of each that runs: its rate and the time it has left."""
+    done = sum(job.finished for job in jobs)
+    print(f"[{clock(seconds)}] {done} of {len(jobs)} systems done", file=sys.stderr)
+    for job in jobs:
+        if job.process is not None:
+            print(f"    {job.paper.name}: {_last_line(job.run) or 'starting'}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Scores of text with their signatures and their uncertainty."""

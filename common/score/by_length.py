@@ -1,0 +1,96 @@
+"""BLEU as a function of sentence length (Bahdanau2014 Fig. 2) and on sentences without unknown words.
+
+Lengths are words per sentence, whichever side the caller counts; the paper does not say, the source is likely.
+"""
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import UserError
+from common.score.bleu import Statistics, bleu
+from common.score.significance import Difference, bootstrap_interval, unpaired_bootstrap
+
+Lengths = Sequence[int] | npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Pooled BLEU x 100 of the sentences with low <= length < high."""
+
+    low: int
+    high: int
+    sentences: int
+    bleu: float
+    interval: tuple[float, float]  # 95% bootstrap
+
+
+def bleu_by_bins(statistics: Statistics, lengths: Lengths, edges: Sequence[int]) -> list[Bin]:
+    """BLEU between each two neighbouring edges. Empty bins, and sentences beyond the edges, are left out."""
+    lengths = np.asarray(lengths)
+    bins = []
+    for low, high in pairwise(edges):
+        inside = statistics[(low <= lengths) & (lengths < high)]
+        if len(inside):
+            bins.append(Bin(low, high, len(inside), bleu(inside), bootstrap_interval(inside)))
+    return bins
+
+
+def sliding_bleu(
+    statistics: Statistics, lengths: Lengths, *, width: int = 10, minimum: int = 10
+) -> list[tuple[int, float]]:
+    """(length, BLEU x 100) for each length, pooling the sentences in the window of `width` lengths around it.
+
+    An even window reaches one further down than up: width 10 at 30 covers 25 to 34. Lengths whose window
+    holds fewer than `minimum` sentences are left out. The window of 10 is that of Cho et al. 2014b.
+    """
+    lengths = np.asarray(lengths)
+    curve = []
+    for centre in range(int(lengths.min()), int(lengths.max()) + 1):
+        distance = 2 * (lengths - centre)
+        window = statistics[(-width <= distance) & (distance < width)]
+        if len(window) >= max(minimum, 1):
+            curve.append((centre, bleu(window)))
+    return curve
+
+
+def length_slope(
+    statistics: Statistics,
+    lengths: Lengths,
+    *,
+    threshold: float | None = None,
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 12345,
+) -> Difference:
+    """BLEU of the sentences longer than `threshold` (default: the median length) minus BLEU of the others.
+
+    Negative where quality falls with length; `high < 0` says that it falls reliably. Raises UserError if one
+    side has no sentences.
+    """
+    lengths = np.asarray(lengths)
+    is_long = lengths > (np.median(lengths) if threshold is None else threshold)
+    if is_long.all() or not is_long.any():
+        raise UserError("all sentences are on one side of the length threshold; choose another threshold")
+    return unpaired_bootstrap(
+        statistics[is_long], statistics[~is_long], samples=samples, confidence=confidence, seed=seed
+    )
+
+
+def without_unknown(
+    sources: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    source_words: Container[str],
+    target_words: Container[str],
+) -> npt.NDArray[np.bool_]:
+    """Which sentences have every word in their side's shortlist (Bahdanau2014 Table 1, column "No UNK")."""
+    return np.array(
+        [
+            all(word in source_words for word in source) and all(word in target_words for word in reference)
+            for source, reference in zip(sources, references, strict=True)
+        ],
+        dtype=np.bool_,
+    )

@@ -1,0 +1,116 @@
+"""Scores of text: the papers' tokenised BLEU in its variants, and files of hypotheses against references."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sacremoses.corpus import NonbreakingPrefixes
+
+from common.corpus.lines import read_parallel
+from common.recipe import Recipe
+from common.score.bleu import Score, sacre_bleu, tokenised_bleu
+from common.score.by_length import bleu_by_bins
+from common.score.significance import bootstrap_interval
+from common.text.doubts import doubts, warn
+from common.text.moses import Tokeniser, base_language
+
+_BIN = 10
+"""Source words a bin of BLEU by length."""
+_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]+")
+"""Thai, Lao, Tibetan, Burmese, Khmer, Japanese and Chinese: written without spaces between words."""
+_LONGEST_WORD = 4
+"""Characters of those scripts that stand together on average where the words have been set apart."""
+
+
+def tokenised_scores(
+    hypotheses: Sequence[str], references: Sequence[str], metric: str, *, tokenization: str, subset: str | None = None
+) -> dict[str, Score]:
+    """multi-bleu's BLEU of tokenised text; where a paper split compounds, also without and with the quote change.
+
+    metric: `tokenised` or `tokenised_compound`, as in the recipe section `evaluate`; it is among the keys.
+    tokenization, subset: as in `tokenised_bleu`.
+    """
+    options = {
+        "tokenised": {},
+        "tokenised_compound": {"compound_split": True},
+        "tokenised_compound_quotes": {"compound_split": True, "reference_quotes": True},
+    }
+    names = ["tokenised"] if metric == "tokenised" else list(options)
+    return {
+        name: tokenised_bleu(hypotheses, references, tokenization=tokenization, subset=subset, **options[name])
+        for name in names
+    }
+
+
+def score_files(
+    hypothesis: Path,
+    reference: Path,
+    source: Path | None,
+    recipe: Recipe,
+    language: str | None = None,
+    lowercase: bool = False,
+) -> dict[str, Any]:
+    """Tokenised BLEU and sacreBLEU of detokenised text files, with intervals, and BLEU by source length.
+
+    recipe: says how to tokenise and which BLEU is the paper's. language: of hypothesis and reference, by default the
+    recipe's target. lowercase: lower-case before tokenising, as some recipes do anyway. Source length is in words
+    between white space. Raises UserError for files that are missing, empty, not UTF-8 or of unequal length.
+    """
+    hypotheses, references, *sources = read_parallel(hypothesis, reference, *([source] if source else []))
+    language, lowercase = language or recipe.data.target, lowercase or recipe.data.lowercase
+    sacre = sacre_bleu(hypotheses, references, language, lowercase=lowercase)
+    tokeniser = Tokeniser(language, lowercase, recipe.data.tokeniser)
+    for path, lines in ((hypothesis, hypotheses), (reference, references)):
+        warn(doubts(lines, str(path), recipe.data.tokeniser))
+    hypothesis_tokens, reference_tokens = (
+        [tokeniser.tokenise(line) for line in lines] for lines in (hypotheses, references)
+    )
+    metric = recipe.evaluate.metric
+    scores = tokenised_scores(hypothesis_tokens, reference_tokens, metric, tokenization=tokeniser.signature)
+    shown: dict[str, Any] = {
+        "recipe": recipe.name,
+        "language": language,
+        "tokeniser": tokeniser.signature,
+        "notes": notes(language, references, reference_tokens, sacre.signature),
+        **{name: _with_interval(score) for name, score in (scores | {"sacrebleu": sacre}).items()},
+    }
+    if source is None:
+        return shown
+    lengths = np.array([len(line.split()) for line in sources[0]])
+    bins = bleu_by_bins(scores[metric].statistics, lengths, range(1, int(lengths.max()) + _BIN + 1, _BIN))
+    rows = [{"score": metric, "low": b.low, "high": b.high - 1, "bleu": b.bleu, "sentences": b.sentences} for b in bins]
+    return {**shown, "by_length": rows}
+
+
+def notes(language: str, references: Sequence[str], tokens: Sequence[str], sacre_signature: str) -> list[str]:
+    """What a reader of scores must know of the language: rules that Moses does not have, words not told apart.
+
+    references: detokenised; tokens: the same, tokenised.
+    """
+    found = []
+    if base_language(language) not in NonbreakingPrefixes().available_langs.values():
+        found.append(f"Moses knows no abbreviations of `{language}` and takes the English ones, as tokenizer.perl does")
+    if _unsplit(tokens):
+        found.append("Moses does not split this text into words, so tokenised BLEU takes whole clauses for words")
+    if "|tok:13a|" in sacre_signature and _unsplit(references):
+        found.append(
+            "sacreBLEU takes whole clauses of this text for words: of what is written without spaces it splits zh and "
+            f"ja, and the language is `{language}`"
+        )
+    return found
+
+
+def _unsplit(lines: Sequence[str]) -> bool:
+    """Whether most of the text is in scripts that do without spaces, and its words are not told apart either."""
+    together = [len(word) for line in lines for word in _WITHOUT_SPACES.findall(line)]
+    letters = sum(map(str.isalpha, "".join(lines)))
+    return sum(together) > letters / 2 and sum(together) > _LONGEST_WORD * len(together)
+
+
+def _with_interval(score: Score) -> dict[str, Any]:
+    low, high = bootstrap_interval(score.statistics, score.of_sums)
+    return {"bleu": score.value, "low": low, "high": high, "signature": score.signature}

@@ -1,0 +1,72 @@
+"""Words and their ids: EOS 0, UNK 1, then the shortlist from 2 on, most frequent first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from torchtext.vocab import Vocab
+
+from common.contract import UNK
+from common.errors import UserError
+
+UNK_TEXT = "UNK"
+"""How an unknown word is shown, as in GroundHog's outputs."""
+SPECIALS = 2
+"""Rows before the first word: EOS and UNK."""
+
+
+class Vocabulary:
+    """A shortlist with a fixed number of rows.
+
+    size counts EOS, UNK and the rows that no word fills when the text has fewer types. EOS and UNK have no
+    spelling here, so a text may contain `UNK` or `<unk>` as words of their own.
+    """
+
+    def __init__(self, words: Sequence[str], size: int) -> None:
+        self.words = tuple(words)
+        self.size = size
+        self._ids = {word: index for index, word in enumerate(self.words, start=SPECIALS)}
+
+    @classmethod
+    def build(cls, counts: Counter[str], size: int) -> Vocabulary:
+        """The `size` - 2 most frequent words; equally frequent ones in alphabetical order."""
+        # Without specials: torchtext would drop words of the text that are spelt like one.
+        return cls(Vocab(counts, max_size=size - SPECIALS, specials=[]).itos, size)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._ids
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """Ids of tokens, UNK for those outside; no EOS is added."""
+        ids = self._ids
+        return [ids.get(token, UNK) for token in tokens]
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Words of ids; EOS is passed over, and rows without a word are shown as UNK."""
+        words = self.words
+        rows = (int(index) - SPECIALS for index in ids)
+        return [words[row] if 0 <= row < len(words) else UNK_TEXT for row in rows if row != -SPECIALS]
+
+    def save(self, path: Path) -> None:
+        """One word a line below a line with the number of rows and words."""
+        lines = (f"{self.size} {len(self.words)}", *self.words)
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Vocabulary:
+        """What `save` wrote; UserError when the file is missing or damaged."""
+        try:
+            header, *words = path.read_bytes().decode("utf-8").split("\n")[:-1]
+            size, count = map(int, header.split(" "))
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; prepare the data again") from None
+        except ValueError:
+            raise UserError(f"{path}: not a vocabulary of this program; prepare the data again") from None
+        if len(words) != count or count > size - SPECIALS or len(set(words)) != count or "" in words:
+            raise UserError(f"{path}: damaged (its words do not match its first line); prepare the data again")
+        return cls(words, size)

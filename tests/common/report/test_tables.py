@@ -1,0 +1,232 @@
+"""Results read back, claims decided, sections written."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from common.errors import UserError
+from common.report import claims
+from common.report.claims import Claim, Outcome
+from common.report.results import Result, export, read_results
+from common.report.tables import (
+    Figure,
+    Section,
+    changes,
+    plain,
+    provenance,
+    table,
+    versus,
+    write_report,
+    write_section,
+)
+from common.score.bleu import bleu
+from papers.bahdanau2014.paper import PAPER
+from tests import made_results as made
+
+RECIPE = PAPER.recipe("rnnsearch-50")
+LENGTHS = [5, 6, 7, 8, 15, 16, 17, 18] * 8
+
+
+def result(system: str, qualities, **changed) -> Result:
+    columns = {"all": made.column(made.statistics(qualities), LENGTHS)}
+    return Result(system, None, made.values(RECIPE, columns, **changed))  # type: ignore[arg-type]
+
+
+def by_length(short: float, long: float) -> list[float]:
+    """A little spread around one quality for short and another for long sentences."""
+    return [(short if length < 10 else long) + 0.04 * (index % 3 - 1) for index, length in enumerate(LENGTHS)]
+
+
+def test_missing_folder_has_no_results(tmp_path):
+    assert read_results(tmp_path / "nowhere") == {}
+
+
+def test_results_are_unpacked(tmp_path):
+    counts = made.statistics([0.5, 0.75, 1.0])
+    made.write(tmp_path, "one", made.values(RECIPE, {"all": made.column(counts, [4, 9, 2])}, step=1200))
+    (one,) = read_results(tmp_path).values()
+    assert np.array_equal(one.all.statistics, counts) and one.all.lengths.tolist() == [4, 9, 2]
+    assert one.updates == "1,200 of 288,000 updates" and not one.complete
+    assert one.epochs == 4.5 and one.pair == "EN-FR" and one.test_set == "made"
+    assert one.flops_by_time == 7200.0 * 1e6
+    assert one.column("no_unk") is None
+
+
+OLD = "multi-bleu|nrefs:1|case:{}|tok:moses-escaped|split:no|quotes:no|smooth:none|version:sacrebleu-2.6.0"
+
+
+def signed(name: str, signature: str, **data) -> Result:
+    """A result whose columns have that signature, of RECIPE with other fields of `data`."""
+    recipe = replace(RECIPE, data=replace(RECIPE.data, **data))
+    columns = {column: made.column(made.statistics([0.5] * 64), LENGTHS) for column in ("all", "no_unk")}
+    columns["all"]["signature"] = signature
+    columns["no_unk"]["signature"] = signature.replace("|case", "|subset:no-unk|case")
+    return Result(name, None, made.values(recipe, columns))  # type: ignore[arg-type]
+
+
+def test_old_signatures_are_told_language_year_and_casing_by_the_recipe():
+    french = signed("a", OLD.format("mixed")).all
+    assert french.signature == OLD.format("mixed").replace("moses-", "moses-2014-fr-")
+    german = signed("b", OLD.format("lc-ascii"), target="de", lowercase=True, tokeniser="moses-2016").all
+    assert german.signature == OLD.format("lc-before-tok").replace("moses-", "moses-2016-de-")
+    now = OLD.format("mixed").replace("moses-", "moses-2016-de-")
+    assert signed("c", now).all.signature == now, "a signature that says it is left as it is"
+
+
+def test_every_score_of_a_table_has_its_signature_under_it():
+    now = OLD.format("mixed").replace("moses-", "moses-2014-fr-")
+    printed = provenance({"a": signed("a", now)})
+    assert f"`{now}`" in printed and f"`{now.replace('|case', '|subset:no-unk|case')}`" in printed
+
+
+def test_a_claim_says_where_two_scores_differ_by_themselves():
+    runs = {"a": signed("a", OLD.format("mixed")), "b": signed("b", OLD.format("mixed"), tokeniser="moses-2016")}
+    (outcome,) = claims.evaluate([Claim("x", "x", "x", ("a", "b"), claims.better("a", "b"))], runs)
+    assert outcome.evidence.endswith("BLEU; scored differently: tok:moses-2014-fr-escaped, tok:moses-2016-fr-escaped")
+    runs["b"] = signed("b", OLD.format("mixed").replace("2.6.0", "2.7.0"))
+    (outcome,) = claims.evaluate([Claim("x", "x", "x", ("a", "b"), claims.better("a", "b"))], runs)
+    assert outcome.evidence.endswith("BLEU")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"recipe": "x"}', "\xff"])
+def test_damaged_result_is_named(tmp_path, content):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "result.json").write_text(content, encoding="latin-1")
+    with pytest.raises(UserError, match="run/result.json"):
+        read_results(tmp_path)
+
+
+def test_exported_results_read_the_same(tmp_path):
+    maps = [{"source": ["a"], "target": ["b"], "attention": [[1.0]]}]
+    first = made.values(RECIPE, {"all": made.column(made.statistics([0.5]), [3])})
+    made.write(tmp_path / "runs", "one", first, maps)
+    written = export(tmp_path / "runs", tmp_path / "kept")
+    assert [path.name for path in written] == ["one.json", "one.attention.json"]
+    (tmp_path / "kept" / "claims.json").write_text("[]")
+    before, after = (read_results(tmp_path / folder)["one"] for folder in ("runs", "kept"))
+    assert after.values == before.values and after.attention == before.attention == maps
+    made.write(tmp_path / "kept", "one", first | {"title": "newer"})
+    assert read_results(tmp_path / "kept")["one"].title == "newer", "a run folder comes before the committed file"
+
+
+def test_better_needs_an_interval_beyond_zero():
+    high, low = result("high", [0.9, 0.8] * 32), result("low", [0.5, 0.6] * 32)
+    runs = {"high": high, "low": low, "same": result("same", [0.5, 0.6] * 32)}
+
+    def verdict(a: str, b: str) -> Outcome:
+        return claims.evaluate([Claim("x", "x", "x", (a, b), claims.better(a, b))], runs)[0]
+
+    assert verdict("high", "low").verdict == "holds" and verdict("low", "high").verdict == "fails"
+    assert verdict("same", "low").verdict == "undecided"
+    assert (verdict("high", "absent").verdict, verdict("high", "absent").evidence) == ("not run", "needs absent")
+    assert verdict("high", "low").difference.value == pytest.approx(
+        bleu(high.all.statistics) - bleu(low.all.statistics)
+    )
+
+
+def test_claims_on_other_references_or_unfinished_runs_say_so():
+    other = made.column(made.statistics([0.5] * 64, words=12), LENGTHS)
+    runs = {"a": result("a", [0.9] * 64), "b": Result("b", None, made.values(RECIPE, {"all": other}))}  # type: ignore[arg-type]
+    (outcome,) = claims.evaluate([Claim("x", "x", "x", ("a", "b"), claims.better("a", "b"))], runs)
+    assert outcome.verdict == "undecided" and "not comparable" in outcome.evidence
+    runs = {"a": result("a", [0.9, 0.8] * 32, step=77), "b": result("b", [0.5, 0.6] * 32)}
+    (outcome,) = claims.evaluate([Claim("x", "x", "x", ("a", "b"), claims.better("a", "b"))], runs)
+    assert outcome.verdict == "holds" and "unfinished: a at 77 of 288,000 updates" in outcome.evidence
+
+
+def test_bounds_and_margins():
+    inside, above, across = (
+        claims.Difference(0, low, high, 0.5) for low, high in ((-0.5, 0.5), (1.5, 2.5), (0.5, 1.5))
+    )
+    assert [claims.beyond(d, 1.0) for d in (inside, above, across)] == ["fails", "holds", "undecided"]
+    assert [claims.within(d, 1.0) for d in (inside, above, across)] == ["holds", "fails", "undecided"]
+    assert claims.all_of("holds", "undecided", "fails") == "fails" and claims.all_of("holds", "holds") == "holds"
+
+
+@pytest.mark.parametrize(("long", "sign"), [(0.88, 1), (0.5, -1)])
+def test_change_beyond_share_compares_two_falls(long, sign):
+    """A system that hardly falls keeps well under a third of another's fall; one that falls alike does not."""
+    ours, theirs = result("ours", by_length(0.9, long)), result("theirs", by_length(0.8, 0.4))
+    difference = claims.change_beyond_share(ours, theirs, 1 / 3)
+    halves = [
+        bleu(one.all.statistics[one.all.lengths > 11]) - bleu(one.all.statistics[one.all.lengths < 11])
+        for one in (ours, theirs)
+    ]
+    assert difference.value == pytest.approx(halves[0] - halves[1] / 3)
+    assert difference.low <= difference.value <= difference.high
+    assert min(difference.low * sign, difference.high * sign) > 0
+
+
+def rendered(markdown: str) -> str:
+    return MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+
+
+words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+
+
+@given(st.lists(words, min_size=1, max_size=6).map(" ".join))
+def test_free_text_survives_markdown(text):
+    page = rendered(table(["text"], [[plain(text)]]))
+    assert html.unescape(re.search("<td>(.*)</td>", page, re.DOTALL)[1]).split() == text.split()
+
+
+def test_tables_line_up_and_keep_their_cells():
+    text = table(["name", "value"], [["a|b", "1"], ["c", "22.50"]], right=(1,))
+    assert len({len(line) for line in text.split("\n")}) == 1
+    assert re.findall("<td.*?>(.*?)</td>", rendered(text)) == ["a|b", "1", "c", "22.50"]
+
+
+def test_versus_is_empty_without_both():
+    assert versus(None, 3.0) == versus(3.0, None) == "" and versus(3.0, 1.5) == "+1.50"
+
+
+def test_changes_are_merged_over_systems():
+    paper = {"name": "a", "model": {"n": 1000}, "train": {"steps": 10, "threads": 1}}
+    small = {"name": "demo/a", "model": {"n": 64}, "train": {"steps": 10, "threads": 2}}
+    longer = {"name": "demo/b", "model": {"n": 64}, "train": {"steps": 2000, "threads": 2}}
+    rows = made.cells(changes({"a": (small, paper), "b": (longer, paper)}), "|")
+    assert [list(row.values()) for row in rows] == [
+        ["`model.n`", "1,000", "64", "all"],
+        ["`train.steps`", "10", "2,000", "b"],
+    ]
+    assert "own" in changes({"a": (paper, paper)})
+
+
+def test_which_program_ran_is_no_change():
+    """It sets the speed; results from before `train.path` do not name it."""
+    paper = {"train": {"steps": 5, "path": "fast"}}
+    assert "own" in changes(
+        {"a": ({"train": {"steps": 5, "path": "readable"}}, paper), "b": ({"train": {"steps": 5}}, paper)}
+    )
+
+
+def section(text: str = "# T\n\n| a | b |\n| - | - |\n| 1 | 2 |\n\n![f](figures/f.png)") -> Section:
+    claim = Claim("id", "says", "§1", ("a",), lambda runs: ("holds", "", None))
+    outcome = Outcome(claim, "holds", "+1", claims.Difference(1.0, 0.5, 1.5, 0.0))
+    return Section("T", text, [Figure("f", "f", "c", b"\x89PNG picture")], [outcome], [])
+
+
+def test_section_on_disk(tmp_path):
+    write_section(section(), tmp_path)
+    assert (tmp_path / "figures" / "f.png").read_bytes() == b"\x89PNG picture"
+    assert (tmp_path / "tables.md").read_text() == section().markdown + "\n"
+    (record,) = json.loads((tmp_path / "claims.json").read_text())
+    assert record["verdict"] == "holds" and record["difference"]["low"] == 0.5
+
+
+def test_report_is_one_file(tmp_path):
+    write_report("A & B", [section(), section("# U\n\n<script>x</script>")], tmp_path / "new" / "report.html")
+    page = (tmp_path / "new" / "report.html").read_text()
+    assert base64.b64decode(re.search('src="data:image/png;base64,(.*?)"', page)[1]) == b"\x89PNG picture"
+    assert "A &amp; B" in page and "<td>2</td>" in page and "<script>" not in page
+    assert not re.search(r'(src|href)="(?!data:)', page)

@@ -1,0 +1,82 @@
+"""BLEU by sentence length on statistics whose score per length is known."""
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from common.score.bleu import Statistics, bleu, tokenised_bleu
+from common.score.by_length import bleu_by_bins, length_slope, sliding_bleu, without_unknown
+
+
+def translations(lengths: list[int], wrong_after: int) -> Statistics:
+    """Sentences of distinct words, translated rightly up to a position and wrongly after it."""
+    references = [[f"w{i}" for i in range(length)] for length in lengths]
+    hypotheses = [[w if i < wrong_after else "x" for i, w in enumerate(words)] for words in references]
+    lines = (list(map(" ".join, side)) for side in (hypotheses, references))
+    return tokenised_bleu(*lines, tokenization="case:mixed|tok:none").statistics
+
+
+def test_bins_are_half_open_and_pooled() -> None:
+    lengths = [5, 9, 10, 19, 20, 45, 60]
+    statistics = translations(lengths, wrong_after=12)
+    bins = bleu_by_bins(statistics, lengths, [0, 10, 20, 30, 40, 60])
+    assert [(b.low, b.high, b.sentences) for b in bins] == [(0, 10, 2), (10, 20, 2), (20, 30, 1), (40, 60, 1)]
+    assert [b.bleu for b in bins] == [bleu(statistics[part]) for part in ([0, 1], [2, 3], [4], [5])]
+    assert bins[0].bleu == pytest.approx(100)
+    assert bins[1].interval[0] < bins[1].bleu < bins[1].interval[1]
+    assert bins[3].interval == pytest.approx((bins[3].bleu, bins[3].bleu))
+
+
+@pytest.mark.parametrize(("width", "around_12"), [(1, {12}), (3, {11, 12, 13}), (4, {10, 11, 12, 13})])
+def test_window_holds_its_width_in_lengths(width: int, around_12: set[int]) -> None:
+    lengths = list(range(5, 21))
+    statistics = translations(lengths, wrong_after=9)
+    curve = dict(sliding_bleu(statistics, lengths, width=width, minimum=1))
+    assert list(curve) == lengths
+    assert curve[12] == bleu(statistics[[length in around_12 for length in lengths]])
+
+
+def test_curve_skips_lengths_with_too_few_sentences() -> None:
+    lengths = [8] * 30 + [30] * 9 + [50] * 10
+    curve = sliding_bleu(translations(lengths, wrong_after=8), lengths)
+    assert [centre for centre, _ in curve] == [*range(8, 14), *range(46, 51)]
+    assert curve[0][1] == pytest.approx(100)
+    # a window without any sentence is no point, even if none is required
+    assert 20 not in dict(sliding_bleu(translations(lengths, wrong_after=8), lengths, minimum=0))
+
+
+def test_slope_is_negative_where_long_sentences_fail() -> None:
+    lengths = [6, 8, 10, 12, 30, 35, 40, 45] * 10
+    slope = length_slope(translations(lengths, wrong_after=12), lengths)
+    expected = bleu(translations([30, 35, 40, 45], 12)) - 100
+    assert slope.value == pytest.approx(expected)
+    assert slope.low <= slope.value <= slope.high < 0
+    assert slope.p == 1.0
+
+
+def test_slope_is_flat_where_length_does_not_matter() -> None:
+    generator = np.random.default_rng(3)
+    lengths = generator.integers(5, 50, 400)
+    words = [[f"w{i}" for i in range(length)] for length in lengths]
+    noisy = [[w if generator.random() < 0.8 else "x" for w in sentence] for sentence in words]
+    lines = (list(map(" ".join, side)) for side in (noisy, words))
+    statistics = tokenised_bleu(*lines, tokenization="case:mixed|tok:none").statistics
+    slope = length_slope(statistics, lengths)
+    assert slope.low < 0 < slope.high
+    assert length_slope(statistics, lengths, threshold=20).value != slope.value
+
+
+def test_slope_needs_sentences_on_both_sides() -> None:
+    lengths = [7, 7, 7]
+    with pytest.raises(UserError, match="choose another threshold"):
+        length_slope(translations(lengths, 7), lengths)
+
+
+def test_without_unknown_looks_at_each_side_in_its_own_list() -> None:
+    sources = [["a", "b"], ["a", "X"], ["a"], ["X"], []]
+    references = [["A"], ["A"], ["A", "b"], ["b"], ["A"]]
+    known = without_unknown(sources, references, {"a", "b"}, {"A": 2, "B": 3})
+    assert known.tolist() == [True, False, False, False, True]
+    assert known.dtype == np.bool_
+    with pytest.raises(ValueError):
+        without_unknown(sources, references[:-1], {"a"}, {"A"})
