@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.contract import UNK
 from common.errors import UserError
+from common.files import write_json
+from common.ids import UNK
 from common.paper import Paper
 from common.prepare.encoded import ParallelIds, write_side
 from common.recipe import Recipe
 from common.run.cli import utf8_output
 from common.run.plan import minibatch_shape, training_flops
-from common.run.record import commit, environment, write_json_atomically
+from common.run.record import commit, environment
 from common.train.loop import Corpus, Trainer, read_log
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI
@@ -118,7 +119,7 @@ def main() -> None:
         rows.append(measure(paper, name, precision, given.warm, given.updates))
         torch.cuda.empty_cache()
         about = {"seconds": round(time.monotonic() - started, 1), "environment": environment(), **commit(root)}
-        write_json_atomically(given.out, {"rows": rows, **about})  # after each: a later one may not fit
+        write_json(given.out, {"rows": rows, **about})  # after each: a later one may not fit
         share = f"{rows[-1]['share_of_peak']:.1%} of peak" if "share_of_peak" in rows[-1] else ""
         print(
             f"{name:14} {precision:9} {1000 * rows[-1]['seconds_per_update']:8.1f} ms an update, "

@@ -29,12 +29,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sacremoses import MosesTokenizer
 
+from common.files import write_json
 from common.prepare.preparation import prepare
 from common.prepare.subwords import MOST_TYPES
 from common.prepare.workers import memory_of_all
 from common.recipe import Data
 from common.run.cli import utf8_output
-from common.run.record import commit, environment, write_json_atomically
+from common.run.record import commit, environment
 
 RESULTS = Path(__file__).parent / "results"
 INVENTED = 5
@@ -259,7 +260,7 @@ def main() -> None:
         result = scale(options.folder, options.pairs or 5_000_000, options.merges or 32_000, options.workers)
     result |= {"environment": environment(), **commit(Path(__file__).resolve().parent.parent)}
     path = RESULTS / f"prepare-{options.what}.json"
-    write_json_atomically(path, result)
+    write_json(path, result)
     print(json.dumps({key: value for key, value in result.items() if key not in ("run", "all_rounds")}, indent=2))
 
 

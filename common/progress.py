@@ -25,3 +25,10 @@ def progress(total: int | None, description: str, unit: str, initial: int = 0) -
         position=None if terminal else 0,
         file=sys.stderr,
     )
+
+
+def clock(seconds: float) -> str:
+    """`1:02:03` or `2:03`."""
+    minutes, second = divmod(int(seconds + 0.5), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"

@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 import yaml
 
-from common.corpus.lines import decode, without_mark
 from common.errors import UserError
+from common.files import utf8_lines, without_mark
 
 GOING_ON = {"may change": "going on"}
 """Metadata of a field that may change when a training goes on: it decides how far, not what an update computes."""
@@ -457,7 +457,7 @@ def read_yaml(path: Path) -> Any:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    text = "\n".join(decode(without_mark(content, str(path)), str(path)))
+    text = "\n".join(utf8_lines(without_mark(content, str(path)), str(path)))
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:

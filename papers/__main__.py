@@ -11,12 +11,12 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.paper import Paper
+from common.progress import clock
 from common.report.tables import Section, write_report
 from common.run.cli import Parser, guarded, split_overrides, utf8_output
 from common.run.folder import prepare_data
 from common.run.plan import describe, plan
 from common.run.suite import jobs_of, run_jobs, slots_of
-from common.train.loop import clock
 from papers.lineage import PAPERS, same_data
 
 TITLES = {

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from common.contract import EOS, UNK, Batch, pad
+from common.contract import Batch, pad
 from common.decode.translate import decode_ids
+from common.ids import EOS, UNK
 from common.paper import Paper
 from common.prepare.encoded import ParallelIds, write_side
 from common.recipe import Recipe

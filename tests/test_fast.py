@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from common.contract import EOS, START, Batch, pad
+from common.contract import Batch, pad
 from common.decode.beam import beam_search
+from common.ids import EOS, START
 from common.recipe import Decode, recipe_from_dict
 from common.train.loss import cross_entropy_sum
 from papers.bahdanau2014 import fast as bahdanau_fast

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.contract import UNK
 from common.decode.translate import decode_ids
+from common.ids import UNK
 from common.prepare.encoded import ParallelIds, write_side
 from common.train.loop import Corpus, Trainer
 from papers.bahdanau2014.paper import PAPER as BAHDANAU

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from common.run.record import sha256_json
+from common.files import sha256_json
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
 from tests.conftest import ROOT, TINY

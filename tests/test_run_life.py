@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from common.files import HALF
 from common.train.checkpoint import load_weights
 from papers.vaswani2017.paper import PAPER
 from tests.conftest import ROOT, Command
@@ -293,11 +294,11 @@ def test_a_killed_training_leaves_an_exact_log_and_nothing_half(train: Train, co
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (run / "training.json").exists(), "it ended before it could be killed: give it more updates"
-    for name in ("state.pt.part99999", "checkpoints/000000060.safetensors.part99999"):
+    for name in (".state.pt.part99999", "checkpoints/.000000060.safetensors.part99999"):
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_bytes(b"half")
     train(*settings)
-    assert not list(run.rglob("*.part*"))
+    assert not list(run.rglob(HALF))
     kept = ("step", "epoch", "loss", "dev_nll_per_token", "dev_perplexity")
     ours, theirs = (
         [{key: entry.get(key) for key in kept} for entry in log(folder)] for folder in (run, tmp_path / "whole")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.run.record import sha256_json
+from common.files import sha256_json
 from common.run.suite import Job, run_jobs, slots_of
 from papers.__main__ import slots
 from papers.bahdanau2014.paper import PAPER

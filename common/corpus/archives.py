@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import BLOCK
 
-BLOCK = 1 << 20
-"""Bytes read at a time."""
 ARCHIVE = re.compile(r"(.+?\.(?:tar(?:\.(?:gz|xz|bz2))?|tgz|txz|tbz2?))(?: (.+))?", re.IGNORECASE | re.DOTALL)
 """The name of an archive, after which a space and the name of a member may come."""
 _READERS: dict[str, Callable[[Any], Any]] = {

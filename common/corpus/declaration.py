@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from common.corpus.archives import ARCHIVE, Stream
-from common.corpus.fetch import File, checksum, fetch_all
+from common.corpus.fetch import File, fetch_all
 from common.corpus.lines import open_text, parallel_blocks, parallel_lines
 from common.corpus.sgml import is_sgml
 from common.errors import UserError
+from common.files import checksum
 from common.recipe import Data, checked, is_path, read_yaml
 
 DECLARED = Path(__file__).parent / "declared"

@@ -6,8 +6,6 @@ A download goes on from where it broke off, in this run or the next; a file has 
 from __future__ import annotations
 
 import errno
-import fcntl
-import hashlib
 import http.client
 import os
 import re
@@ -29,14 +27,13 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from common.errors import UserError
+from common.files import BLOCK, Stopped, checksum, locked
 from common.progress import progress
 
 MIRROR = "PAPERS_MIRROR"
 """Environment variable: a folder, or an address, that is asked for `<corpus>/<file name>` before the public ones."""
 PARALLEL = 4
 """Files downloaded at the same time."""
-BLOCK = 1 << 20
-"""Bytes read at a time, at most."""
 TIMEOUT = 60.0
 """Seconds without a byte after which a connection counts as broken."""
 DELAYS: tuple[float, ...] = (1, 2, 4, 8)
@@ -91,35 +88,11 @@ def fetch_all(files: Sequence[File], cache: Path) -> dict[str, Path]:
                 pool.shutdown(cancel_futures=True)
         errors = [future.exception() for future in downloads.values() if not future.cancelled()]
         for error in errors:
-            if error and not isinstance(error, _Stopped):
+            if error and not isinstance(error, Stopped):
                 raise error
     except OSError as error:
         raise UserError(f"{error.filename or cache}: {error.strerror}; mend that and run again") from None
     return {path: ready[path] if path in ready else downloads[path].result() for path in wanted}
-
-
-@contextmanager
-def locked(path: Path, stop: threading.Event | None = None) -> Iterator[None]:
-    """Hold `path` against other processes that ask the same; the system lets go if this one is killed.
-
-    stop: set by another thread, ends the waiting with an exception.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stop = stop or threading.Event()
-    with open(path.with_name(f"{path.name}.lock"), "w", encoding="utf-8") as handle:
-        while not _taken(handle):
-            if stop.wait(0.1):
-                raise _Stopped
-        yield
-
-
-def checksum(path: Path, algorithm: str = "sha256") -> str:
-    """Hexadecimal digest of a file's bytes."""
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open("rb") as handle:
-        while block := handle.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class _Refused(Exception):
@@ -135,10 +108,6 @@ class _Broken(Exception):
         """Seconds that the server asks to wait."""
 
 
-class _Stopped(Exception):
-    """Another file failed, or the reader interrupted."""
-
-
 class _WebOnly(urllib.request.HTTPRedirectHandler):
     """Follows redirects to http and https; urllib's own goes to ftp as well."""
 
@@ -152,15 +121,6 @@ class _WebOnly(urllib.request.HTTPRedirectHandler):
 
 def _is_web(url: str) -> bool:
     return re.match("https?://", url, re.IGNORECASE) is not None
-
-
-def _taken(handle: IO[str]) -> bool:
-    """Whether the lock could be had at once."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _ready(file: File, cache: Path) -> Path | None:
@@ -317,7 +277,7 @@ class _Transfer:
                 if failed > len(DELAYS):
                     raise _Refused(str(broken)) from None
                 if self.stop.wait(max(DELAYS[failed - 1], broken.after)):
-                    raise _Stopped from None
+                    raise Stopped from None
 
     def _receive(self) -> None:
         """One attempt: what is missing in `part`, or all; _Broken if not everything came."""
@@ -364,7 +324,7 @@ class _Transfer:
                 self.bar.update(len(block))
                 have += len(block)
                 if self.stop.is_set():
-                    raise _Stopped
+                    raise Stopped
                 if self.file.size and have > self.file.size:
                     break
         return have

@@ -6,7 +6,6 @@ sentence a line is either read for what it is (SGML) or refused.
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,20 +15,14 @@ from typing import Protocol
 
 import numpy as np
 
-from common.corpus.archives import BLOCK, Stream, compression, open_member
+from common.corpus.archives import Stream, compression, open_member
 from common.corpus.sgml import Segments, check_same_segments, is_sgml, read_sgml
 from common.errors import UserError
+from common.files import BLOCK, utf8_lines, without_mark
 
 LONGEST_LINE = 1 << 24
 """Bytes; what has longer lines is no text of sentences, and would fill the memory."""
 
-_MARK = re.compile(rb"\A(?:\xef\xbb\xbf)+")
-_OTHER_MARKS = {
-    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),  # before UTF-16, with whose mark one of these begins
-    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
-}
-_LOOKED_AT = 256
-"""Bytes at the beginning in which every other one is 0 where a text is UTF-16."""
 _MARKUP = re.compile(rb"\s*<(?:\?xml|!doctype|tmx|xliff)[\s>]", re.IGNORECASE)
 _TABLE = re.compile(r"\.tsv(\.(gz|xz|bz2))?$", re.IGNORECASE)
 
@@ -55,22 +48,6 @@ def open_text(path: Path, member: str | None) -> Iterator[Stream]:
         if _TABLE.search(stream.name) and b"\t" in stream.head.split(b"\n", 1)[0]:
             raise UserError(f"{stream.name} has columns; make a file of the one that is meant, with cut -f1 or cut -f2")
         yield stream
-
-
-def without_mark(beginning: bytes, name: str) -> bytes:
-    """What a text begins with, a line or more, without a UTF-8 byte order mark.
-
-    Raises UserError for a mark of UTF-16 or UTF-32, and for lines that end in carriage returns alone.
-    """
-    for encoding, marks in _OTHER_MARKS.items():
-        if beginning.startswith(marks):
-            raise UserError(f"{name} is {encoding}; convert it with iconv -f {encoding} -t UTF-8")
-    if beginning[:_LOOKED_AT].count(0) > len(beginning[:_LOOKED_AT]) // 4:
-        raise UserError(f"{name} is binary, or UTF-16 without its mark; convert it with iconv -f UTF-16LE -t UTF-8")
-    beginning = _MARK.sub(b"", beginning)
-    if b"\n" not in beginning and b"\r" in beginning.rstrip(b"\r"):
-        raise UserError(f"{name} ends its lines with carriage returns alone; convert it with tr '\\r' '\\n'")
-    return beginning
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -106,7 +83,7 @@ def parallel_lines(streams: Sequence[Stream], names: Sequence[str]) -> list[list
 def _read(stream: Stream, name: str) -> Segments:
     """All of a text; one that is not SGML has no places."""
     sgml = is_sgml(stream.head, stream.name)
-    lines = decode(stream.read(), name)
+    lines = utf8_lines(stream.read(), name)
     return read_sgml("\n".join(lines), name) if sgml else Segments(name, lines)
 
 
@@ -119,23 +96,7 @@ def lines_as_they_come(lines: Iterable[bytes], name: str) -> Iterator[str]:
             line = without_mark(line, name)
             if is_sgml(line, name) or _MARKUP.match(line):
                 raise UserError(f"{name} is SGML, XML or HTML; give plain text, one sentence a line")
-        yield from decode(line, name, number)
-
-
-def decode(content: bytes, name: str, first_line: int = 1) -> list[str]:
-    """The lines of UTF-8 `content`, which begins with line `first_line` of the file `name`.
-
-    Raises UserError naming the first line that is not UTF-8.
-    """
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + first_line
-        raise UserError(f"{name}, line {number:,}: not UTF-8; convert it with iconv -f ENCODING -t UTF-8") from None
-    lines = text.split("\n")
-    if not lines[-1]:
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
+        yield from utf8_lines(line, name, number)
 
 
 def check_parallel(one: Sequence[str], other: Sequence[str], names: tuple[str, str]) -> None:

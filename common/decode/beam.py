@@ -26,8 +26,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from common.contract import EOS, START, UNK, DecoderState, Seq2SeqModel
+from common.contract import DecoderState, Seq2SeqModel
 from common.errors import UserError
+from common.ids import EOS, START, UNK
 from common.recipe import Decode
 
 WIDEST = 500

@@ -6,7 +6,6 @@ compiled once from KenLM's source distribution, which pip downloads, into the vi
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import re
@@ -17,8 +16,8 @@ from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from common.corpus.fetch import BLOCK, checksum
 from common.errors import UserError
+from common.files import BLOCK, checksum, locked
 
 ORDER = 4
 MEMORY = "512M"
@@ -52,8 +51,7 @@ def tools() -> dict[str, str]:
     if missing():
         print(f"KenLM's {' and '.join(_TOOLS)}: compiling them into {folder} (once)", file=sys.stderr)
         try:
-            with open(folder / ".kenlm.lock", "w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one compiles and the others wait
+            with locked(folder / ".kenlm"):  # of several processes one compiles and the others wait
                 if missing():
                     _compile(folder)
         except (_Failure, OSError) as error:

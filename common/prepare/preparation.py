@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from common.contract import UNK
 from common.corpus.declaration import (
     Corpus,
     Part,
@@ -35,9 +34,9 @@ from common.corpus.declaration import (
     read_set,
     texts_read,
 )
-from common.corpus.fetch import checksum, locked
-from common.corpus.lines import decode
 from common.errors import UserError
+from common.files import checksum, locked, sha256_json, utf8_lines, write_json, write_once, write_whole
+from common.ids import UNK
 from common.prepare import selection as selection_step
 from common.prepare import shards
 from common.prepare.encoded import SIDES, ParallelIds, shard_name, write_offsets, write_side
@@ -47,7 +46,6 @@ from common.prepare.summary import write_summary
 from common.prepare.workers import Crew
 from common.progress import progress
 from common.recipe import Data
-from common.run.record import sha256_json
 from common.text.doubts import doubts, warn
 from common.text.pipeline import TextPipeline
 
@@ -133,7 +131,7 @@ class Prepared:
         if not all(path.is_file() for path in paths.values()):
             known = ", ".join(name for name in self.manifest["counts"] if name != "train")
             raise UserError(f"{self.directory} has no text of `{split}`; it has {known}")
-        return {key: decode(path.read_bytes(), str(path)) for key, path in paths.items()}
+        return {key: utf8_lines(path.read_bytes(), str(path)) for key, path in paths.items()}
 
 
 def prepare(data: Data, splits: Sequence[str], root: Path, cache: Path, workers: int | None = None) -> Prepared:
@@ -226,9 +224,7 @@ def _bring_up_to_date(directory: Path, corpus: Corpus, data: Data) -> None:
 def _write_manifest(manifest: dict[str, Any], directory: Path) -> None:
     """The summary, and then the manifest, complete or not at all."""
     write_summary(manifest, directory)
-    part = directory / ".manifest.json"
-    part.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, directory / "manifest.json")
+    write_json(directory / "manifest.json", manifest)
 
 
 @dataclass
@@ -297,7 +293,7 @@ class _Preparation:
         part = self.corpus.training_parts(self.data)[name]
         if not marker.is_file():
             read = self._read_part(name, part)
-            shards.once(marker, lambda path: shards.write_json(path, read))
+            write_once(marker, json.dumps(read))
         read = json.loads(marker.read_text(encoding="utf-8"))
         paths = [self._shard(name, number) for number in range(-(-read // SHARD))]
         outcome: Counter[str] = sum((shards.Shard(path).outcome for path in paths), Counter())
@@ -395,7 +391,7 @@ class _Preparation:
         for reason in ("empty", "too_long", "ratio", "unselected"):
             counts[f"dropped_{reason}"] = sum(part.get(reason, 0) for part in self.parts.values())
         # Sentences of 0, 1, ... shards.LONGEST pieces or more, EOS not counted.
-        (self.out / "train.lengths.json").write_text(json.dumps(histograms) + "\n", encoding="utf-8")
+        write_json(self.out / "train.lengths.json", histograms, indent=None)
         return counts
 
     def _write_held_out(self) -> dict[str, dict[str, Any]]:
@@ -486,5 +482,4 @@ def _write_text(data: Data, out: Path, split: str, raw: Pairs, tokenised: Pairs)
     references: Iterable[str] = (line.lower() for line in raw[1]) if data.lowercase else raw[1]
     sides = {"source": raw[0], "source.tok": tokenised[0], "target": references, "target.tok": tokenised[1]}
     for name, lines in sides.items():
-        content = "".join(f"{line}\n" for line in lines)
-        (out / f"{split}.{name}").write_text(content, encoding="utf-8", newline="\n")
+        write_whole(out / f"{split}.{name}", "".join(f"{line}\n" for line in lines))

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from common.files import write_once
 from common.prepare.cross_entropy import Scorer, keep_share, keep_words, train_models
 from common.prepare.encoded import SIDES
-from common.prepare.shards import Array, Shard, once
+from common.prepare.shards import Array, Shard
 from common.prepare.workers import Crew
 from common.recipe import Data
 
@@ -43,7 +44,7 @@ def select(
     scores = {path: np.load(end, allow_pickle=False) for path, end in scored.items()}
     kept = _keep(data, by_part, judged, shares, scores)
     for path, mask in kept.items():
-        once(_mask_path(path), lambda part, mask=mask: _save(part, mask))  # type: ignore[misc]
+        write_once(_mask_path(path), lambda part, mask=mask: _save(part, mask))  # type: ignore[misc]
     about = {name: _report(name, paths, scores, kept, out) for name, paths in judged.items()}
     return [_mask_path(path) if path in kept else None for paths in by_part.values() for path in paths], about
 
@@ -132,4 +133,4 @@ def _score(shard_path: Path, folders: Sequence[Path], path: Path) -> None:
             scores[there] = Scorer(folder).scores(shard.lines("source", there), shard.lines("target", there))
         _save(part, scores)
 
-    once(path, write)
+    write_once(path, write)

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,8 +25,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from common.corpus.lines import decode
 from common.errors import UserError
+from common.files import utf8_lines, write_once
 from common.prepare.encoded import SIDES, id_type
 from common.text.doubts import doubts
 from common.text.moses import Tokeniser
@@ -68,22 +67,6 @@ class Rules:
 def _tokeniser(language: str, lowercase: bool, tokeniser: str) -> Tokeniser:
     """One of a kind in each process: making one takes longer than a thousand lines."""
     return Tokeniser(language, lowercase, tokeniser)
-
-
-def once(path: Path, write: Callable[[Path], None]) -> None:
-    """Have `write` make the file unless it is there; under its name it is complete."""
-    if not path.exists():
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            write(part)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """A value as JSON; by way of `once`, so that a killed preparation leaves no half of it."""
-    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
@@ -149,7 +132,7 @@ def tokenise(rules: Rules, names: tuple[str, str], first_line: int, source: byte
         tokenisers = [
             _tokeniser(language, rules.lowercase, rules.tokeniser) for language in (rules.source, rules.target)
         ]
-        sides = [decode(block, name, first_line) for block, name in zip((source, target), names, strict=True)]
+        sides = [utf8_lines(block, name, first_line) for block, name in zip((source, target), names, strict=True)]
         remarks = [doubts(*side, rules.tokeniser, first_line) for side in zip(sides, names, strict=True)]
         outcome: Counter[str] = Counter(read=len(sides[0]))
         words, rows = [Words(), Words()], []
@@ -167,7 +150,7 @@ def tokenise(rules: Rules, names: tuple[str, str], first_line: int, source: byte
         told = {"outcome": _as_array(outcome), "doubts": _as_array(remarks), "rows": np.array(rows, dtype=np.uint32)}
         save_arrays(part, told | arrays)
 
-    once(path, write)
+    write_once(path, write)
 
 
 def _as_array(values: Any) -> Array:
@@ -245,7 +228,7 @@ def count(shard_path: Path, mask_path: Path | None, path: Path) -> None:
         }
         save_arrays(part, counts)
 
-    once(path, write)
+    write_once(path, write)
 
 
 def gather_types(partition: int, shard_paths: Sequence[Path], count_paths: Sequence[Path], path: Path) -> None:
@@ -269,7 +252,7 @@ def gather_types(partition: int, shard_paths: Sequence[Path], count_paths: Seque
         arrays: dict[str, Array] = {"hashes": hashes, "words": np.frombuffer(text, dtype=np.uint8), "counts": counts_of}
         save_arrays(part, arrays)
 
-    once(path, write)
+    write_once(path, write)
 
 
 @dataclass(frozen=True)
@@ -308,7 +291,7 @@ def split_types(types_path: Path, segmenter: Segmenter, path: Path) -> None:
         names = np.frombuffer("".join(f"{piece}\n" for piece in numbers).encode(), dtype=np.uint8)
         save_arrays(part, {"pieces": names, "counts": counts, "flat": flat, "lengths": lengths})
 
-    once(path, write)
+    write_once(path, write)
 
 
 @dataclass(frozen=True)
@@ -375,7 +358,7 @@ def encode(
             arrays[f"{side}.histogram"] = np.bincount(np.minimum(sizes, LONGEST), minlength=LONGEST + 1)
         save_arrays(part, arrays)
 
-    once(path, write)
+    write_once(path, write)
 
 
 def most_frequent(types_paths: Iterable[Path], sides: Sequence[int], at_least: int) -> Counter[str]:

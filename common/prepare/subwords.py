@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.files import write_once
 from common.prepare import shards
 from common.prepare.workers import Crew
 from common.recipe import Data
@@ -53,7 +54,7 @@ def _build_from_words(data: Data, types: Sequence[Path], work: Path, out: Path) 
         Vocabulary.build(shards.most_frequent(types, [side], wanted), data.vocabulary_size) for side in (0, 1)
     )
     _pipeline(data, source, target, None).save(out)
-    shards.once(work / "learned.json", lambda path: shards.write_json(path, {}))
+    write_once(work / "learned.json", json.dumps({}))
     loaded = [shards.Types.load(path) for path in types]
     for name, vocabulary in (("source", source), ("target", target)):
         ids = [np.array(vocabulary.encode(part.words), dtype=np.int32) for part in loaded]
@@ -64,9 +65,9 @@ def _build_from_words(data: Data, types: Sequence[Path], work: Path, out: Path) 
 def _learn_segmenter(data: Data, types: Sequence[Path], work: Path, path: Path) -> None:
     """Sub-words from the counts of both languages together."""
     counts = shards.at_most(types, [0, 1], MOST_TYPES)
-    shards.once(work / "learned-from.json", lambda path: shards.write_json(path, {"types_learned_from": len(counts)}))
+    write_once(work / "learned-from.json", json.dumps({"types_learned_from": len(counts)}))
     kind = SEGMENTERS[data.segmentation]
-    shards.once(path, kind.learn(counts, data.bpe_merges or data.vocabulary_size - SPECIALS).save)
+    write_once(path, kind.learn(counts, data.bpe_merges or data.vocabulary_size - SPECIALS).save)
 
 
 @lru_cache(maxsize=1)
@@ -95,7 +96,7 @@ def _build_from_pieces(data: Data, types: Sequence[Path], split: Sequence[Path],
     _pipeline(data, vocabulary, vocabulary, segmenter).save(out)
     learned = json.loads((work / "learned-from.json").read_text(encoding="utf-8"))
     learned |= {"types": sum(len(part) for part in hashes), "piece_types": types_of_pieces}
-    shards.once(work / "learned.json", lambda path: shards.write_json(path, learned))
+    write_once(work / "learned.json", json.dumps(learned))
     ids = [
         np.array(vocabulary.encode(pieces), dtype=np.int32)[part["flat"]]
         for part, pieces in zip(parts, names, strict=True)

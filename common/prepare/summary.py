@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from common.files import write_whole
 from common.prepare.encoded import SIDES
 
 NAME, FIGURE = "summary.md", "lengths.png"
@@ -18,7 +19,7 @@ def write_summary(manifest: dict[str, Any], directory: Path) -> None:
     draw_lengths(
         manifest, json.loads((directory / "train.lengths.json").read_text(encoding="utf-8")), directory / FIGURE
     )
-    (directory / NAME).write_text(summary(manifest), encoding="utf-8")
+    write_whole(directory / NAME, summary(manifest))
 
 
 def summary(manifest: dict[str, Any]) -> str:

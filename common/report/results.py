@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError
+from common.files import write_json
 from common.recipe import current
-from common.run.record import write_json_atomically
 from common.score.bleu import Statistics
 from common.text.moses import Tokeniser
 
@@ -239,7 +239,7 @@ def export(results: Path, out: Path) -> list[Path]:
     """Copy each run's result and attention from the folder `results` to `out`, named by system, to be committed."""
     written = []
     for system, result in read_results(results).items():
-        write_json_atomically(out / f"{system}.json", result.values)
+        write_json(out / f"{system}.json", result.values)
         written.append(out / f"{system}.json")
         attention = result.path.parent / "attention.json"
         if result.path.name == "result.json" and attention.is_file():

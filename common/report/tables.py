@@ -17,11 +17,10 @@ from markdown_it import MarkdownIt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
 
-from common.errors import UserError
+from common.files import write_json, write_whole
 from common.paper import Paper
 from common.report.claims import Outcome
 from common.report.results import Column, Result
-from common.run.record import write_json_atomically
 
 NOT_SHOWN = (
     "train.threads",
@@ -337,14 +336,10 @@ def png(drawing: Drawing, dpi: int = 144) -> bytes:
 
 def write_section(section: Section, out: Path) -> None:
     """OUT/tables.md, OUT/figures/*.png and OUT/claims.json."""
-    try:
-        (out / "figures" if section.figures else out).mkdir(parents=True, exist_ok=True)
-        (out / "tables.md").write_text(section.markdown + "\n", encoding="utf-8", newline="\n")
-        for figure in section.figures:
-            (out / "figures" / f"{figure.name}.png").write_bytes(figure.png)
-    except OSError as error:
-        raise UserError(f"{error.filename or out}: {error.strerror}; free space or choose another --out") from None
-    write_json_atomically(out / "claims.json", [claim_record(outcome) for outcome in section.claims])
+    write_whole(out / "tables.md", section.markdown + "\n")
+    for figure in section.figures:
+        write_whole(out / "figures" / f"{figure.name}.png", figure.png)
+    write_json(out / "claims.json", [claim_record(outcome) for outcome in section.claims])
 
 
 def claim_record(outcome: Outcome) -> dict[str, Any]:
@@ -369,11 +364,7 @@ def write_report(title: str, sections: Sequence[Section], path: Path) -> None:
     """One HTML file that needs no other: styles and pictures are inside."""
     bodies = "\n".join(f"<section>\n{section_html(section)}</section>" for section in sections)
     page = _PAGE.format(title=html.escape(title), style=_STYLE, bodies=bodies)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; free space or check the folder") from None
+    write_whole(path, page)
 
 
 def section_html(section: Section) -> str:

@@ -12,20 +12,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.contract import EOS, Batch, Seq2SeqModel, pad
+from common.contract import Batch, Seq2SeqModel, pad
 from common.decode.translate import decode_ids, translate_stream
 from common.errors import UserError
+from common.files import sha256_json, write_json
+from common.ids import EOS
 from common.paper import Paper
 from common.prepare.preparation import Prepared
+from common.progress import clock
 from common.recipe import Decode
 from common.run.folder import REPOSITORY, LoadedRun, device_of, load_run, prepare_data, read_starts, steps_of
 from common.run.plan import training_flops
-from common.run.record import commit, environment, sha256_json, write_json_atomically
+from common.run.record import commit, environment
 from common.score.bleu import sacre_bleu, sacre_metric
 from common.score.by_length import without_unknown
 from common.score.files import notes, tokenised_scores
 from common.score.significance import bootstrap_interval
-from common.train.loop import clock, negative_log_likelihood, read_log
+from common.train.loop import negative_log_likelihood, read_log
 
 _TRAIN_SAMPLE = 1000
 """Training pairs whose likelihood is measured; enough for the two digits that Bahdanau2014 Table 2 prints."""
@@ -90,8 +93,8 @@ def evaluate_run(
         "sets": sets,
         **commit(REPOSITORY),
     }
-    write_json_atomically(path / "attention.json", attention_examples(paper, run, prepared), indent=None)
-    write_json_atomically(path / "result.json", result)
+    write_json(path / "attention.json", attention_examples(paper, run, prepared), indent=None)
+    write_json(path / "result.json", result)
     return result
 
 

@@ -26,10 +26,11 @@ import yaml
 from torch import nn
 
 from common.errors import UserError
+from common.files import HALF, write_json, write_whole
 from common.paper import Paper
 from common.prepare.preparation import Prepared, prepare
 from common.recipe import Recipe, difference, override, read_yaml, recipe_from_dict
-from common.run.record import commit, environment, matmul_rate, write_json_atomically
+from common.run.record import commit, environment, matmul_rate
 from common.text.pipeline import TextPipeline
 from common.train.checkpoint import (
     average,
@@ -39,7 +40,6 @@ from common.train.checkpoint import (
     read_about,
     restore,
     save_weights,
-    write_atomically,
 )
 from common.train.loop import Corpus, Progress, Trainer
 
@@ -106,7 +106,7 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
     _note(run, trainer.progress.step, changed, start)
     (run / "training.json").unlink(missing_ok=True)
     progress = trainer.fit(say)
-    write_json_atomically(
+    write_json(
         run / "training.json",
         {
             "finished": _now(),
@@ -174,7 +174,7 @@ def _facts(data_sha256: str, device: torch.device) -> dict[str, Any]:
 def _note(run: Path, step: int, changed: dict[str, Any], facts: dict[str, Any]) -> None:
     """Add to starts.json from which update a training starts, or has other fields, with its `_facts`."""
     starts = read_starts(run) if step else []
-    write_json_atomically(run / "starts.json", [*starts, {"step": step, "time": _now(), "changed": changed, **facts}])
+    write_json(run / "starts.json", [*starts, {"step": step, "time": _now(), "changed": changed, **facts}])
 
 
 def read_starts(run: Path) -> list[dict[str, Any]]:
@@ -197,7 +197,7 @@ def _make_folder(run: Path) -> None:
     """The run's folder, without what a killed training had half written."""
     try:
         run.mkdir(parents=True, exist_ok=True)
-        for half in (*run.glob("*.part*"), *run.glob("checkpoints/*.part*")):
+        for half in (*run.glob(HALF), *run.glob(f"checkpoints/{HALF}")):
             half.unlink()
     except OSError as error:
         raise UserError(f"{run}: {error.strerror}; choose an --out folder that can be written") from None
@@ -205,12 +205,7 @@ def _make_folder(run: Path) -> None:
 
 def write_recipe(run: Path, recipe: Recipe) -> None:
     """The resolved recipe into the run's folder, whole or not at all."""
-    text = yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True).encode()
-
-    def write(part: Path) -> None:
-        part.write_bytes(text)
-
-    write_atomically(run / "recipe.yaml", write)
+    write_whole(run / "recipe.yaml", yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True))
 
 
 def read_recipe(paper: Paper, run: Path) -> Recipe:

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.contract import EOS, Batch
+from common.contract import Batch
 from common.corpus.declaration import check_languages, disk_needed
+from common.ids import EOS
 from common.paper import Paper
 from common.recipe import Recipe
 from common.train.loss import cross_entropy_sum

@@ -1,8 +1,6 @@
-"""What a result must say about its origin: machine, versions, commit, hashes; and writing it safely."""
+"""What a result must say about its origin: machine, versions, commit."""
 
 import contextlib
-import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -12,8 +10,6 @@ from typing import Any
 
 import sacrebleu
 import torch
-
-from common.errors import UserError
 
 
 def environment(device: str | None = None) -> dict[str, Any]:
@@ -40,34 +36,6 @@ def commit(root: Path) -> dict[str, Any]:
     head = _git(root, "rev-parse", "--verify", "HEAD")
     changes = _git(root, "status", "--porcelain", "--untracked-files=no")
     return {"commit": head, "dirty": head is None or changes != ""}
-
-
-def sha256_json(obj: Any) -> str:
-    """Hex digest of the value, whatever the order of its keys. Raises ValueError for NaN and infinities."""
-    text = json.dumps(obj, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def write_json_atomically(path: str | Path, obj: Any, indent: int | None = 2) -> None:
-    """Write the value as JSON so that a reader sees the old file or the new one, never a part.
-
-    Makes the folder if need be. Raises UserError if the file cannot be written, e.g. when the disk is full,
-    and ValueError for NaN and infinities, which JSON does not have.
-    """
-    path = Path(path)
-    text = json.dumps(obj, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise UserError(f"{path}: cannot be written ({error.strerror}); free some space or write elsewhere") from error
 
 
 def matmul_rate(device: torch.device, seconds: float = 0.3) -> float:

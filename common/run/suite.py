@@ -21,12 +21,12 @@ from typing import IO
 import torch
 
 from common.errors import UserError
+from common.files import sha256_json
 from common.paper import Paper
+from common.progress import clock
 from common.recipe import Recipe
 from common.run.folder import finished
 from common.run.plan import training_flops
-from common.run.record import sha256_json
-from common.train.loop import clock
 
 SUITE = "ATTENTION_SUITE"
 """Environment variable that tells a system's process its parent, without which it shall not go on."""

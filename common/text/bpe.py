@@ -20,6 +20,7 @@ from pathlib import Path
 from subword_nmt.apply_bpe import BPE
 
 from common.errors import UserError
+from common.files import read_text, write_whole
 from common.progress import progress
 
 SEPARATOR = "@@"
@@ -75,22 +76,12 @@ class Bpe:
 
     def save(self, path: Path) -> None:
         """The codes in subword-nmt's own format."""
-        path.write_text(self.codes, encoding="utf-8", newline="\n")
+        write_whole(path, self.codes)
 
     @classmethod
     def load(cls, path: Path) -> Bpe:
         """What `save` wrote; UserError when the file is missing or damaged."""
-        return cls(read_saved(path), str(path))
-
-
-def read_saved(path: Path) -> str:
-    """The text of a file that `prepare` made; UserError when it is missing or not UTF-8."""
-    try:
-        return path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; prepare the data again") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: damaged (not UTF-8); prepare the data again") from None
+        return cls(read_text(path, "prepare the data again"), str(path))
 
 
 def learn_merges(words: Iterable[tuple[Sequence[str], int]]) -> Iterator[tuple[str, str]]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from common.contract import EOS
 from common.errors import UserError
+from common.files import write_json
+from common.ids import EOS
 from common.recipe import current
 from common.text.bpe import Bpe
 from common.text.moses import Tokeniser
@@ -98,7 +99,7 @@ class TextPipeline:
             "tokeniser": self.tokeniser,
             "segmentation": self.segmentation,
         }
-        (directory / "text.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_json(directory / "text.json", facts)
         self.source_vocabulary.save(directory / "source.vocab")
         self.target_vocabulary.save(directory / "target.vocab")
         if self.segmenter:

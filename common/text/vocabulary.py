@@ -8,8 +8,9 @@ from pathlib import Path
 
 from torchtext.vocab import Vocab
 
-from common.contract import UNK
 from common.errors import UserError
+from common.files import read_text, write_whole
+from common.ids import UNK
 
 UNK_TEXT = "UNK"
 """How an unknown word is shown, as in GroundHog's outputs."""
@@ -55,16 +56,14 @@ class Vocabulary:
     def save(self, path: Path) -> None:
         """One word a line below a line with the number of rows and words."""
         lines = (f"{self.size} {len(self.words)}", *self.words)
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+        write_whole(path, "".join(f"{line}\n" for line in lines))
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
         """What `save` wrote; UserError when the file is missing or damaged."""
         try:
-            header, *words = path.read_bytes().decode("utf-8").split("\n")[:-1]
+            header, *words = read_text(path, "prepare the data again").split("\n")[:-1]
             size, count = map(int, header.split(" "))
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}; prepare the data again") from None
         except ValueError:
             raise UserError(f"{path}: not a vocabulary of this program; prepare the data again") from None
         if len(words) != count or count > size - SPECIALS or len(set(words)) != count or "" in words:

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import read_text, write_whole
 from common.progress import progress
-from common.text.bpe import learn_merges, read_saved
+from common.text.bpe import learn_merges
 
 PREFIX = "##"
 """Begins every piece but a word's first. The Moses script splits at every #, so none of its words begins with it."""
@@ -82,12 +83,12 @@ class WordPieces:
 
     def save(self, path: Path) -> None:
         """One piece a line."""
-        path.write_text("".join(f"{piece}\n" for piece in self.pieces), encoding="utf-8", newline="\n")
+        write_whole(path, "".join(f"{piece}\n" for piece in self.pieces))
 
     @classmethod
     def load(cls, path: Path) -> WordPieces:
         """What `save` wrote; UserError when the file is missing or damaged."""
-        return cls(read_saved(path).split("\n")[:-1], str(path))
+        return cls(read_text(path, "prepare the data again").split("\n")[:-1], str(path))
 
 
 def _most_frequent_characters(counts: Counter[str]) -> frozenset[str]:

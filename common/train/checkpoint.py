@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,35 +13,25 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from common.errors import UserError
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Call `write` on a temporary sibling, flush it to disk and rename it to `path`.
-
-    A kill at any moment leaves the old file or the new one. UserError when the disk refuses.
-    """
-    temporary = path.with_name(f"{path.name}.part{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        # torch.save and safetensors report a full disk as errors of their own.
-        temporary.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise UserError(
-            f"{path}: cannot write ({reason}); free space or choose another folder, then run again"
-        ) from None
+from common.files import write_whole
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Weights as safetensors, with `about` (step, recipe hash, inputs of an average) in the header."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_atomically(
-        path, lambda temporary: save_file(held, temporary, metadata={"about": json.dumps(about, sort_keys=True)})
-    )
+    _write(path, lambda part: save_file(held, part, metadata={"about": json.dumps(about, sort_keys=True)}))
+
+
+def _write(path: Path, save: Callable[[Path], None]) -> None:
+    """`write_whole`, for libraries that report a full disk as errors of their own."""
+
+    def write(part: Path) -> None:
+        try:
+            save(part)
+        except (SafetensorError, RuntimeError) as error:
+            raise OSError(" ".join(str(error).split())) from None
+
+    write_whole(path, write)
 
 
 def load_weights(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -81,7 +70,7 @@ def restore(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> N
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Everything a killed run needs to go on bit for bit; tensors and plain values only."""
-    write_atomically(path, lambda temporary: torch.save(state, temporary))
+    _write(path, lambda part: torch.save(state, part))
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from common.contract import Batch
 from common.errors import UserError, enough_memory
+from common.files import write_whole
 from common.paper import Optimization
 from common.prepare.encoded import ParallelIds
+from common.progress import clock
 from common.recipe import Recipe
 from common.train.batching import load_batch, longest_first, minibatches
 from common.train.checkpoint import has_updates, kept_checkpoints, load_state, restore, save_state, save_weights
@@ -243,7 +245,7 @@ class Trainer:
         """Take over the log up to the resumed step: what came after it will be done, and logged, again."""
         lines = source.read_text(encoding="utf-8").split("\n") if source.is_file() else []
         kept = [line for line in lines if _logged_step(line) <= self.progress.step]
-        self._log.write_text("".join(f"{line}\n" for line in kept if line), encoding="utf-8")
+        write_whole(self._log, "".join(f"{line}\n" for line in kept if line))
         self._validated = max(
             (entry["step"] for entry in read_log(self.run) if "dev_nll_per_token" in entry), default=0
         )
@@ -306,10 +308,3 @@ def read_log(run: Path) -> list[dict[str, Any]]:
     path = run / "log.jsonl"
     lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
     return [json.loads(line) for line in lines if _logged_step(line) < math.inf]
-
-
-def clock(seconds: float) -> str:
-    """`1:02:03` or `2:03`."""
-    minutes, second = divmod(int(seconds + 0.5), 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"

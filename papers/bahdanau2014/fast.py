@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.contract import START, Batch
+from common.contract import Batch
+from common.ids import START
 from papers.bahdanau2014.model import (
     DecoderUnits,
     Encoder,

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.contract import START, Batch
+from common.contract import Batch
+from common.ids import START
 from common.recipe import require
 
 Biases = Literal["none", "paper", "authors"]

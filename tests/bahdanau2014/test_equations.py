@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.contract import EOS, START, Batch, DecoderState, Seq2SeqModel, pad
+from common.contract import Batch, DecoderState, Seq2SeqModel, pad
+from common.ids import EOS, START
 from papers.bahdanau2014 import model as model_file
 from papers.bahdanau2014.model import ModelConfig, RNNsearch
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from common.contract import EOS, Batch, pad
+from common.contract import Batch, pad
 from common.errors import UserError
+from common.ids import EOS
 from papers.bahdanau2014.optim import OptimizerConfig, build_optimization, condition_gradients
 from papers.bahdanau2014.paper import PAPER
 

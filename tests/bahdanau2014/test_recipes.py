@@ -6,8 +6,9 @@ import tarfile
 import pytest
 import torch
 
-from common.contract import EOS, Batch, pad
+from common.contract import Batch, pad
 from common.errors import UserError
+from common.ids import EOS
 from common.recipe import difference, read_yaml
 from common.run.plan import describe, plan, training_flops
 from papers.bahdanau2014.paper import PAPER

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.contract import EOS, START, Batch, Seq2SeqModel, pad
+from common.contract import Batch, Seq2SeqModel, pad
+from common.ids import EOS, START
 from common.train.loss import cross_entropy_sum
 from papers.vaswani2017.model import (
     AddAndNorm,

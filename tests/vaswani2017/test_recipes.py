@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from common.contract import EOS, Batch, pad
+from common.contract import Batch, pad
 from common.errors import UserError
+from common.ids import EOS
 from common.paper import Paper
 from common.recipe import difference, read_yaml
 from common.run.plan import describe, parameter_counts, plan, training_flops

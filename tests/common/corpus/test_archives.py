@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.corpus.archives import open_member
-from common.corpus.lines import decode
 from common.errors import UserError
+from common.files import utf8_lines
 
 TEXT = "".join(f"Satz {i}, der noch länger ist\n" for i in range(20_000)).encode()
 """More than one block is long; compressed it is short."""
@@ -90,7 +90,7 @@ def test_fixture_has_the_lines_it_lists(mirror: Path, archive: str, member: str,
     for ending in endings.split():
         content = read(mirror / "wmt14-fixture" / archive, f"{member}.{ending}")
         sides[ending] = content.split(b"\n")[:-1]
-        assert content.endswith(b"\n") and decode(content, member) == [
+        assert content.endswith(b"\n") and utf8_lines(content, member) == [
             line.decode().removesuffix("\r") for line in sides[ending]
         ]
     assert {len(side) for side in sides.values()} == {LINES[archive, member, endings]}

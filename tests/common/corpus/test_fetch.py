@@ -21,8 +21,9 @@ from pathlib import Path
 import pytest
 
 from common.corpus import fetch as module
-from common.corpus.fetch import MIRROR, PARALLEL, File, checksum, fetch, fetch_all, locked
+from common.corpus.fetch import MIRROR, PARALLEL, File, fetch, fetch_all
 from common.errors import UserError
+from common.files import checksum, locked
 
 CONTENT = bytes(range(256)) * 40
 """10,240 bytes."""

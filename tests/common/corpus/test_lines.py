@@ -11,11 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.corpus.archives import BLOCK
 from common.corpus.lines import (
     LONGEST_LINE,
     check_parallel,
-    decode,
     line_blocks,
     lines_as_they_come,
     parallel_blocks,
@@ -23,6 +21,7 @@ from common.corpus.lines import (
     read_parallel,
 )
 from common.errors import UserError
+from common.files import BLOCK, utf8_lines
 
 PIECES = st.sampled_from([b"\n", b"\n\n", b"a", b"ein Satz", b"\r", "\u2028\x85".encode(), b"\x0b\x1c"])
 CONTENT = st.lists(PIECES, max_size=40).map(b"".join)
@@ -151,7 +150,7 @@ def test_lines_as_they_come() -> None:
 
 def test_decode_counts_from_the_first_line_of_a_block() -> None:
     with pytest.raises(UserError, match="part, line 2,002: not UTF-8"):
-        decode(b"gut\n\xff\n", "part", first_line=2001)
+        utf8_lines(b"gut\n\xff\n", "part", first_line=2001)
 
 
 def test_check_parallel() -> None:
@@ -169,7 +168,7 @@ def test_blocks_are_the_text_cut_every_so_many_lines(content: bytes, size: int, 
     assert all(block.endswith(b"\n") for block in blocks)
     counts = [block.count(b"\n") for block in blocks]
     assert all(count == size for count in counts[:-1]) and all(0 < count <= size for count in counts)
-    assert [line for block in blocks for line in decode(block, "text")] == decode(content, "text")
+    assert [line for block in blocks for line in utf8_lines(block, "text")] == utf8_lines(content, "text")
     assert list(islice(line_blocks(io.BytesIO(content), size, "text"), 2, None)) == blocks[2:]
 
 

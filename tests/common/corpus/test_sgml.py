@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.corpus.archives import open_member
-from common.corpus.lines import decode, read_lines, read_parallel
+from common.corpus.lines import read_lines, read_parallel
 from common.corpus.sgml import check_same_segments, is_sgml, read_sgml
 from common.errors import UserError
+from common.files import utf8_lines
 
 SETS = {
     "newstest2012": ("dev.tgz", "dev/newstest2012-{}.{}.sgm", "de en fr", 900),
@@ -70,7 +71,7 @@ def test_fixture_sets(mirror: Path, name: str) -> None:
         assert reference.lines == sets["src", language].lines
         if archive == "dev.tgz":
             with open_member(mirror / "wmt14-fixture" / archive, f"dev/{name}.{language}") as stream:
-                assert reference.lines == decode(stream.read(), stream.name)
+                assert reference.lines == utf8_lines(stream.read(), stream.name)
 
 
 def test_text_as_real_sets_have_it() -> None:

@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from common.contract import EOS, START, UNK, pad
+from common.contract import pad
 from common.decode.beam import Hypothesis, _best, beam_search, length_penalty
 from common.errors import UserError
+from common.ids import EOS, START, UNK
 from common.recipe import Decode
 
 PENALTIES = [("none", 0.0), ("mean", 0.0), ("gnmt", 0.0), ("gnmt", 0.6), ("gnmt", 1.0)]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.contract import EOS
 from common.decode.beam import Hypothesis
 from common.decode.translate import decode_ids, translate_stream
+from common.ids import EOS
 from common.recipe import Decode
 
 COPY = Decode(beam=2, length_penalty="none", alpha=0.0, search="fixed", max_factor=1.0, max_extra=0,

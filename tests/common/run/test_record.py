@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.run.record import commit, environment, sha256_json, write_json_atomically
+from common.files import sha256_json, write_json
+from common.run.record import commit, environment
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -84,25 +85,25 @@ def test_sha256_json_is_canonical() -> None:
 
 def test_write_json(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "result.json"
-    write_json_atomically(path, {"score": 27.3, "name": "é"})
-    write_json_atomically(path, {"score": 28.4, "name": "é"})
+    write_json(path, {"score": 27.3, "name": "é"})
+    write_json(path, {"score": 28.4, "name": "é"})
     assert path.read_text(encoding="utf-8") == '{\n  "score": 28.4,\n  "name": "é"\n}\n'
     assert list(path.parent.iterdir()) == [path]
     with pytest.raises(ValueError):
-        write_json_atomically(path, {"score": float("nan")})
+        write_json(path, {"score": float("nan")})
     assert json.loads(path.read_text(encoding="utf-8"))["score"] == 28.4
 
 
 def test_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "result.json"
-    write_json_atomically(path, {"score": 27.3})
+    write_json(path, {"score": 27.3})
 
     def no_space(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(UserError, match=r"result\.json: cannot be written \(No space left on device\)"):
-        write_json_atomically(path, {"score": 28.4})
+        write_json(path, {"score": 28.4})
     assert json.loads(path.read_text()) == {"score": 27.3}
     assert list(tmp_path.iterdir()) == [path]
 
@@ -110,4 +111,4 @@ def test_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_file_in_the_folders_place_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        write_json_atomically(tmp_path / "taken" / "result.json", {})
+        write_json(tmp_path / "taken" / "result.json", {})

@@ -1,0 +1,149 @@
+"""Files: written whole or not at all, held against other processes, read as text.
+
+Everything this repository writes goes through here, so that a killed process or a full disk leaves no half of a file.
+"""
+
+from __future__ import annotations
+
+import codecs
+import fcntl
+import hashlib
+import json
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+
+BLOCK = 1 << 20
+"""Bytes read at a time, at most."""
+HALF = ".*.part*"
+"""Glob of what a killed `write_whole` leaves in a folder."""
+
+_MARK = re.compile(rb"\A(?:\xef\xbb\xbf)+")
+_OTHER_MARKS = {
+    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),  # before UTF-16, with whose mark one of these begins
+    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
+_LOOKED_AT = 256
+"""Bytes at the beginning in which every other one is 0 where a text is UTF-16."""
+
+
+def write_whole(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
+    """Write a file so that a reader sees the old one or the new one, never a part. Makes its folder if need be.
+
+    content: text, bytes, or a function that writes the file under the path it is given.
+    Raises UserError when the disk refuses.
+    """
+    part = path.with_name(f".{path.name}.part{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if callable(content):
+            content(part)
+        else:
+            part.write_bytes(content.encode() if isinstance(content, str) else content)
+        with open(part, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        cure = "free space or choose another folder, then run again"
+        raise UserError(f"{path}: cannot be written ({reason}); {cure}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_once(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
+    """`write_whole` unless the file is there: under its name it is complete."""
+    if not path.exists():
+        write_whole(path, content)
+
+
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """`write_whole` of the value as JSON. Raises ValueError for NaN and infinities, which JSON does not have."""
+    write_whole(path, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+class Stopped(Exception):
+    """Another thread ended the waiting."""
+
+
+@contextmanager
+def locked(path: Path, stop: threading.Event | None = None) -> Iterator[None]:
+    """Hold `path` against other processes that ask the same; the system lets go if this one is killed.
+
+    stop: set by another thread, ends the waiting with Stopped.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stop = stop or threading.Event()
+    with open(path.with_name(f"{path.name}.lock"), "w", encoding="utf-8") as handle:
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            if stop.wait(0.1):
+                raise Stopped
+        yield
+
+
+def checksum(path: Path, algorithm: str = "sha256") -> str:
+    """Hexadecimal digest of a file's bytes."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as handle:
+        while block := handle.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hexadecimal digest of a value, whatever the order of its keys. Raises ValueError for NaN and infinities."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_text(path: Path, cure: str) -> str:
+    """The text of a UTF-8 file, every character of it. Raises UserError, with the cure, where there is none."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; {cure}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: damaged (not UTF-8); {cure}") from None
+
+
+def without_mark(beginning: bytes, name: str) -> bytes:
+    """What a text begins with, a line or more, without a UTF-8 byte order mark.
+
+    Raises UserError for a mark of UTF-16 or UTF-32, and for lines that end in carriage returns alone.
+    """
+    for encoding, marks in _OTHER_MARKS.items():
+        if beginning.startswith(marks):
+            raise UserError(f"{name} is {encoding}; convert it with iconv -f {encoding} -t UTF-8")
+    if beginning[:_LOOKED_AT].count(0) > len(beginning[:_LOOKED_AT]) // 4:
+        raise UserError(f"{name} is binary, or UTF-16 without its mark; convert it with iconv -f UTF-16LE -t UTF-8")
+    beginning = _MARK.sub(b"", beginning)
+    if b"\n" not in beginning and b"\r" in beginning.rstrip(b"\r"):
+        raise UserError(f"{name} ends its lines with carriage returns alone; convert it with tr '\\r' '\\n'")
+    return beginning
+
+
+def utf8_lines(content: bytes, name: str, first_line: int = 1) -> list[str]:
+    """The lines of UTF-8 `content`, which begins with line `first_line` of the file `name`.
+
+    A line feed ends a line and nothing else does: a carriage return inside a line, U+2028 and their like stay in it.
+    Raises UserError naming the first line that is not UTF-8.
+    """
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + first_line
+        raise UserError(f"{name}, line {number:,}: not UTF-8; convert it with iconv -f ENCODING -t UTF-8") from None
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
