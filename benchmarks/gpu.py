@@ -45,15 +45,15 @@ SPREAD = 0.5
 def write_corpus(folder: Path, recipe: Recipe, pairs: int) -> Corpus:
     """`pairs` of random words, their lengths log-normal around the recipe's means; a small dev set."""
     draw = np.random.default_rng(1)
-    means, limit = (recipe.data.mean_source_tokens, recipe.data.mean_target_tokens), recipe.data.max_length or 255
+    means, limit = (recipe.estimate.source_tokens, recipe.estimate.target_tokens), recipe.batch.max_length or 255
     for split, count in (("train", pairs), ("valid", 64)):
         together = draw.normal(size=count)  # a pair's sides are long or short together
         for side, mean in zip(("source", "target"), means, strict=True):
             noise = 0.9 * together + np.sqrt(1 - 0.9**2) * draw.normal(size=count)
             lengths = np.exp(np.log(mean - 1) - SPREAD**2 / 2 + SPREAD * noise).round().clip(1, limit).astype(int)
-            words = draw.integers(UNK + 1, recipe.data.vocabulary_size, size=lengths.sum())
+            words = draw.integers(UNK + 1, recipe.text.vocabulary_size, size=lengths.sum())
             sentences = [part.tolist() for part in np.split(words, lengths.cumsum()[:-1])]
-            write_side(folder, split, side, sentences, recipe.data.vocabulary_size)
+            write_side(folder, split, side, sentences, recipe.text.vocabulary_size)
     return Corpus(ParallelIds.open(folder, "train"), ParallelIds.open(folder, "valid"), "random")
 
 
@@ -62,7 +62,7 @@ def measure(paper: Paper, name: str, precision: str, warm: int, updates: int) ->
     overrides = [f"precision={precision}", f"train.steps={warm + updates}", f"log_every={warm}"]
     never = [f"{key}={warm + updates + 1}" for key in ("validate_every", "checkpoint_every", "state_every")]
     recipe = paper.recipe(
-        name, [*overrides, *never, "keep_checkpoints=1", "evaluate.average=1", "train.device=auto", "train.threads=1"]
+        name, [*overrides, *never, "keep_checkpoints=1", "evaluate.average=1", "run.device=auto", "run.threads=1"]
     )
     sentences, _, target = minibatch_shape(recipe)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -33,7 +33,7 @@ from common.files import write_json
 from common.prepare.preparation import prepare
 from common.prepare.subwords import MOST_TYPES
 from common.prepare.workers import memory_of_all
-from common.recipe import Data
+from common.recipe import Data, Text
 from common.run.cli import utf8_output
 from common.run.record import commit, environment
 
@@ -75,23 +75,11 @@ def write_corpus(folder: Path, pairs: int) -> Path:
     return declaration
 
 
-def data_of(declaration: Path, pairs: int, merges: int) -> Data:
+def sections(declaration: Path, merges: int) -> tuple[Data, Text]:
     """Vaswani et al. 2017's English-German preparation, on this text."""
-    return Data(
-        corpus=str(declaration),
-        source="en",
-        target="fr",
-        segmentation="bpe",
-        vocabulary_size=60_000,
-        bpe_merges=merges,
-        max_length=255,
-        lowercase=False,
-        tokeniser="moses-2016",
-        mean_source_tokens=28.0,
-        mean_target_tokens=32.0,
-        pairs=pairs,
-        clean_tokens=80,
-        clean_ratio=9.0,
+    data = Data(corpus=str(declaration), source="en", target="fr", clean_tokens=80, clean_ratio=9.0)
+    return data, Text(
+        tokeniser="moses-2016", lowercase=False, segmentation="bpe", bpe_merges=merges, vocabulary_size=60_000
     )
 
 
@@ -142,7 +130,7 @@ def prepare_once(declaration: Path, pairs: int, merges: int, workers: int) -> di
     with tempfile.TemporaryDirectory(dir=declaration.parent) as root:
         started = time.monotonic()
         with Memory() as memory:
-            prepared = prepare(data_of(declaration, pairs, merges), [], Path(root), Path(root), workers)
+            prepared = prepare(*sections(declaration, merges), Path(root), Path(root), workers=workers)
         seconds = time.monotonic() - started
         steps = {step["step"]: step for step in prepared.manifest["steps"]}
         for name in ("summary.md", "lengths.png"):

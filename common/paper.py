@@ -85,7 +85,7 @@ class Paper:
 
     def systems(self, scale: str) -> list[str]:
         """Names of all recipes of a scale, in file order."""
-        folder = self.root / "recipes" / ("" if scale == "wmt14" else scale)
+        folder = self.root / "recipes" / scale
         return sorted(
             path.relative_to(self.root / "recipes").with_suffix("").as_posix() for path in folder.glob("*.yaml")
         )

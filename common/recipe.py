@@ -12,7 +12,7 @@ import datetime
 import os
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +36,7 @@ def require(condition: bool, key: str, must: str) -> None:
 
 @dataclass(frozen=True)
 class Data:
-    """What is read and how text becomes ids."""
+    """What is read. Fields without a default say which text, the others what is taken of it."""
 
     corpus: str = field(metadata=AT_ANY_TIME)
     """builtin, multi30k, wmt14, or the path of a YAML file of another (common/corpus/declaration.py)."""
@@ -44,24 +44,6 @@ class Data:
     """Language code of the source side."""
     target: str
     """Language code of the target side."""
-    segmentation: Literal["words", "bpe", "wordpieces"]
-    """`words`: a shortlist per language; `bpe` and `wordpieces`: sub-words learned jointly, one vocabulary for both."""
-    vocabulary_size: int
-    """Embedding rows per vocabulary, EOS and UNK included; the most frequent types fill them."""
-    bpe_merges: int | None
-    """Merge operations learned jointly on both sides (bpe only); word pieces fill `vocabulary_size` instead."""
-    max_length: int | None
-    """Training pairs with more tokens than this on either side are left out; EOS is not counted."""
-    lowercase: bool
-    """Lower-case both sides, training and references alike."""
-    tokeniser: Literal["moses-2014", "moses-2016", "none"]
-    """tokenizer.perl as it was in that year (common/text/moses.py), or `none` for text that is tokenised already."""
-    mean_source_tokens: float = field(metadata=AT_ANY_TIME)
-    """Average source tokens per sentence, EOS included: used by `plan` only, which touches no data."""
-    mean_target_tokens: float = field(metadata=AT_ANY_TIME)
-    """Average target tokens per sentence, EOS included: used by `plan` only."""
-    pairs: int = field(metadata=AT_ANY_TIME)
-    """Sentence pairs in the training part: generated (builtin), otherwise expected (used by `plan`)."""
     parts: tuple[str, ...] = ()
     """Training parts of the corpus, in this order; none named: all that have both languages."""
     shares: tuple[float, ...] = ()
@@ -76,6 +58,8 @@ class Data:
     """Moses clean-corpus-n: training pairs with more tokens on either side are left out before anything is learned."""
     clean_ratio: float | None = None
     """Moses clean-corpus-n: likewise pairs of which one side has more than this many times the other's tokens."""
+    pairs: int = 40000
+    """builtin only: pairs generated for training."""
     lexicon: int | None = None
     """builtin only: content words kept per language; null keeps all."""
     min_words: int = 3
@@ -86,11 +70,6 @@ class Data:
     """builtin only: seed of the generator."""
 
     def __post_init__(self) -> None:
-        require(self.vocabulary_size >= 3, "data.vocabulary_size", "be at least 3 (EOS, UNK and one word)")
-        require(self.max_length is None or self.max_length > 0, "data.max_length", "be positive or null")
-        require(self.pairs > 0, "data.pairs", "be positive")
-        require(self.segmentation != "bpe" or (self.bpe_merges or 0) > 0, "data.bpe_merges", "be positive with bpe")
-        require(self.segmentation == "bpe" or self.bpe_merges is None, "data.bpe_merges", "be null without bpe")
         require(len(self.shares) in (0, len(self.parts)), "data.shares", "give one number for each of data.parts")
         require(all(0 < share <= 1 for share in self.shares), "data.shares", "lie above 0 and up to 1")
         selecting = any(share < 1 for share in self.shares)
@@ -104,9 +83,32 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Text:
+    """How text becomes ids."""
+
+    tokeniser: Literal["moses-2014", "moses-2016", "none"]
+    """tokenizer.perl as it was in that year (common/text/moses.py), or `none` for text that is tokenised already."""
+    lowercase: bool
+    """Lower-case both sides, training and references alike."""
+    segmentation: Literal["words", "bpe", "wordpieces"]
+    """`words`: a shortlist per language; `bpe` and `wordpieces`: sub-words learned jointly, one vocabulary for both."""
+    bpe_merges: int | None
+    """Merge operations learned jointly on both sides (bpe only); word pieces fill `vocabulary_size` instead."""
+    vocabulary_size: int
+    """Embedding rows per vocabulary, EOS and UNK included; the most frequent types fill them."""
+
+    def __post_init__(self) -> None:
+        require(self.vocabulary_size >= 3, "text.vocabulary_size", "be at least 3 (EOS, UNK and one word)")
+        require(self.segmentation != "bpe" or (self.bpe_merges or 0) > 0, "text.bpe_merges", "be positive with bpe")
+        require(self.segmentation == "bpe" or self.bpe_merges is None, "text.bpe_merges", "be null without bpe")
+
+
+@dataclass(frozen=True)
 class Batching:
     """Pool, sort, cut: how sentence pairs become minibatches."""
 
+    max_length: int | None
+    """Training pairs with more tokens than this on either side are left out; EOS is not counted."""
     pool: int | None
     """Minibatches read ahead, sorted by length together and cut (Bahdanau: 20); null pools the whole epoch."""
     sentences: int | None
@@ -124,14 +126,14 @@ class Batching:
             "batch.sentences",
             "be set when batch.tokens is null, and null when it is set",
         )
-        for key in ("pool", "sentences", "tokens", "accumulate"):
+        for key in ("max_length", "pool", "sentences", "tokens", "accumulate"):
             value = getattr(self, key)
             require(value is None or value > 0, f"batch.{key}", "be positive")
 
 
 @dataclass(frozen=True)
 class Train:
-    """The loop: how long, what loss, what is kept."""
+    """The loop: how long, what loss, which weights are kept."""
 
     steps: int = field(metadata=GOING_ON)
     """Updates."""
@@ -140,35 +142,16 @@ class Train:
     label_smoothing: float
     """Probability taken from the true word and spread over the V - 1 others."""
     seed: int
-    threads: int = field(metadata=AT_ANY_TIME)
-    """CPU threads; small steps run fastest on one."""
-    device: Literal["auto", "cpu", "cuda"] = field(metadata=AT_ANY_TIME)
     precision: Literal["float32", "bfloat16"]
     """float32, or bfloat16 autocast on CUDA."""
-    log_every: int = field(metadata=GOING_ON)
-    validate_every: int = field(metadata=GOING_ON)
-    """Updates between measurements of the dev set's negative log-likelihood."""
     checkpoint_every: int = field(metadata=GOING_ON)
     """Updates between kept checkpoints (the ones averaging may use)."""
     keep_checkpoints: int = field(metadata=GOING_ON)
-    state_every: int = field(metadata=GOING_ON)
-    """Updates between saves of the full state from which a killed run resumes; every checkpoint comes with one."""
-    path: Literal["readable", "fast"] = field(default="readable", metadata=AT_ANY_TIME)
-    """Which of the paper's two programs computes the model: model.py's equations as they stand, or the same functions
-    arranged for speed in fast.py. Changes no result beyond the order of rounding."""
     continues: str | None = None
     """A sibling recipe whose finished run this one carries on (RNNsearch-50* carries on RNNsearch-50)."""
 
     def __post_init__(self) -> None:
-        for key in (
-            "steps",
-            "threads",
-            "log_every",
-            "validate_every",
-            "checkpoint_every",
-            "keep_checkpoints",
-            "state_every",
-        ):
+        for key in ("steps", "checkpoint_every", "keep_checkpoints"):
             require(getattr(self, key) > 0, f"train.{key}", "be positive")
         require(0 <= self.label_smoothing < 1, "train.label_smoothing", "lie in [0, 1)")
 
@@ -193,12 +176,9 @@ class Decode:
     """Never emit UNK: its log-probability is -inf, nothing is renormalised."""
     retry: bool
     """If nothing finished: allow UNK again, then double the beam until it reaches 500 (GroundHog)."""
-    batch: int
-    """Sentences decoded together, fewer where they are long; changes speed and memory, never the result."""
 
     def __post_init__(self) -> None:
-        for key in ("beam", "batch"):
-            require(getattr(self, key) > 0, f"decode.{key}", "be positive")
+        require(self.beam > 0, "decode.beam", "be positive")
         require(self.alpha >= 0, "decode.alpha", "be zero or more")
         require(self.max_factor > 0 or self.max_extra > 0, "decode.max_factor", "allow at least one token")
 
@@ -215,12 +195,52 @@ class Evaluate:
     """BLEU of the tables: multi-bleu.perl, without or with the 2017 compound splitting."""
     no_unk: bool
     """Also score the sentences without unknown words, UNK suppressed (Bahdanau Table 1, column No UNK)."""
-    examples: tuple[str, ...] = ()
-    """Source sentences whose attention is drawn."""
 
     def __post_init__(self) -> None:
         require(self.average >= 1, "evaluate.average", "be at least 1")
         require(len(self.sets) >= 1, "evaluate.sets", "name at least one split")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and how fast a run computes and what it records: nothing here changes a number in a table."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int
+    """CPU threads; small steps run fastest on one."""
+    log_every: int
+    """Updates between lines of the log."""
+    validate_every: int
+    """Updates between measurements of the dev set's negative log-likelihood."""
+    state_every: int
+    """Updates between saves of the full state from which a killed run resumes; every checkpoint comes with one."""
+    decode_batch: int
+    """Sentences decoded together, fewer where they are long; changes speed and memory, never the result."""
+    path: Literal["readable", "fast"] = "readable"
+    """Which of the paper's two programs computes the model: model.py's equations as they stand, or the same functions
+    arranged for speed in fast.py. Changes no result beyond the order of rounding."""
+    examples: tuple[str, ...] = ()
+    """Source sentences whose attention is drawn; none named: four of the test set."""
+
+    def __post_init__(self) -> None:
+        for key in ("threads", "log_every", "validate_every", "state_every", "decode_batch"):
+            require(getattr(self, key) > 0, f"run.{key}", "be positive")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Size of the training text, for `plan`, which touches no data; and so for counting a training's FLOPs."""
+
+    pairs: int
+    """Sentence pairs of the training text."""
+    source_tokens: float
+    """Average source tokens of a sentence, EOS included."""
+    target_tokens: float
+    """Average target tokens of a sentence, EOS included."""
+
+    def __post_init__(self) -> None:
+        for key in ("pairs", "source_tokens", "target_tokens"):
+            require(getattr(self, key) > 0, f"estimate.{key}", "be positive")
 
 
 @dataclass(frozen=True)
@@ -231,13 +251,18 @@ class Recipe:
     """Path under the paper's recipes folder, without .yaml: `rnnsearch-50`, `demo/rnnsearch-50`."""
     title: str = field(metadata=AT_ANY_TIME)
     """How the tables call the system."""
+    reproduces: str = field(metadata=AT_ANY_TIME)
+    """The paper's system that this is, in its size or another: tables say what differs from that one's recipe."""
     model: Any
     optimizer: Any
     data: Data
+    text: Text
     batch: Batching
     train: Train
     decode: Decode = field(metadata=AT_ANY_TIME)
     evaluate: Evaluate = field(metadata=AT_ANY_TIME)
+    run: Run = field(metadata=AT_ANY_TIME)
+    estimate: Estimate = field(metadata=AT_ANY_TIME)
 
     def __post_init__(self) -> None:
         train, average = self.train, self.evaluate.average
@@ -262,8 +287,8 @@ class Recipe:
 
     @property
     def scale(self) -> str:
-        """`demo`, `multi30k`, or `wmt14` for the paper's own size."""
-        return self.name.rpartition("/")[0] or "wmt14"
+        """The folder of the recipe: `demo`, `multi30k`, `wmt14`; empty for one from elsewhere."""
+        return self.name.rpartition("/")[0]
 
     @property
     def system(self) -> str:
@@ -284,7 +309,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-SECTIONS: dict[str, type] = {"data": Data, "batch": Batching, "train": Train, "decode": Decode, "evaluate": Evaluate}
+SECTIONS: dict[str, type] = {
+    "data": Data,
+    "text": Text,
+    "batch": Batching,
+    "train": Train,
+    "decode": Decode,
+    "evaluate": Evaluate,
+    "run": Run,
+    "estimate": Estimate,
+}
+OWN_SCALE = "wmt14"
+"""The papers' own size and text: the folder of recipes that may be named without it."""
+_WORDS = ("name", "title", "reproduces")
+"""Keys of a recipe that are no sections."""
 
 
 def load_recipe(root: Path, reference: str, sections: dict[str, type], overrides: Sequence[str] = ()) -> Recipe:
@@ -304,14 +342,14 @@ def recipe_from_dict(values: dict[str, Any], sections: dict[str, type], where: s
     """A Recipe from plain values, as `Recipe.to_dict` or a run's `recipe.yaml` hold them."""
     typed = {**sections, **SECTIONS}
     built: dict[str, Any] = {}
-    for key, value in current(values).items():
-        if key in ("name", "title"):
+    for key, value in values.items():
+        if key in _WORDS:
             built[key] = checked(str, value, key, where)
         elif key in typed:
             built[key] = build(typed[key], value, key, where)
         else:
-            raise UserError(f"{where}: unknown key `{key}`; sections are title, {', '.join(typed)}")
-    missing = [key for key in ("name", "title", *typed) if key not in built]
+            raise UserError(f"{where}: unknown key `{key}`; sections are {', '.join(typed)}")
+    missing = [key for key in (*_WORDS, *typed) if key not in built]
     if missing:
         raise UserError(f"{where}: missing `{missing[0]}`; add it or extend a recipe that has it")
     try:
@@ -332,13 +370,46 @@ def _overridden(values: dict[str, Any], sections: dict[str, type], words: Sequen
     return recipe_from_dict(values, sections, where)
 
 
-def current(values: Any) -> Any:
-    """The plain values of a recipe in the names of today, whichever version of this program wrote them."""
-    data, old = values.get("data") if isinstance(values, dict) else None, "moses_2014_quotes"
-    if not isinstance(data, dict) or "tokeniser" in data or not isinstance(data.get(old), bool):
-        return values
-    state = "moses-2014" if data[old] else "moses-2016"
-    return {**values, "data": {"tokeniser" if key == old else key: data[key] for key in data} | {"tokeniser": state}}
+_MOVED = {
+    **{
+        f"data.{key}": f"text.{key}"
+        for key in ("segmentation", "vocabulary_size", "bpe_merges", "lowercase", "tokeniser")
+    },
+    "data.moses_2014_quotes": "text.tokeniser",
+    "data.max_length": "batch.max_length",
+    "data.mean_source_tokens": "estimate.source_tokens",
+    "data.mean_target_tokens": "estimate.target_tokens",
+    **{
+        f"train.{key}": f"run.{key}"
+        for key in ("device", "threads", "path", "log_every", "validate_every", "state_every")
+    },
+    "decode.batch": "run.decode_batch",
+    "evaluate.examples": "run.examples",
+}
+"""Where the fields of earlier versions are now."""
+
+
+def current(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain values of a resolved recipe in the names of today, whichever version of this program wrote them."""
+    if not isinstance(data := values.get("data"), dict) or "estimate" in values:
+        return dict(values)
+    if isinstance(old := data.get("moses_2014_quotes"), bool):
+        data = {**data, "moses_2014_quotes": tokeniser_of(old)}
+    values = {"reproduces": str(values.get("name")).rpartition("/")[2], **values, "data": data}
+    now: dict[str, Any] = {key: value for key, value in values.items() if key not in SECTIONS}
+    found: dict[str, Any] = {f"estimate.{key}": data[key] for key in ("pairs",) if key in data}
+    for section, fields in values.items():
+        if section in SECTIONS and isinstance(fields, dict):
+            found |= {_MOVED.get(f"{section}.{key}", f"{section}.{key}"): value for key, value in fields.items()}
+    for section, kind in SECTIONS.items():
+        keys = (item.name for item in dataclasses.fields(kind))
+        now[section] = {key: found[f"{section}.{key}"] for key in keys if f"{section}.{key}" in found}
+    return now
+
+
+def tokeniser_of(moses_2014_quotes: bool) -> str:
+    """The tokeniser that an earlier version's field stood for."""
+    return "moses-2014" if moses_2014_quotes else "moses-2016"
 
 
 def build(kind: Any, values: Any, key: str, where: str) -> Any:
@@ -349,7 +420,7 @@ def build(kind: Any, values: Any, key: str, where: str) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     unknown = [name for name in values if name not in fields]
     if unknown:
-        raise UserError(f"{where}: unknown key `{key}.{unknown[0]}`; known keys: {', '.join(fields)}")
+        raise UserError(f"{where}: {_unknown(f'{key}.{unknown[0]}', fields)}")
     missing = [name for name, field in fields.items() if name not in values and field.default is dataclasses.MISSING]
     if missing:
         raise UserError(f"{where}: missing key `{key}.{missing[0]}`; a recipe states every value the paper does")
@@ -358,6 +429,13 @@ def build(kind: Any, values: Any, key: str, where: str) -> Any:
         return kind(**typed)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+
+
+def _unknown(key: str, known: Iterable[str]) -> str:
+    """What is wrong with a key that is not there, and the cure."""
+    if key in _MOVED:
+        return f"`{key}` is `{_MOVED[key]}` now; write that"
+    return f"unknown key `{key}`; known keys: {', '.join(known)}"
 
 
 def checked(hint: Any, value: Any, key: str, where: str) -> Any:
@@ -415,10 +493,14 @@ def is_path(name: str) -> bool:
 
 def _find(root: Path, reference: str, folder: Path) -> Path:
     """The file of a recipe. folder: where a relative path starts."""
-    for path in (root / f"{reference}.yaml", folder / os.path.expanduser(reference)):
+    for path in (
+        root / f"{reference}.yaml",
+        root / OWN_SCALE / f"{reference}.yaml",
+        folder / os.path.expanduser(reference),
+    ):
         if path.is_file() and is_path(path.name):
             return path
-    known = sorted(_name(root, path) for path in root.glob("**/*.yaml"))
+    known = sorted(_name(root, path).removeprefix(f"{OWN_SCALE}/") for path in root.glob("**/*.yaml"))
     raise UserError(f"no recipe `{reference}`: give a YAML file or one of {', '.join(known)}")
 
 
@@ -506,8 +588,8 @@ def _override(values: dict[str, Any], word: str, typed: dict[str, type]) -> None
     section, dot, name = key.partition(".")
     if not dot:
         homes = [home for home, kind in typed.items() if key in {field.name for field in dataclasses.fields(kind)}]
-        if key == "title":
-            values["title"] = text
+        if key in ("title", "reproduces"):
+            values[key] = text
             return
         if len(homes) != 1:
             advice = f"say which: {', '.join(f'{home}.{key}' for home in homes)}" if homes else "no section has it"
@@ -522,14 +604,30 @@ def _override(values: dict[str, Any], word: str, typed: dict[str, type]) -> None
     values.setdefault(section, {})[name] = value
 
 
-def difference(recipe: Recipe, reference: Recipe) -> dict[str, tuple[Any, Any]]:
-    """What two recipes have differently, name and title aside: dotted key -> (`recipe`'s value, `reference`'s)."""
-    ours, theirs = _leaves(recipe.to_dict()), _leaves(reference.to_dict())
-    return {key: (ours[key], theirs[key]) for key in ours if key not in ("name", "title") and ours[key] != theirs[key]}
+def difference(ours: Recipe, theirs: Recipe) -> dict[str, tuple[Any, Any]]:
+    """What two recipes have differently, but for what they are called: dotted key -> (value of `ours`, of `theirs`)."""
+    return differences(ours.to_dict(), theirs.to_dict())
 
 
-def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """`difference` of resolved recipes as plain values, of which a field may be missing in `theirs`: None there."""
+    here, there = _leaves(ours), _leaves(theirs)
+    return {key: (here[key], there.get(key)) for key in here if key not in _WORDS and here[key] != there.get(key)}
+
+
+def changes_no_number(key: str) -> bool:
+    """Whether the field, dotted, sets speed or records, and so changes no number in a table."""
+    return key.startswith("run.")
+
+
+def taken_of_the_corpus(key: str) -> bool:
+    """Whether the field, dotted, says what is taken of a corpus, and so says nothing of another corpus."""
+    optional = (f"data.{item.name}" for item in dataclasses.fields(Data) if item.default is not dataclasses.MISSING)
+    return key in optional
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     leaves: dict[str, Any] = {}
     for key, value in values.items():
-        leaves.update(_leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+        leaves.update(_leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
     return leaves

@@ -12,6 +12,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.paper import Paper
 from common.progress import clock
+from common.recipe import OWN_SCALE
 from common.report.tables import Section, write_report
 from common.run.cli import Parser, guarded, split_overrides, utf8_output
 from common.run.folder import prepare_data
@@ -22,7 +23,7 @@ from papers.lineage import PAPERS, same_data
 TITLES = {
     "demo": "Both papers in miniature, on generated text",
     "multi30k": "Both papers' systems on Multi30k",
-    "wmt14": "Both papers on WMT14",
+    OWN_SCALE: "Both papers on WMT14",
 }
 
 
@@ -67,7 +68,7 @@ def reproduce(papers: list[Paper], options: argparse.Namespace) -> None:
     if options.fresh:
         for paper in papers:
             shutil.rmtree(options.runs / options.scale / paper.name, ignore_errors=True)
-    if options.scale == "wmt14":
+    if options.scale == OWN_SCALE:
         print_plans(papers, options.overrides)
     prepare_all(papers, options)
     jobs = jobs_of(papers, options.scale, options.overrides, options.runs)
@@ -95,7 +96,7 @@ def build_sections(papers: list[Paper], scale: str, runs: Path) -> list[Section]
 def print_plans(papers: list[Paper], overrides: list[str]) -> None:
     """What each paper's own systems cost, before anything is downloaded."""
     for paper in papers:
-        for name in paper.systems("wmt14"):
+        for name in paper.systems(OWN_SCALE):
             print(f"== {paper.name} {describe(plan(paper, paper.recipe(name, overrides)))}\n", flush=True)
 
 

@@ -19,13 +19,13 @@ torch.set_num_threads(1)
 
 TINY = [
     "data.pairs=400",
-    "data.vocabulary_size=150",
+    "text.vocabulary_size=150",
     "train.steps=12",
-    "train.log_every=4",
-    "train.validate_every=6",
+    "run.log_every=4",
+    "run.validate_every=6",
     "train.checkpoint_every=4",
     "train.keep_checkpoints=3",
-    "train.state_every=4",
+    "run.state_every=4",
     "evaluate.average=2",
 ]
 """Overrides that shrink a demo recipe to seconds."""

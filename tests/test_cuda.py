@@ -26,7 +26,7 @@ from tests.conftest import TINY, Command
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 WORDS = 40
-SHARED = [f"vocabulary_size={WORDS}", "train.threads=1", "train.device=cuda", "decode.batch=5"]
+SHARED = [f"vocabulary_size={WORDS}", "run.threads=1", "run.device=cuda", "run.decode_batch=5"]
 RECURRENT = ["hidden=24", "embedding=16", "alignment=20", "maxout=12"]
 SYSTEMS = {
     "rnnsearch": (BAHDANAU, "rnnsearch-50", RECURRENT),
@@ -146,7 +146,7 @@ def test_the_rate_of_matrix_products_is_the_gpus():
 def test_from_the_command_line(paper, recipe, tmp_path, command: Command):
     out = tmp_path / "run"
     runs = ["--runs", tmp_path]
-    command(f"papers.{paper}", "train", recipe, *TINY, "train.device=cuda", "--out", out, "--score", *runs)
+    command(f"papers.{paper}", "train", recipe, *TINY, "run.device=cuda", "--out", out, "--score", *runs)
     text = command(f"papers.{paper}", "translate", out, stdin="The farmer sees a house.\n\nA dog.\n").stdout
     assert text.count("\n") == 3 and text.split("\n")[1] == ""
     assert '"hardware": "1x ' in (out / "result.json").read_text(encoding="utf-8")

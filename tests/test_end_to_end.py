@@ -150,7 +150,7 @@ def test_score_of_files(paper, tmp_path, command):
         (["train", "RECIPE", "train.steps=0", "--out", "OUT"], "train.steps"),
         (["train", "RECIPE", "data.corpus=nowhere", "--out", "OUT"], "nowhere"),
         (["train", "RECIPE", "--out", "/dev/null/run"], "/dev/null/run"),
-        (["train", "RECIPE", "train.device=cuda", *TINY, "--out", "OUT"], "CUDA"),
+        (["train", "RECIPE", "run.device=cuda", *TINY, "--out", "OUT"], "CUDA"),
         (["average", "OUT"], "not a run folder"),
         (["translate", "OUT"], "not a run folder"),
         (["score"], "--hypothesis"),
@@ -200,7 +200,7 @@ def test_own_corpus_as_the_readme_has_it(tmp_path, command, runs):
     for split in ("train", "valid"):
         (own / f"{split}.en").write_text("the cat sees the cat\nthe dog sees the dog\n" * 20)
         (own / f"{split}.fr").write_text("le chat voit le chat\nle chien voit le chien\n" * 20)
-    small = ["data.bpe_merges=10", "data.vocabulary_size=40", "evaluate.average=1", *TINY[2:-1]]
+    small = ["text.bpe_merges=10", "text.vocabulary_size=40", "evaluate.average=1", *TINY[2:-1]]
     run = tmp_path / "run"
     words = ["train", own / "recipe.yaml", *small, "--out", run, "--runs", tmp_path / "runs"]
     command("papers.vaswani2017", *words)
@@ -253,7 +253,7 @@ def test_foreign_and_damaged_checkpoints(trained, command, tmp_path, runs):
 
 def test_loss_that_is_not_a_number_stops_and_keeps_the_state(command, tmp_path, runs):
     out = tmp_path / "diverged"
-    words = [*TINY, "optimizer.factor=1.0e+30", "train.state_every=1"]
+    words = [*TINY, "optimizer.factor=1.0e+30", "run.state_every=1"]
     done = command("papers.vaswani2017", "train", "demo/base", *words, "--out", out, "--runs", runs, check=2)
     assert re.search(r"loss is (nan|inf)", done.stderr) and "Traceback" not in done.stderr
     assert (out / "state.pt").is_file()
@@ -289,7 +289,7 @@ def test_reproduce_script_end_to_end(tmp_path):
 @pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL])
 def test_killed_suite_takes_its_trainings_along(blow, tmp_path):
     """What went on by itself would write into the folders that the same command goes on in."""
-    words = ["papers", "demo", "bahdanau2014", "--runs", str(tmp_path), "data.pairs=400", "data.vocabulary_size=150"]
+    words = ["papers", "demo", "bahdanau2014", "--runs", str(tmp_path), "data.pairs=400", "text.vocabulary_size=150"]
     suite = subprocess.Popen(
         [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -233,7 +233,7 @@ def test_mixed_precision_stays_near(name: str) -> None:
 )
 def test_a_recipe_says_which_program_runs(paper: Any, name: str, readable: type, fast: type) -> None:
     for path, kind in (("readable", readable), ("fast", fast)):
-        recipe = paper.recipe(name, [f"train.path={path}"])
+        recipe = paper.recipe(name, [f"run.path={path}"])
         assert type(paper.build_model(recipe)) is kind
         assert recipe.to_dict()["train"]["path"] == path
 

@@ -52,7 +52,7 @@ def test_mean_lengths_of_the_recipes_are_those_of_the_trainings(path: Path):
     """`plan` and the counted FLOPs rest on them: target tokens a sentence pair, EOS included."""
     result = json.loads(path.read_text(encoding="utf-8"))
     seen = result["training"]["progress"]
-    mean = PAPERS[result["paper"]].recipe(result["recipe"]).data.mean_target_tokens
+    mean = PAPERS[result["paper"]].recipe(result["recipe"]).estimate.target_tokens
     assert mean == pytest.approx(seen["target_tokens"] / seen["sentences"], rel=0.02)
 
 

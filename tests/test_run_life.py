@@ -40,7 +40,7 @@ SIZES = [
     "evaluate.average=2",
     "evaluate.sets=[test]",
     "decode.beam=2",
-    "train.threads=1",
+    "run.threads=1",
 ]
 Train = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -185,7 +185,7 @@ def test_a_run_is_lengthened_and_logged_otherwise(train: Train, tmp_path: Path) 
     """Four updates, then eight with another log, another number of threads: the weights are those of eight at once."""
     run, whole = tmp_path / "run", tmp_path / "whole"
     train("train.steps=4")
-    train("train.steps=8", "log_every=2", "keep_checkpoints=9", "decode.batch=7", "title=longer")
+    train("train.steps=8", "log_every=2", "keep_checkpoints=9", "run.decode_batch=7", "title=longer")
     train("train.steps=8", "keep_checkpoints=9", out=whole)
     for name in ("000000006.safetensors", "000000008.safetensors"):
         ours, theirs = (load_weights(folder / "checkpoints" / name)[0] for folder in (run, whole))
@@ -194,9 +194,9 @@ def test_a_run_is_lengthened_and_logged_otherwise(train: Train, tmp_path: Path) 
     assert [start["step"] for start in starts] == [0, 4]
     assert starts[1]["changed"] == {
         "train.steps": [4, 8],
-        "train.log_every": [4, 2],
+        "run.log_every": [4, 2],
         "train.keep_checkpoints": [3, 9],
-        "decode.batch": [64, 7],
+        "run.decode_batch": [64, 7],
     }
     assert json.loads((run / "training.json").read_text())["starts"] == starts
     assert yaml.safe_load((run / "recipe.yaml").read_text())["train"]["steps"] == 8
@@ -204,7 +204,7 @@ def test_a_run_is_lengthened_and_logged_otherwise(train: Train, tmp_path: Path) 
     assert yaml.safe_load((run / "recipe.yaml").read_text())["train"]["steps"] == 8
 
 
-@pytest.mark.parametrize("word", ["train.seed=9", "model.d_ff=32", "label_smoothing=0.3", "data.lowercase=true"])
+@pytest.mark.parametrize("word", ["train.seed=9", "model.d_ff=32", "label_smoothing=0.3", "text.lowercase=true"])
 def test_what_makes_another_model_is_refused(train: Train, tmp_path: Path, word: str) -> None:
     train()
     before = (tmp_path / "run" / "recipe.yaml").read_bytes()
@@ -218,8 +218,8 @@ def test_a_folder_without_an_update_belongs_to_nobody(train: Train, tmp_path: Pa
 
     train("data.corpus=/nowhere/toy.yaml", check=2)
     if not torch.cuda.is_available():
-        one_line(train("train.device=cuda", check=2), "CUDA")
-    train("optimizer.factor=1.0e+30", "train.state_every=100", "checkpoint_every=100", "evaluate.average=1", check=2)
+        one_line(train("run.device=cuda", check=2), "CUDA")
+    train("optimizer.factor=1.0e+30", "run.state_every=100", "checkpoint_every=100", "evaluate.average=1", check=2)
     train("train.seed=5")
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["train"]["seed"] == 5
 
@@ -242,7 +242,7 @@ def test_a_finished_run_keeps_its_recipe(train: Train, command: Command, tmp_pat
     assert (run / "recipe.yaml").read_bytes() == before
     train("log_every=3")
     starts = json.loads((run / "starts.json").read_text())
-    assert starts[-1]["step"] == 6 and starts[-1]["changed"] == {"train.log_every": [4, 3]}
+    assert starts[-1]["step"] == 6 and starts[-1]["changed"] == {"run.log_every": [4, 3]}
     command("papers.vaswani2017", "score", run, "--runs", tmp_path)
     assert json.loads((run / "result.json").read_text())["training"]["starts"] == starts
 
@@ -254,12 +254,12 @@ def test_a_moved_run_is_decoded_elsewhere(train: Train, command: Command, corpus
     text.parent.mkdir()
     shutil.move(tmp_path / "run", run)
     shutil.move(corpus.parent, text)
-    words = ["train.device=cpu", "train.threads=2", "decode.beam=1", "decode.batch=3"]
+    words = ["run.device=cpu", "run.threads=2", "decode.beam=1", "run.decode_batch=3"]
     assert command("papers.vaswani2017", "translate", run, *words, stdin="house\n").stdout.count("\n") == 1
     words.append(f"data.corpus={text / 'toy.yaml'}")
     command("papers.vaswani2017", "score", run, "--runs", tmp_path, *words)
     assert json.loads((run / "result.json").read_text())["resolved_recipe"]["decode"]["beam"] == 1
-    for word in ("train.steps=3", "model.d_ff=3", "data.lowercase=true"):
+    for word in ("train.steps=3", "model.d_ff=3", "text.lowercase=true"):
         one_line(command("papers.vaswani2017", "translate", run, word, check=2), word.split("=")[0])
 
 
@@ -269,7 +269,7 @@ def test_overrides_may_follow_options(command: Command, tmp_path: Path) -> None:
     before = command("papers.vaswani2017", "plan", "N=1", "--json", "base", "vocabulary_size=1000").stdout
     assert json.loads(before)["parameters"] == json.loads(plan)["parameters"]
     (tmp_path / "text").write_text("a b &apos;s c d\n")
-    words = ["--hypothesis", tmp_path / "text", "data.tokeniser=none", "--reference", tmp_path / "text", "--json"]
+    words = ["--hypothesis", tmp_path / "text", "text.tokeniser=none", "--reference", tmp_path / "text", "--json"]
     assert "tok:none" in json.loads(command("papers.vaswani2017", "score", *words).stdout)["tokeniser"]
     for words in (["demo", "bahdanau2015"], ["demo", "--slots", "none"], ["dmo", "train.steps=5"]):
         done = command("papers", *words, check=2)

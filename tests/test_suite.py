@@ -81,7 +81,7 @@ def test_a_job_that_fails_is_named(tmp_path: Path) -> None:
 
 def test_the_demo_wants_cores(tmp_path: Path) -> None:
     for name in PAPER.systems("demo"):
-        assert PAPER.recipe(name).train.device == "cpu"
+        assert PAPER.recipe(name).run.device == "cpu"
     jobs = [Job(PAPER, PAPER.recipe(name), (), tmp_path) for name in PAPER.systems("demo")]
     assert set(slots_of(jobs)) == {"cpu"}
 

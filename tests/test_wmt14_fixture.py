@@ -214,7 +214,7 @@ def sums(prepared: Prepared) -> dict[str, str]:
     return {name: facts["sha256"] for name, facts in prepared.manifest["outputs"].items()}
 
 
-FEW_MERGES = [CORPUS, "data.bpe_merges=800"]
+FEW_MERGES = [CORPUS, "text.bpe_merges=800"]
 """For preparations that are made again and again: learning 32,000 takes most of the time here."""
 
 
@@ -325,7 +325,7 @@ def test_a_training_step_at_full_size(
     """The first loss of an untrained model is near that of guessing: the logarithm of the vocabulary's size."""
     recipe = paper.recipe(name, words)
     loss = one_step(paper, recipe, tmp_path / "run", runs)
-    assert loss == pytest.approx(np.log(recipe.data.vocabulary_size), rel=0.15)
+    assert loss == pytest.approx(np.log(recipe.text.vocabulary_size), rel=0.15)
 
 
 def test_unequal_sides_tell_both_counts(served: ThreadingHTTPServer, tmp_path: Path, command: Callable) -> None:

@@ -28,7 +28,7 @@ from common.corpus.lines import open_text, parallel_blocks, parallel_lines
 from common.corpus.sgml import is_sgml
 from common.errors import UserError
 from common.files import checksum
-from common.recipe import Data, checked, is_path, read_yaml
+from common.recipe import Data, Estimate, checked, is_path, read_yaml
 
 DECLARED = Path(__file__).parent / "declared"
 """Declarations known by their file's name."""
@@ -298,15 +298,15 @@ def input_sums(data: Data) -> dict[str, str]:
         raise UserError(f"{error.filename}: {error.strerror}; {corpus.name} names this file") from None
 
 
-def disk_needed(corpus: Corpus, data: Data) -> tuple[int, int]:
+def disk_needed(corpus: Corpus, data: Data, estimate: Estimate) -> tuple[int, int]:
     """Bytes of the public files of `data`, as far as their sizes are known, and of its preparation while it runs.
 
     The second is an estimate from the pairs to be read and the recipe's mean lengths: a token takes 4 bytes as a word
     number (shards.tokenise) and then 2 or 4 as an id, each shard lists its words, and a pair has two offsets.
     """
     expected = [part.pairs for part in corpus.training_parts(data).values()]
-    pairs = data.pairs if corpus.generated or None in expected else sum(filter(None, expected))
-    tokens = data.mean_source_tokens + data.mean_target_tokens
+    pairs = estimate.pairs if corpus.generated or None in expected else sum(filter(None, expected))
+    tokens = estimate.source_tokens + estimate.target_tokens
     return sum(file.size or 0 for file in public_files(corpus, data)), round(pairs * (8 * tokens + 100))
 
 

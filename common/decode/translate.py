@@ -22,12 +22,14 @@ def decode_ids(
     sentences: Sequence[Sequence[int]],
     decode: Decode,
     *,
+    together: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Hypothesis]:
     """The best hypothesis of every sentence, in the order given.
 
     sentences: source ids without EOS; an empty one is answered by an empty hypothesis, undecoded.
-    progress: called with (sentences done, sentences in all) after each batch of at most `decode.batch`.
+    together: sentences decoded at a time, at most; changes speed and memory, never the result.
+    progress: called with (sentences done, sentences in all) after each batch of at most `together` sentences.
     The model should be in evaluation mode; it decodes where its parameters are.
     Raises UserError where the memory does not suffice.
     """
@@ -36,10 +38,10 @@ def decode_ids(
     lengths = np.array([len(sentences[i]) + 1 for i in filled], dtype=np.int64)
     done, device = len(sentences) - len(filled), _device(model)
     # Longest first: memory runs out at once or not at all, and the time left is never underestimated.
-    for batch in longest_first(lengths, decode.batch):
+    for batch in longest_first(lengths, together):
         chosen = filled[batch].tolist()
         source, source_mask = pad([[*sentences[i], EOS] for i in chosen])
-        cure = "lower decode.batch or decode.beam, or split that line"
+        cure = "lower run.decode_batch or decode.beam, or split that line"
         with enough_memory(f"decoding a line of {source.shape[1]:,} tokens", cure):
             found = beam_search(model, source.to(device), source_mask.to(device), decode)
         for i, hypotheses in zip(chosen, found, strict=True):

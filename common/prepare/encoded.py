@@ -116,7 +116,7 @@ class ParallelIds:
         keep = np.ones(len(longer), dtype=bool) if max_length is None else longer <= max_length
         if not keep.any():
             raise UserError(
-                f"data.max_length {max_length} leaves no {split} pair; the shortest has {longer.min()} tokens"
+                f"batch.max_length {max_length} leaves no {split} pair; the shortest has {longer.min()} tokens"
             )
         return cls(source, target, np.flatnonzero(keep))
 

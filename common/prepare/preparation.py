@@ -45,36 +45,15 @@ from common.prepare.subwords import build_lexicons, learn_subwords
 from common.prepare.summary import write_summary
 from common.prepare.workers import Crew
 from common.progress import progress
-from common.recipe import Data
+from common.recipe import Data, Estimate, Text
 from common.text.doubts import doubts, warn
 from common.text.pipeline import TextPipeline
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the same data section would give other files: older folders are then left alone."""
 SHARD = 50_000
 """Pairs of a training part that are worked on, and stored, together."""
 TOOLS = ("sacremoses", "subword-nmt", "torchtext", "ufal.kenlm", "numpy")
-TEXT_FIELDS = (
-    "source",
-    "target",
-    "segmentation",
-    "vocabulary_size",
-    "bpe_merges",
-    "lowercase",
-    "tokeniser",
-    "parts",
-    "shares",
-    "in_domain",
-    "select_words",
-    "valid",
-    "clean_tokens",
-    "clean_ratio",
-)
-"""Of the data section, what the prepared files depend on beside the text itself. `max_length` is not among them: the
-limit is applied when the pairs are opened, so that RNNsearch-30 and -50 share one preparation and, as in GroundHog, one
-vocabulary."""
-GENERATOR_FIELDS = ("pairs", "lexicon", "min_words", "max_words", "corpus_seed")
-"""What a generated corpus depends on besides."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +98,7 @@ class Prepared:
         """Lines of a split other than train.
 
         Keys: source and reference, untokenised; source_tokens and reference_tokens, tokens joined by spaces.
-        With data.lowercase all but source are lower-cased.
+        With text.lowercase all but source are lower-cased.
         """
         files = {
             "source": "source",
@@ -134,11 +113,23 @@ class Prepared:
         return {key: utf8_lines(path.read_bytes(), str(path)) for key, path in paths.items()}
 
 
-def prepare(data: Data, splits: Sequence[str], root: Path, cache: Path, workers: int | None = None) -> Prepared:
-    """The prepared corpus of `data`, built under `root` unless it is there already.
+def prepare(
+    data: Data,
+    text: Text,
+    root: Path,
+    cache: Path,
+    *,
+    max_length: int | None = None,
+    splits: Sequence[str] = (),
+    estimate: Estimate | None = None,
+    workers: int | None = None,
+) -> Prepared:
+    """The prepared corpus of `data`, as `text` says it becomes ids, built under `root` unless it is there already.
 
-    splits: test sets that will be wanted; all of the corpus are prepared. cache: where downloads go.
-    workers: processes, by default as many as there are cores; they change the time, not the bytes.
+    cache: where downloads go. max_length: of the training pairs, applied when they are opened, so that RNNsearch-30 and
+    -50 share one preparation and, as in GroundHog, one vocabulary. splits: test sets that will be wanted; all of the
+    corpus are prepared. estimate: of the text's size, for a look at the free space beforehand. workers: processes, by
+    default as many as there are cores; they change the time, not the bytes.
     Raises UserError for an unknown corpus, language or split, unreadable text, a full disk.
     """
     corpus = check_languages(data)
@@ -152,44 +143,46 @@ def prepare(data: Data, splits: Sequence[str], root: Path, cache: Path, workers:
             "`valid`; name the sets that are meant"
         )
     inputs = input_sums(data)
-    directory = root / folder_name(data, corpus, inputs)
+    directory = root / folder_name(data, text, corpus, inputs)
     try:
         if not _complete(directory):
             with locked(directory):
                 if not _complete(directory):
-                    _check_space(corpus, data, root)
+                    if estimate:
+                        _check_space(corpus, data, estimate, root)
                     if any(share < 1 for share in data.shares):
                         tools()  # compiled now, or missed now and not after hours of other work
                     crew = Crew(workers or os.cpu_count() or 1)
-                    _Preparation(data, corpus, inputs, directory, cache, crew).run()
+                    _Preparation(data, text, corpus, inputs, directory, cache, crew).run()
         _bring_up_to_date(directory, corpus, data)
     except OSError as error:
         raise UserError(f"{error.filename or root}: {error.strerror}; free space or mend that, and run again") from None
-    return Prepared.open(directory, data.max_length)
+    return Prepared.open(directory, max_length)
 
 
-def _check_space(corpus: Corpus, data: Data, root: Path) -> None:
+def _check_space(corpus: Corpus, data: Data, estimate: Estimate, root: Path) -> None:
     """UserError unless `root` has room for what preparation writes; downloads look for theirs."""
-    needed, free = disk_needed(corpus, data)[1], shutil.disk_usage(root).free
+    needed, free = disk_needed(corpus, data, estimate)[1], shutil.disk_usage(root).free
     if free < needed:
         raise UserError(
             f"{root}: preparing {corpus.name} takes about {needed:,} bytes and {free:,} are free; make room"
         )
 
 
-def folder_name(data: Data, corpus: Corpus, inputs: Mapping[str, str]) -> str:
+def folder_name(data: Data, text: Text, corpus: Corpus, inputs: Mapping[str, str]) -> str:
     """`<corpus>-<source>-<target>-<hash>`, the hash over all that the prepared files depend on. inputs: checksums."""
     texts = texts_read(corpus, data)
-    facts = {"format": FORMAT, "data": relevant(data, corpus), "inputs": inputs, "texts": texts}
+    facts = {"format": FORMAT, **relevant(data, text, corpus), "inputs": inputs, "texts": texts}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return f"{corpus.name}-{data.source}-{data.target}-{digest[:12]}"
 
 
-def relevant(data: Data, corpus: Corpus) -> dict[str, Any]:
-    """The values of the data section that change the prepared files."""
-    names = TEXT_FIELDS + (GENERATOR_FIELDS if corpus.generated else ())
-    values = dataclasses.asdict(data)
-    return {name: values[name] for name in names}
+def relevant(data: Data, text: Text, corpus: Corpus) -> dict[str, Any]:
+    """The two sections of a recipe that the prepared files depend on, and nothing else.
+
+    The corpus goes by its name: where its declaration lies changes nothing.
+    """
+    return {"data": {**dataclasses.asdict(data), "corpus": corpus.name}, "text": dataclasses.asdict(text)}
 
 
 def _complete(directory: Path) -> bool:
@@ -232,6 +225,7 @@ class _Preparation:
     """One preparation: its steps in order, and what they hand on."""
 
     data: Data
+    text: Text
     corpus: Corpus
     inputs: Mapping[str, str]
     """Checksums of what is read, as they were before."""
@@ -263,9 +257,9 @@ class _Preparation:
             types = self._count(shard_paths, masks)
         folders = (self.work, self.out, self.crew)
         with self._step("learn"):
-            learn_subwords(self.data, types, *folders)
+            learn_subwords(self.text, types, *folders)
         with self._step("segment"):
-            lexicons = build_lexicons(self.data, types, *folders)
+            lexicons = build_lexicons(self.data, self.text, types, *folders)
         with self._step("encode"):
             encoded = self._encode(shard_paths, masks, lexicons)
         with self._step("held out"):
@@ -282,9 +276,9 @@ class _Preparation:
         self.steps.append({"step": name, "seconds": round(seconds, 2), "peak_memory_bytes": self.crew.peak})
 
     def _rules(self) -> shards.Rules:
-        data = self.data
+        data, text = self.data, self.text
         return shards.Rules(
-            data.source, data.target, data.lowercase, data.tokeniser, data.clean_tokens, data.clean_ratio
+            data.source, data.target, text.lowercase, text.tokeniser, data.clean_tokens, data.clean_ratio
         )
 
     def _tokenise(self, name: str) -> list[Path]:
@@ -402,7 +396,7 @@ class _Preparation:
             raw[name] = read_set(self.corpus, self.data, name, self.paths)
             self._compare(name, len(raw[name][0]), part.pairs)
             for lines, file in zip(raw[name], part.names(self.data), strict=True):
-                self._warn(doubts(lines, file, self.data.tokeniser))
+                self._warn(doubts(lines, file, self.text.tokeniser))
         development = [raw[name] for name in self.corpus.development(self.data)]
         together = tuple([line for pair in development for line in pair[side]] for side in (0, 1))
         counts = {}
@@ -412,7 +406,7 @@ class _Preparation:
                 [text.target_tokeniser.tokenise(line) for line in target],
             )
             counts[split] = _encode_split(text, split, tokenised, self.out)
-            _write_text(self.data, self.out, split, (source, target), tokenised)
+            _write_text(self.text.lowercase, self.out, split, (source, target), tokenised)
         return counts
 
     def _finish(self, counts: dict[str, Any]) -> None:
@@ -431,7 +425,7 @@ class _Preparation:
             "format": FORMAT,
             "corpus": self.corpus.name,
             **_declared(self.corpus, self.data),
-            "data": relevant(self.data, self.corpus),
+            **relevant(self.data, self.text, self.corpus),
             "tools": {tool: _version(tool) for tool in TOOLS},
             "texts": texts_read(self.corpus, self.data),
             "inputs": self.inputs,
@@ -477,9 +471,9 @@ def _encode_split(text: TextPipeline, split: str, pairs: Pairs, out: Path) -> di
     return counts
 
 
-def _write_text(data: Data, out: Path, split: str, raw: Pairs, tokenised: Pairs) -> None:
+def _write_text(lowercase: bool, out: Path, split: str, raw: Pairs, tokenised: Pairs) -> None:
     """A split as text: `.source`, `.target` and both with `.tok`."""
-    references: Iterable[str] = (line.lower() for line in raw[1]) if data.lowercase else raw[1]
+    references: Iterable[str] = (line.lower() for line in raw[1]) if lowercase else raw[1]
     sides = {"source": raw[0], "source.tok": tokenised[0], "target": references, "target.tok": tokenised[1]}
     for name, lines in sides.items():
         write_whole(out / f"{split}.{name}", "".join(f"{line}\n" for line in lines))

@@ -13,7 +13,7 @@ import numpy as np
 from common.files import write_once
 from common.prepare import shards
 from common.prepare.workers import Crew
-from common.recipe import Data
+from common.recipe import Data, Text
 from common.text.pipeline import SEGMENTER_FILES, SEGMENTERS, Segmenter, TextPipeline
 from common.text.vocabulary import SPECIALS, Vocabulary
 from common.text.wordpieces import WordPieces
@@ -22,52 +22,56 @@ MOST_TYPES = 2_500_000
 """Word types from which sub-words are learned, the most frequent: what bounds the memory on any corpus, at 1.5 GB."""
 
 
-def learn_subwords(data: Data, types: Sequence[Path], work: Path, out: Path, crew: Crew) -> None:
+def learn_subwords(text: Text, types: Sequence[Path], work: Path, out: Path, crew: Crew) -> None:
     """Save in `out` how words are split, learned from all types and their counts; nothing where words stay whole.
 
     types: files that shards.gather_types wrote.
     """
-    if data.segmentation != "words" and not (out / SEGMENTER_FILES[data.segmentation]).exists():
-        crew.run_apart(_learn_segmenter, data, types, work, out / SEGMENTER_FILES[data.segmentation])
+    if text.segmentation != "words" and not (out / SEGMENTER_FILES[text.segmentation]).exists():
+        crew.run_apart(_learn_segmenter, text, types, work, out / SEGMENTER_FILES[text.segmentation])
 
 
-def build_lexicons(data: Data, types: Sequence[Path], work: Path, out: Path, crew: Crew) -> tuple[Path, Path]:
+def build_lexicons(
+    data: Data, text: Text, types: Sequence[Path], work: Path, out: Path, crew: Crew
+) -> tuple[Path, Path]:
     """Split every type, save the vocabularies in `out`, and return the lexicons of source and target in `work`."""
-    if data.segmentation == "words":
-        crew.run_apart(_build_from_words, data, types, work, out)
+    if text.segmentation == "words":
+        crew.run_apart(_build_from_words, data, text, types, work, out)
         return work / "source", work / "target"
-    codes = out / SEGMENTER_FILES[data.segmentation]
+    codes = out / SEGMENTER_FILES[text.segmentation]
     split = [path.with_name(path.name.replace("types", "split")) for path in types]
-    crew.run(_split_types, [(path, data.segmentation, codes, end) for path, end in zip(types, split, strict=True)])
-    crew.run_apart(_build_from_pieces, data, types, split, work, out)
+    crew.run(_split_types, [(path, text.segmentation, codes, end) for path, end in zip(types, split, strict=True)])
+    crew.run_apart(_build_from_pieces, data, text, types, split, work, out)
     return work / "joint", work / "joint"
 
 
-def _pipeline(data: Data, source: Vocabulary, target: Vocabulary, segmenter: Segmenter | None) -> TextPipeline:
-    return TextPipeline(data.source, data.target, data.lowercase, data.tokeniser, source, target, segmenter)
+def _pipeline(
+    data: Data, text: Text, source: Vocabulary, target: Vocabulary, segmenter: Segmenter | None
+) -> TextPipeline:
+    return TextPipeline(data.source, data.target, text.lowercase, text.tokeniser, source, target, segmenter)
 
 
-def _build_from_words(data: Data, types: Sequence[Path], work: Path, out: Path) -> None:
+def _build_from_words(data: Data, text: Text, types: Sequence[Path], work: Path, out: Path) -> None:
     """A shortlist for each language."""
-    wanted = data.vocabulary_size - SPECIALS
+    wanted = text.vocabulary_size - SPECIALS
     source, target = (
-        Vocabulary.build(shards.most_frequent(types, [side], wanted), data.vocabulary_size) for side in (0, 1)
+        Vocabulary.build(shards.most_frequent(types, [side], wanted), text.vocabulary_size) for side in (0, 1)
     )
-    _pipeline(data, source, target, None).save(out)
+    _pipeline(data, text, source, target, None).save(out)
     write_once(work / "learned.json", json.dumps({}))
     loaded = [shards.Types.load(path) for path in types]
     for name, vocabulary in (("source", source), ("target", target)):
         ids = [np.array(vocabulary.encode(part.words), dtype=np.int32) for part in loaded]
         ones = [np.ones(len(part), dtype=np.int64) for part in ids]
-        shards.Lexicon.build([part.hashes for part in loaded], ones, ids, data.vocabulary_size).save(work / name)
+        shards.Lexicon.build([part.hashes for part in loaded], ones, ids, text.vocabulary_size).save(work / name)
 
 
-def _learn_segmenter(data: Data, types: Sequence[Path], work: Path, path: Path) -> None:
+def _learn_segmenter(text: Text, types: Sequence[Path], work: Path, path: Path) -> None:
     """Sub-words from the counts of both languages together."""
     counts = shards.at_most(types, [0, 1], MOST_TYPES)
     write_once(work / "learned-from.json", json.dumps({"types_learned_from": len(counts)}))
-    kind = SEGMENTERS[data.segmentation]
-    write_once(path, kind.learn(counts, data.bpe_merges or data.vocabulary_size - SPECIALS).save)
+    kind = SEGMENTERS[text.segmentation]
+    write_once(path, kind.learn(counts, text.bpe_merges or text.vocabulary_size - SPECIALS).save)
 
 
 @lru_cache(maxsize=1)
@@ -79,7 +83,9 @@ def _split_types(types: Path, kind: str, codes: Path, path: Path) -> None:
     shards.split_types(types, _segmenter(kind, codes), path)
 
 
-def _build_from_pieces(data: Data, types: Sequence[Path], split: Sequence[Path], work: Path, out: Path) -> None:
+def _build_from_pieces(
+    data: Data, text: Text, types: Sequence[Path], split: Sequence[Path], work: Path, out: Path
+) -> None:
     """One vocabulary of the pieces of both languages."""
     parts = [np.load(path, allow_pickle=False) for path in split]
     hashes = [shards.Types.load(path).hashes for path in types]
@@ -87,13 +93,13 @@ def _build_from_pieces(data: Data, types: Sequence[Path], split: Sequence[Path],
     counts: Counter[str] = Counter()
     for part, pieces in zip(parts, names, strict=True):
         counts.update(dict(zip(pieces, part["counts"].tolist(), strict=True)))
-    segmenter = SEGMENTERS[data.segmentation].load(out / SEGMENTER_FILES[data.segmentation])
+    segmenter = SEGMENTERS[text.segmentation].load(out / SEGMENTER_FILES[text.segmentation])
     types_of_pieces = len(counts)
     if isinstance(segmenter, WordPieces):
         # Its pieces and no others, those too that this text never needs: every count is one more.
         counts = Counter({piece: counts[piece] + 1 for piece in segmenter.pieces})
-    vocabulary = Vocabulary.build(counts, data.vocabulary_size)
-    _pipeline(data, vocabulary, vocabulary, segmenter).save(out)
+    vocabulary = Vocabulary.build(counts, text.vocabulary_size)
+    _pipeline(data, text, vocabulary, vocabulary, segmenter).save(out)
     learned = json.loads((work / "learned-from.json").read_text(encoding="utf-8"))
     learned |= {"types": sum(len(part) for part in hashes), "piece_types": types_of_pieces}
     write_once(work / "learned.json", json.dumps(learned))
@@ -102,4 +108,4 @@ def _build_from_pieces(data: Data, types: Sequence[Path], split: Sequence[Path],
         for part, pieces in zip(parts, names, strict=True)
     ]
     lengths = [part["lengths"] for part in parts]
-    shards.Lexicon.build(hashes, lengths, ids, data.vocabulary_size).save(work / "joint")
+    shards.Lexicon.build(hashes, lengths, ids, text.vocabulary_size).save(work / "joint")

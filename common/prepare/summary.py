@@ -24,8 +24,8 @@ def write_summary(manifest: dict[str, Any], directory: Path) -> None:
 
 def summary(manifest: dict[str, Any]) -> str:
     """The page as Markdown."""
-    data, counts = manifest["data"], manifest["counts"]
-    words = data["segmentation"] == "words"
+    data, text, counts = manifest["data"], manifest["text"], manifest["counts"]
+    words = text["segmentation"] == "words"
     lines = [
         f"# {manifest['title']}, {data['source']}-{data['target']}, prepared",
         "",
@@ -54,7 +54,7 @@ def summary(manifest: dict[str, Any]) -> str:
             "96.0% of the training text and 94.6% of the test set of Bahdanau et al. 2014 (reported, not ours).",
         ]
     else:
-        rows, types = data["vocabulary_size"] - 2, counts["train"]["piece_types"]
+        rows, types = text["vocabulary_size"] - 2, counts["train"]["piece_types"]
         lines += [
             f"{types:,} types of sub-words occur and {rows:,} have an id"
             + (f": the rarest {types - rows:,} are unknown." if types > rows else ", so none is unknown."),
@@ -123,7 +123,7 @@ def draw_lengths(manifest: dict[str, Any], histograms: dict[str, list[int]], pat
         total = sum(counts)
         language = data[side]
         axes.plot(range(seen + 1), [100 * count / total for count in counts[: seen + 1]], label=f"{language} ({side})")
-    pieces = {"words": "words", "bpe": "sub-words (BPE)", "wordpieces": "word pieces"}[data["segmentation"]]
+    pieces = {"words": "words", "bpe": "sub-words (BPE)", "wordpieces": "word pieces"}[manifest["text"]["segmentation"]]
     longest = len(next(iter(histograms.values()))) - 1
     axes.set_xlabel(
         f"{pieces} in a training sentence" + (f" (last point: {longest} or more)" if seen == longest else "")

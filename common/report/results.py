@@ -52,10 +52,10 @@ class Column:
     @property
     def signature(self) -> str:
         """What BLEU this is. Signatures that did not yet tell casing, language and year are told them by the recipe."""
-        written, data = str(self.values["signature"]), self.recipe["data"]
+        written, data, text = str(self.values["signature"]), self.recipe["data"], self.recipe["text"]
         if "|tok:moses-escaped|" not in written:
             return written
-        known = Tokeniser(data["target"], data["lowercase"], data["tokeniser"]).signature
+        known = Tokeniser(data["target"], text["lowercase"], text["tokeniser"]).signature
         return re.sub(r"case:[^|]*\|tok:moses-escaped", known, written)
 
     @cached_property
@@ -207,7 +207,7 @@ class Result:
         return (
             f"recipe `{self.name}` ({self.values['recipe_sha256'][:10]}), seed {self.recipe['train']['seed']}, "
             f"commit {self.commit}, {self.updates} in {time} (h:m:s) on {self.hardware}, "
-            f"{self.recipe['train']['threads']} thread{'s' if self.recipe['train']['threads'] > 1 else ''}, "
+            f"{self.recipe['run']['threads']} thread{'s' if self.recipe['run']['threads'] > 1 else ''}, "
             f"PyTorch {environment['torch']}; decoded: {averaged}"
         )
 

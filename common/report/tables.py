@@ -8,6 +8,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,29 +18,12 @@ from markdown_it import MarkdownIt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
 
+from common.errors import UserError
 from common.files import write_json, write_whole
 from common.paper import Paper
+from common.recipe import OWN_SCALE, changes_no_number, differences, taken_of_the_corpus
 from common.report.claims import Outcome
 from common.report.results import Column, Result
-
-NOT_SHOWN = (
-    "train.threads",
-    "train.device",
-    "train.path",
-    "train.log_every",
-    "train.validate_every",
-    "train.state_every",
-    "decode.batch",
-    "evaluate.examples",
-)
-"""Recipe fields left out of `changes`: they set what is shown or saved, or the speed, never a number in a table."""
-OF_THE_CORPUS = tuple(
-    f"data.{name}" for name in ("parts", "shares", "in_domain", "select_words", "valid", "clean_tokens", "clean_ratio")
-)
-"""Fields that say what is taken of a corpus, and say nothing of another: left out where `data.corpus` differs."""
-
-OWN_SCALE = "wmt14"
-"""The papers' own size and text. Only there do tables print how far our scores lie from the printed ones."""
 
 COST = ("updates", "hours", "FLOPs: time x rate", "FLOPs: counted")
 """Columns of a run's training cost."""
@@ -179,7 +163,7 @@ def standard_notes(results: Mapping[str, Result]) -> list[str]:
 
 def other_text_notes(results: Mapping[str, Result]) -> list[str]:
     """What the printed scores are worth beside scores on other text; nothing to say on the papers' own."""
-    if {result.recipe["data"]["corpus"] for result in results.values()} <= {"wmt14"}:
+    if {result.recipe["data"]["corpus"] for result in results.values()} <= {OWN_SCALE}:
         return []
     return [
         "The scores here and the paper's are on different text and from models of different size: the paper's stand "
@@ -238,14 +222,6 @@ def _columns(result: Result) -> list[Mapping[str, Any]]:
     return [column for values in result.values["sets"].values() for column in values["columns"].values()]
 
 
-def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings flattened to dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
 def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
     """What recipes change against the paper's: a table `recipe field | paper | here | systems`.
 
@@ -253,11 +229,10 @@ def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) 
     """
     grouped: dict[tuple[str, str, str], list[str]] = {}
     for system, (ours, theirs) in recipes.items():
-        here, paper = leaves(ours), leaves(theirs)
-        other = OF_THE_CORPUS if here.get("data.corpus") != paper.get("data.corpus") else ()
-        for key in here:
-            if key not in ("name", "title", *NOT_SHOWN, *other) and here[key] != paper.get(key):
-                grouped.setdefault((key, _value(paper.get(key)), _value(here[key])), []).append(system)
+        changed = differences(ours, theirs)
+        for key, (here, paper) in changed.items():
+            if not changes_no_number(key) and not ("data.corpus" in changed and taken_of_the_corpus(key)):
+                grouped.setdefault((key, _value(paper), _value(here)), []).append(system)
     if not grouped:
         return "The recipes are the paper's own."
     order = {key: index for index, key in enumerate(dict.fromkeys(key for key, _, _ in grouped))}
@@ -273,14 +248,18 @@ def closing_parts(paper: Paper, scale: str, results: Mapping[str, Result]) -> li
     parts = [f"## Every score{text_label(results)}\n\n{every_score(results)}"] if results else []
     used = {recipe.system: recipe.to_dict() for recipe in map(paper.recipe, paper.systems(scale))}
     used |= {system: dict(result.recipe) for system, result in results.items()}
-    recipes = {system: (ours, theirs) for system, ours in used.items() if (theirs := _original(paper, system))}
+    recipes = {system: (ours, theirs) for system, ours in used.items() if (theirs := _original(paper, ours))}
     return [*parts, f"## What these recipes change against the paper\n\n{changes(recipes)}"]
 
 
-def _original(paper: Paper, system: str) -> dict[str, Any] | None:
-    """The paper's own recipe of a system: of the same name or, as for `base-enes`, the longest that begins it."""
-    names = [name for name in paper.systems("wmt14") if system.startswith(name)]
-    return paper.recipe(max(names, key=len)).to_dict() if names else None
+def _original(paper: Paper, ours: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The paper's own recipe of the system that a resolved recipe reproduces; None for a system of another's making."""
+    names = {name.rpartition("/")[2]: name for name in paper.systems(OWN_SCALE)}
+    system = ours["reproduces"]
+    if system not in names:  # a result that was made before recipes said what they reproduce
+        with suppress(UserError):
+            system = paper.recipe(ours["name"]).reproduces
+    return paper.recipe(names[system]).to_dict() if system in names else None
 
 
 def _value(value: Any) -> str:

@@ -17,6 +17,7 @@ from common.corpus.lines import lines_as_they_come
 from common.errors import UserError
 from common.paper import Paper
 from common.prepare.workers import end_with
+from common.recipe import OWN_SCALE
 from common.run.plan import describe, plan
 from common.run.suite import SUITE
 
@@ -109,7 +110,7 @@ def guarded(work: Callable[[], object], program: str) -> int:
 def _parser(paper: Paper) -> Parser:
     parser = Parser(prog=f"python -m papers.{paper.name}", description=f"{paper.title}. {paper.citation}")
     verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=Parser)
-    names = ", ".join(paper.systems("wmt14"))
+    names = ", ".join(name.rpartition("/")[2] for name in paper.systems(OWN_SCALE))
 
     def verb(name: str, function: object, text: str, recipe: bool = False) -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=text, description=text)
@@ -160,7 +161,7 @@ def _parser(paper: Paper) -> Parser:
     return parser
 
 
-_DECODING = "fields that no update depends on, for this once: decode.beam=1, train.device=cpu, data.corpus=..."
+_DECODING = "fields that no update depends on, for this once: decode.beam=1, run.device=cpu, data.corpus=..."
 
 
 def _overrides(parser: argparse.ArgumentParser, text: str) -> None:
@@ -175,7 +176,9 @@ def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     parser.add_argument("--hypothesis", type=Path, metavar="F", help="detokenised hypotheses, one a line")
     parser.add_argument("--reference", type=Path, metavar="F", help="references, one a line")
     parser.add_argument("--source", type=Path, metavar="F", help="sources, one a line: adds BLEU by source length")
-    parser.add_argument("--recipe", help=f"for files: score as this recipe does (default: {paper.systems('wmt14')[0]})")
+    parser.add_argument(
+        "--recipe", help=f"for files: score as this recipe does (default: {paper.systems(OWN_SCALE)[0]})"
+    )
     parser.add_argument("--target-language", metavar="CODE", help="of the files (default: the recipe's)")
     parser.add_argument("--lowercase", action="store_true", help="for files: score lower-cased text")
 
@@ -229,7 +232,7 @@ def _translate(paper: Paper, options: argparse.Namespace) -> None:
 
     run = load_run(paper, options.run, options.overrides)
     given = lines_as_they_come(sys.stdin.buffer, "standard input")
-    lines = watched(given, "standard input", run.recipe.data.tokeniser)
+    lines = watched(given, "standard input", run.recipe.text.tokeniser)
     for line in translate(run, lines, together=1 if sys.stdin.isatty() else 512):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
@@ -251,7 +254,7 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
         return
     if options.hypothesis is None or options.reference is None:
         raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")
-    recipe = paper.recipe(options.recipe or paper.systems("wmt14")[0], options.overrides)
+    recipe = paper.recipe(options.recipe or paper.systems(OWN_SCALE)[0], options.overrides)
     scores = score_files(
         options.hypothesis, options.reference, options.source, recipe, options.target_language, options.lowercase
     )

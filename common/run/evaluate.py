@@ -41,8 +41,11 @@ def translate_lines(
 ) -> list[list[int]]:
     """Target ids, EOS left out, of untokenised source lines."""
     assert isinstance(run.model, Seq2SeqModel)
-    sources = [run.text.encode_source(line) for line in lines]
-    return [list(hypothesis.tokens) for hypothesis in decode_ids(run.model, sources, decode, progress=say)]
+    sources, together = [run.text.encode_source(line) for line in lines], run.recipe.run.decode_batch
+    return [
+        list(hypothesis.tokens)
+        for hypothesis in decode_ids(run.model, sources, decode, together=together, progress=say)
+    ]
 
 
 def translate(run: LoadedRun, lines: Iterable[str], together: int = 512) -> Iterator[str]:
@@ -67,7 +70,7 @@ def evaluate_run(
     overrides: as of `load_run`. UserError where the recipe's text is no longer the one the run was trained on.
     """
     run = load_run(paper, path, overrides)
-    sacre_metric(run.recipe.data.target, run.recipe.data.lowercase)  # refuses before hours of decoding, not after
+    sacre_metric(run.recipe.data.target, run.recipe.text.lowercase)  # refuses before hours of decoding, not after
     prepared = prepare_data(run.recipe, runs)
     starts = read_starts(path)
     if starts and starts[-1]["data_sha256"] != prepared.identity:
@@ -186,7 +189,7 @@ def _column(
     tokenization = run.text.target_tokeniser.signature
     scores = tokenised_scores(hypotheses, kept["reference_tokens"], metric, tokenization=tokenization, subset=subset)
     score = scores[metric]
-    sacre = sacre_bleu(detokenised, kept["reference"], data.target, lowercase=data.lowercase, subset=subset)
+    sacre = sacre_bleu(detokenised, kept["reference"], data.target, lowercase=run.recipe.text.lowercase, subset=subset)
     say(f"{run.recipe.name} {label}: {score.detail}")
     return {
         "bleu": score.value,
@@ -207,7 +210,7 @@ def _column(
 
 def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list[dict[str, Any]]:
     """Attention between each example sentence and the run's own translation of it, teacher-forced."""
-    chosen = list(run.recipe.evaluate.examples) or _typical(run, prepared)
+    chosen = list(run.recipe.run.examples) or _typical(run, prepared)
     examples = []
     for line, ids in zip(chosen, translate_lines(run, chosen, run.recipe.decode), strict=True):
         source, source_mask = pad([[*run.text.encode_source(line), EOS]])
@@ -236,7 +239,7 @@ def _typical(run: LoadedRun, prepared: Prepared) -> list[str]:
         raw
         for raw, tokens in zip(lines["source"], lines["source_tokens"], strict=True)
         if 10 <= len(tokens.split(" ")) <= 20
-        and (run.recipe.data.segmentation != "words" or all(token in vocabulary for token in tokens.split(" ")))
+        and (run.recipe.text.segmentation != "words" or all(token in vocabulary for token in tokens.split(" ")))
     ]
     return fitting[:4]
 

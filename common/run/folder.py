@@ -29,7 +29,7 @@ from common.errors import UserError
 from common.files import HALF, write_json, write_whole
 from common.paper import Paper
 from common.prepare.preparation import Prepared, prepare
-from common.recipe import Recipe, difference, override, read_yaml, recipe_from_dict
+from common.recipe import Recipe, current, difference, override, read_yaml, recipe_from_dict
 from common.run.record import commit, environment, matmul_rate
 from common.text.pipeline import TextPipeline
 from common.train.checkpoint import (
@@ -66,15 +66,24 @@ class LoadedRun:
 
 def device_of(recipe: Recipe) -> torch.device:
     """The device a recipe asks for; UserError when it wants CUDA and there is none."""
-    wanted = recipe.train.device
+    wanted = recipe.run.device
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("recipe key `train.device` is cuda, but no CUDA device is here; write auto or cpu")
+        raise UserError("recipe key `run.device` is cuda, but no CUDA device is here; write auto or cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def prepare_data(recipe: Recipe, runs: Path, workers: int | None = None) -> Prepared:
     """The recipe's corpus, downloaded, tokenised and encoded under `runs`; done once. workers: processes."""
-    return prepare(recipe.data, recipe.evaluate.sets, runs / "data", runs / "downloads", workers)
+    return prepare(
+        recipe.data,
+        recipe.text,
+        runs / "data",
+        runs / "downloads",
+        max_length=recipe.batch.max_length,
+        splits=recipe.evaluate.sets,
+        estimate=recipe.estimate,
+        workers=workers,
+    )
 
 
 def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable[[str], None]) -> Progress:
@@ -92,7 +101,7 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
         return done
     _make_folder(run)
     prepared = prepare_data(recipe, runs)
-    torch.set_num_threads(recipe.train.threads)
+    torch.set_num_threads(recipe.run.threads)
     torch.manual_seed(recipe.train.seed)
     model = paper.build_model(recipe).to(device)
     corpus = Corpus(prepared.train, prepared.valid, prepared.identity)
@@ -216,7 +225,7 @@ def read_recipe(paper: Paper, run: Path) -> Recipe:
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path}: damaged; delete {run} and train again")
-    return recipe_from_dict(values, paper.sections, str(path))
+    return recipe_from_dict(current(values), paper.sections, str(path))
 
 
 def average_run(run: Path, last: int) -> dict[str, Any]:
@@ -238,7 +247,7 @@ def average_run(run: Path, last: int) -> dict[str, Any]:
 def load_run(paper: Paper, run: Path, overrides: Sequence[str] = ()) -> LoadedRun:
     """A run's model in evaluation mode: the averaged weights, or without them the last checkpoint.
 
-    overrides: `key=value` words for fields that no update depends on, such as decode.beam and train.device.
+    overrides: `key=value` words for fields that no update depends on, such as decode.beam and run.device.
     UserError where the average is older than the last checkpoint, or a field cannot change any more.
     """
     trained = read_recipe(paper, run)
@@ -248,7 +257,7 @@ def load_run(paper: Paper, run: Path, overrides: Sequence[str] = ()) -> LoadedRu
             raise UserError(f"{run}: was trained with `{key}` {before}; {now} wants a training of its own")
     path = _weights(run, recipe.name)
     weights, about = load_weights(path)
-    torch.set_num_threads(recipe.train.threads)
+    torch.set_num_threads(recipe.run.threads)
     model = paper.build_model(recipe)
     restore(model, weights, path)
     return LoadedRun(run, recipe, TextPipeline.load(run / "text"), model.to(device_of(recipe)).eval(), about)

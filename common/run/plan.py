@@ -16,7 +16,7 @@ from common.contract import Batch
 from common.corpus.declaration import check_languages, disk_needed
 from common.ids import EOS
 from common.paper import Paper
-from common.recipe import Recipe
+from common.recipe import OWN_SCALE, Recipe
 from common.train.loss import cross_entropy_sum
 
 SMALL = 0.25
@@ -37,7 +37,7 @@ def parameter_counts(paper: Paper, recipe: Recipe) -> dict[str, int]:
 
 def minibatch_shape(recipe: Recipe) -> tuple[int, int, int]:
     """Sentences, source length and target length of an average minibatch, from the recipe's mean lengths."""
-    source, target = recipe.data.mean_source_tokens, recipe.data.mean_target_tokens
+    source, target = recipe.estimate.source_tokens, recipe.estimate.target_tokens
     sentences = recipe.batch.sentences or max(1, round((recipe.batch.tokens or 0) / max(source, target)))
     return sentences, max(1, round(source)), max(1, round(target))
 
@@ -73,7 +73,7 @@ def training_hours(paper: Paper, recipe: Recipe, flops: int, parameters: int) ->
         )
     if parameters < SMALL * sum(parameter_counts(paper, paper.recipe(nearest)).values()):
         notes.append(f"far smaller than {nearest}, a model keeps no hardware as busy: these hours are too few")
-    reported = paper.reported_training(recipe.system) if recipe.scale == "wmt14" else None
+    reported = paper.reported_training(recipe.system) if recipe.scale == OWN_SCALE else None
     return {
         "sustained_flops_per_second": sustained,
         "rates_measured_on": measured_on,
@@ -88,8 +88,8 @@ def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
     blocks = parameter_counts(paper, recipe)
     flops = training_flops(paper, recipe)
     sentences, source, target = minibatch_shape(recipe)
-    downloads, preparation = disk_needed(check_languages(recipe.data), recipe.data)
-    updates_per_epoch = recipe.data.pairs / (sentences * recipe.batch.accumulate)
+    downloads, preparation = disk_needed(check_languages(recipe.data), recipe.data, recipe.estimate)
+    updates_per_epoch = recipe.estimate.pairs / (sentences * recipe.batch.accumulate)
     return {
         "paper": paper.name,
         "recipe": recipe.name,
@@ -98,10 +98,10 @@ def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
         "data": {
             "corpus": recipe.data.corpus,
             "languages": f"{recipe.data.source}-{recipe.data.target}",
-            "pairs": recipe.data.pairs,
-            "segmentation": recipe.data.segmentation,
-            "vocabulary_size": recipe.data.vocabulary_size,
-            "max_length": recipe.data.max_length,
+            "pairs": recipe.estimate.pairs,
+            "segmentation": recipe.text.segmentation,
+            "vocabulary_size": recipe.text.vocabulary_size,
+            "max_length": recipe.batch.max_length,
             "download_bytes": downloads,
             "preparation_bytes": preparation,
         },

@@ -103,7 +103,7 @@ def jobs_of(papers: Sequence[Paper], scale: str, overrides: Sequence[str], runs:
 
 def slots_of(jobs: Sequence[Job]) -> list[str]:
     """The slots of this machine: its GPUs, one each, or where there is none or no job wants one, its CPU cores."""
-    if all(job.recipe.train.device == "cpu" for job in jobs) or not torch.cuda.is_available():
+    if all(job.recipe.run.device == "cpu" for job in jobs) or not torch.cuda.is_available():
         return ["cpu"] * (os.cpu_count() or 1)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
     return [f"cuda:{name}" for name in visible.split(",")]

@@ -61,11 +61,11 @@ def score_files(
     between white space. Raises UserError for files that are missing, empty, not UTF-8 or of unequal length.
     """
     hypotheses, references, *sources = read_parallel(hypothesis, reference, *([source] if source else []))
-    language, lowercase = language or recipe.data.target, lowercase or recipe.data.lowercase
+    language, lowercase = language or recipe.data.target, lowercase or recipe.text.lowercase
     sacre = sacre_bleu(hypotheses, references, language, lowercase=lowercase)
-    tokeniser = Tokeniser(language, lowercase, recipe.data.tokeniser)
+    tokeniser = Tokeniser(language, lowercase, recipe.text.tokeniser)
     for path, lines in ((hypothesis, hypotheses), (reference, references)):
-        warn(doubts(lines, str(path), recipe.data.tokeniser))
+        warn(doubts(lines, str(path), recipe.text.tokeniser))
     hypothesis_tokens, reference_tokens = (
         [tokeniser.tokenise(line) for line in lines] for lines in (hypotheses, references)
     )

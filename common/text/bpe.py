@@ -50,7 +50,7 @@ class Bpe:
         whatever the order of the words. Fewer are learned when no two symbols meet twice any more.
         """
         if all(len(word) < 2 for word in counts):
-            raise UserError("data.segmentation bpe: the training text has no word of two letters; use words")
+            raise UserError("text.segmentation bpe: the training text has no word of two letters; use words")
         words = (([*word[:-1], word[-1] + _END], count) for word, count in counts.items())
         lines = [_HEADER]
         with progress(merges, "learning BPE", "merge") as bar:
@@ -58,7 +58,7 @@ class Bpe:
                 lines.append(f"{first} {second}")
                 bar.update()
         if len(lines) == 1:
-            raise UserError("data.segmentation bpe: no two letters meet twice in the training text; use words")
+            raise UserError("text.segmentation bpe: no two letters meet twice in the training text; use words")
         return cls("".join(f"{line}\n" for line in lines))
 
     def split(self, tokens: Iterable[str]) -> list[str]:

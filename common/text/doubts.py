@@ -72,16 +72,16 @@ def _kinds(lines: Sequence[str], tokeniser: str) -> Iterator[tuple[str, list[int
     attached = [row for row, line in enumerate(lines) if _attached(line)]
     if tokeniser == "none":
         if len(attached) > len(apart):
-            yield "untokenised", attached, "tokenise it, or name a state of the Moses script as data.tokeniser"
+            yield "untokenised", attached, "tokenise it, or name a state of the Moses script as text.tokeniser"
         return
     if len(apart) >= len(attached) and _many(apart, lines):
-        yield "tokenised", apart, "give plain text, or train and score with data.tokeniser=none"
+        yield "tokenised", apart, "give plain text, or train and score with text.tokeniser=none"
     else:
         escaped = [row for row, line in enumerate(lines) if "&" in line and _escaped(line)]
         yield (
             "HTML-escaped",
             escaped,
-            "unescape it; if it is tokenised too, train and score with data.tokeniser=none",
+            "unescape it; if it is tokenised too, train and score with text.tokeniser=none",
         )
     accents = [row for row, line in enumerate(lines) if not line.isascii() and len(normalize("NFC", line)) < len(line)]
     yield "decomposed (NFD)", accents, "accents would become words; compose them first (uconv -x any-nfc)"

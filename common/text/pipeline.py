@@ -11,7 +11,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.files import write_json
 from common.ids import EOS
-from common.recipe import current
+from common.recipe import tokeniser_of
 from common.text.bpe import Bpe
 from common.text.moses import Tokeniser
 from common.text.vocabulary import Vocabulary
@@ -19,7 +19,7 @@ from common.text.wordpieces import WordPieces
 
 Segmenter = Bpe | WordPieces
 SEGMENTERS: dict[str, type[Bpe] | type[WordPieces]] = {"bpe": Bpe, "wordpieces": WordPieces}
-"""By the recipe's name for it (data.segmentation)."""
+"""By the recipe's name for it (text.segmentation)."""
 SEGMENTER_FILES = {"bpe": "bpe.codes", "wordpieces": "wordpieces.txt"}
 """What each is saved as."""
 
@@ -110,7 +110,9 @@ class TextPipeline:
         """What `save` wrote; UserError naming the file that is missing or damaged."""
         path = directory / "text.json"
         try:
-            facts = current({"data": json.loads(path.read_text(encoding="utf-8"))})["data"]
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            if "moses_2014_quotes" in facts:  # of a run of an earlier version
+                facts["tokeniser"] = tokeniser_of(facts.pop("moses_2014_quotes"))
             kind = facts.pop("segmentation")
             segmenter = None if kind == "words" else SEGMENTERS[kind].load(directory / SEGMENTER_FILES[kind])
             return cls(

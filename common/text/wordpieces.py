@@ -50,7 +50,7 @@ class WordPieces:
         pieces = dict.fromkeys(sorted({_piece(symbol) for word in words for symbol in _symbols(word)}))
         if not 0 < len(pieces) <= size:
             raise UserError(
-                f"data.vocabulary_size: the training text has {len(pieces):,} characters (each counted twice if words "
+                f"text.vocabulary_size: the training text has {len(pieces):,} characters (each counted twice if words "
                 f"begin with it too) for {size:,} word pieces; use at least as many, or words"
             )
         with progress(size, "learning word pieces", "piece", initial=len(pieces)) as bar:

@@ -109,14 +109,14 @@ class Trainer:
             now, step = time.monotonic(), self.progress.step
             self.window.seconds, lap = self.window.seconds + now - lap, now
             self.progress.seconds = before + now - started
-            if step % settings.log_every == 0 or step == settings.steps:
+            if step % self.recipe.run.log_every == 0 or step == settings.steps:
                 self._tell(say)
             self._save()
 
     def _validation_due(self) -> bool:
         """Whether the dev set is to be measured here and the log does not have it yet."""
-        settings, step = self.recipe.train, self.progress.step
-        return self._validated < step and (step % settings.validate_every == 0 or step == settings.steps)
+        every, step = self.recipe.run.validate_every, self.progress.step
+        return self._validated < step and (step % every == 0 or step == self.recipe.train.steps)
 
     def validate(self) -> dict[str, float]:
         """Unsmoothed negative log-likelihood of the dev set, teacher-forced, EOS included; nats."""
@@ -133,7 +133,7 @@ class Trainer:
         total = 0.0
         cure = "raise batch.accumulate and lower batch.sentences or batch.tokens by as much"
         if min(len(batch.source) for batch in group) == 1:
-            cure = "lower data.max_length, which leaves longer lines out, or shorten that line"
+            cure = "lower batch.max_length, which leaves longer lines out, or shorten that line"
         with enough_memory(f"{self.run}: update {self.progress.step + 1:,}", cure):
             for batch in group:
                 loss = self._loss(batch)
@@ -172,7 +172,7 @@ class Trainer:
                 train.source_lengths, train.target_lengths, self.recipe.batch, self.recipe.train.seed, progress.epoch
             )
             if not len(order):
-                raise UserError(f"{self.run}: no training pair is left after the length filter; raise data.max_length")
+                raise UserError(f"{self.run}: no training pair is left after the length filter; raise batch.max_length")
             while progress.position < len(order):
                 indices = order[progress.position]
                 progress.position += 1
@@ -190,7 +190,7 @@ class Trainer:
             )
             for old in kept_checkpoints(folder)[: -settings.keep_checkpoints]:
                 old.unlink()
-        if step % settings.state_every == 0 or checkpoint:
+        if step % self.recipe.run.state_every == 0 or checkpoint:
             save_state(self.run / "state.pt", self._state())
 
     def _state(self) -> dict[str, Any]:

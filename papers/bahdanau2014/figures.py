@@ -64,7 +64,7 @@ def bleu_by_length(results: Mapping[str, Result]) -> Figure | None:
 
 def _cutoffs(axes: Axes, results: Mapping[str, Result], longest: int) -> None:
     """A dotted line at each length limit of the training pairs that the axis reaches."""
-    limits = {result.recipe["data"]["max_length"] for result in results.values()} - {None}
+    limits = {result.recipe["batch"]["max_length"] for result in results.values()} - {None}
     for limit in sorted(limit for limit in limits if limit <= longest):
         axes.axvline(limit, color="#777777", linestyle=":", linewidth=1)
         axes.annotate(

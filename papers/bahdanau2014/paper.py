@@ -47,8 +47,8 @@ out: with the K6000's rates they come to 106 and 128 hours, where it took 109 an
 
 def build_model(recipe: Recipe) -> RNNsearch:
     """Build RNNsearch or RNNencdec, freshly initialised."""
-    kind = FastRNNsearch if recipe.train.path == "fast" else RNNsearch
-    return kind(recipe.model, recipe.data.vocabulary_size)
+    kind = FastRNNsearch if recipe.run.path == "fast" else RNNsearch
+    return kind(recipe.model, recipe.text.vocabulary_size)
 
 
 def rated_as(recipe: Recipe) -> str:

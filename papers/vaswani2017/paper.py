@@ -39,8 +39,8 @@ take 120 hours there, 1.43 times the 84 that are reported. H200: measured, paddi
 
 def build_model(recipe: Recipe) -> Transformer:
     """Build the recipe's Transformer, freshly initialised."""
-    kind = FastTransformer if recipe.train.path == "fast" else Transformer
-    return kind(recipe.model, recipe.data.vocabulary_size)
+    kind = FastTransformer if recipe.run.path == "fast" else Transformer
+    return kind(recipe.model, recipe.text.vocabulary_size)
 
 
 def rated_as(recipe: Recipe) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.paper import Paper
-from common.recipe import read_yaml
+from common.recipe import OWN_SCALE, read_yaml
 from common.report import claims as claim
 from common.report import tables as report
 from common.report.claims import Claim, Finding
@@ -145,7 +145,7 @@ def table3_parts(reported: Reported, runs: Results, rows: Mapping[str, Row], sca
     for label, row in rows.items():
         if not row.printed and (result := row.runs.get("EN-DE")):
             lines.append((label, {"changes": [key for key in base if values(result)[key] != base[key]]}, result))
-    if scale != report.OWN_SCALE:
+    if scale != OWN_SCALE:
         lines = [line for line in lines if line[2]]
     if not lines:
         return []
@@ -324,6 +324,6 @@ def notes(reported: Reported, runs: Results, rows: Mapping[str, Row], scale: str
         remarks.append(f"Table 2 has no run yet of {', '.join(missing)}: their cells stay empty.")
     left = [f"`{system}`" for system in reported["table3"]["rows"] if system not in runs]
     if left:
-        shown = "their cells stay empty" if scale == report.OWN_SCALE else "they are left out"
+        shown = "their cells stay empty" if scale == OWN_SCALE else "they are left out"
         remarks.append(f"Table 3 has no run of {', '.join(left)} at this scale: {shown}.")
     return remarks

@@ -9,7 +9,7 @@ import torch
 from common.contract import Batch, pad
 from common.errors import UserError
 from common.ids import EOS
-from common.recipe import difference, read_yaml
+from common.recipe import OWN_SCALE, difference, read_yaml
 from common.run.plan import describe, plan, training_flops
 from papers.bahdanau2014.paper import PAPER
 
@@ -67,7 +67,7 @@ def test_length_limit_and_step_order_cost_no_parameters():
 
 
 def test_every_trained_system_has_a_recipe_and_both_tables_name_it():
-    assert sorted(TRAINED) == PAPER.systems("wmt14")
+    assert sorted(TRAINED) == [PAPER.recipe(name).system for name in PAPER.systems(OWN_SCALE)]
     assert list(REPORTED["table1"]["rows"]) == [*TRAINED, "moses"]
     assert sorted(REPORTED["table2"]["rows"]) == sorted(TRAINED)
 
@@ -95,14 +95,14 @@ def test_recipes_hold_the_papers_values(name):
     recipe = PAPER.recipe(name)
     assert recipe.title == REPORTED["table1"]["rows"][name]["label"]
     assert recipe.train.steps == round(REPORTED["table2"]["rows"][name]["updates"] * 1e5)
-    assert recipe.data.max_length == int(name.split("-")[1])
+    assert recipe.batch.max_length == int(name.split("-")[1])
     assert recipe.model.architecture == ("search" if "search" in name else "encdec")
     model = recipe.model
     assert (model.hidden, model.embedding, model.alignment, model.maxout) == (1000, 620, 1000, 500)
     assert (model.step_order, model.readout, model.biases) == ("R1", "direct", "paper")
     assert (recipe.optimizer.rho, recipe.optimizer.epsilon, recipe.optimizer.clip_norm) == (0.95, 1e-6, 1.0)
     assert (recipe.batch.sentences, recipe.batch.pool, recipe.batch.shuffle) == (80, 20, False)
-    assert (recipe.train.loss, recipe.train.label_smoothing, recipe.data.vocabulary_size) == ("sum", 0.0, 30000)
+    assert (recipe.train.loss, recipe.train.label_smoothing, recipe.text.vocabulary_size) == ("sum", 0.0, 30000)
     assert (recipe.decode.beam, recipe.decode.length_penalty, recipe.decode.search) == (10, "none", "shrinking")
     assert recipe.train.continues == ("rnnsearch-50" if name == "rnnsearch-50-star" else None)
 
@@ -147,8 +147,8 @@ def test_plan_of_a_continued_run_says_which_updates_it_counts():
 def test_figure_3_has_the_papers_four_sentences():
     """(a) is the paper's own; (b) to (d) are of the test set."""
     for name in TRAINED:
-        assert len(PAPER.recipe(name).evaluate.examples) == 4
-    assert PAPER.recipe("rnnsearch-50").evaluate.examples[3].endswith('family," the man said.')
+        assert len(PAPER.recipe(name).run.examples) == 4
+    assert PAPER.recipe("rnnsearch-50").run.examples[3].endswith('family," the man said.')
 
 
 def test_figure_3_b_to_d_are_test_sentences(mirror):
@@ -158,7 +158,7 @@ def test_figure_3_b_to_d_are_test_sentences(mirror):
     with tarfile.open(archive) as files:
         source = files.extractfile("test-full/newstest2014-fren-src.en.sgm")
         lines = re.findall(r"<seg[^>]*>(.*?)</seg>", source.read().decode("utf-8"))
-    assert all(lines.count(sentence) == 1 for sentence in PAPER.recipe("rnnsearch-50").evaluate.examples[1:])
+    assert all(lines.count(sentence) == 1 for sentence in PAPER.recipe("rnnsearch-50").run.examples[1:])
 
 
 def test_shares_of_the_selection_leave_the_papers_words():
@@ -168,13 +168,15 @@ def test_shares_of_the_selection_leave_the_papers_words():
     shares = dict(zip(data.parts, data.shares, strict=True))
     assert sum(shares[name] * words for name, words in millions.items()) == pytest.approx(348, abs=0.5)
     assert sum(millions.values()) == 850
-    assert data.valid == ("newstest2012", "newstest2013") and data.tokeniser == "moses-2014"
+    assert (
+        data.valid == ("newstest2012", "newstest2013") and PAPER.recipe("rnnsearch-50").text.tokeniser == "moses-2014"
+    )
 
 
 @pytest.mark.parametrize("folder", ["", "demo/"])
 def test_rows_of_table_1_differ_in_nothing_else(folder):
     """Architecture, length limit (with the mean lengths that follow from it) and updates; RNNsearch-50* carries on."""
-    allowed = {"model.architecture", "data.max_length", "data.mean_source_tokens", "data.mean_target_tokens"}
+    allowed = {"model.architecture", "batch.max_length", "estimate.source_tokens", "estimate.target_tokens"}
     allowed |= {"train.steps", "train.continues"}
     reference = PAPER.recipe(f"{folder}rnnsearch-50")
     for name in TRAINED:
@@ -187,7 +189,7 @@ def test_demo_compares_equals():
     for cutoff in (30, 50):
         search, encdec = demo[f"rnnsearch-{cutoff}"], demo[f"rnnencdec-{cutoff}"]
         assert set(difference(search, encdec)) == {"model.architecture"}
-    assert demo["rnnsearch-30"].data.max_length / demo["rnnsearch-50"].data.max_length == 30 / 50
+    assert demo["rnnsearch-30"].batch.max_length / demo["rnnsearch-50"].batch.max_length == 30 / 50
     assert demo["rnnsearch-50-star"].train.steps > demo["rnnsearch-50"].train.steps
     assert demo["rnnsearch-50-star"].train.continues == "rnnsearch-50"
 

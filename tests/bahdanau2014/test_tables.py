@@ -68,7 +68,7 @@ def test_each_number_stands_in_its_own_column(folder, tmp_path):
         assert (row["paper"], row["paper 2"]) == (f"{printed['All']:.2f}", f"{printed['No UNK']:.2f}")
         assert float(row["difference"]) == pytest.approx(60.06 + index - printed["All"], abs=0.006)
         assert float(row["difference 2"]) == pytest.approx(70.07 + index - printed["No UNK"], abs=0.006)
-        assert f"`{system}`" in row["the run behind it"] and "abcdef0, generated text" in row["the run behind it"]
+        assert f"`wmt14/{system}`" in row["the run behind it"] and "abcdef0, generated text" in row["the run behind it"]
     assert all(rows["Moses"][name] == "" for name in OURS) and rows["Moses"]["paper"] == "33.30"
     assert "unfinished: 4,321 of 667,000 updates" in rows["RNNsearch-50*"]["the run behind it"]
     assert "## Table 1: BLEU on the test set (generated text)" in section.markdown

@@ -93,7 +93,7 @@ def test_each_number_stands_in_its_own_column(folder, tmp_path):
     assert base["EN-DE: ours (95%)"].startswith("60.06 (") and base["EN-FR: ours (95%)"].startswith("61.06 (")
     assert big["EN-DE: ours (95%)"].startswith("62.06 (") and big["EN-FR: ours (95%)"] == "" == big["difference 2"]
     assert float(base["difference"]) == pytest.approx(60.06 - TABLE2[BASE]["EN-DE"], abs=0.006)
-    assert "`base`" in base["the runs behind it"] and "`base-enfr`" in base["the runs behind it"]
+    assert "`wmt14/base`" in base["the runs behind it"] and "`wmt14/base-enfr`" in base["the runs behind it"]
     others = [row for row in rows.values() if row not in (base, big)]
     assert others and all(row[name] == "" for row in others for name in OURS2)
 
@@ -202,7 +202,7 @@ def test_only_the_papers_own_systems_stand_in_its_rows(folder, tmp_path):
     """A recipe that extends `base` and keeps its title is not the paper's base model."""
     made.write(folder, "mine", values("base", quality=0.1) | {"recipe": "mine"})
     rows = {row["model"]: row for row in made.cells(build(folder, tmp_path).markdown, "## Table 2: BLEU")}
-    assert "`mine`" not in rows[BASE]["the runs behind it"] and "`base`" in rows[BASE]["the runs behind it"]
+    assert "`mine`" not in rows[BASE]["the runs behind it"] and "`wmt14/base`" in rows[BASE]["the runs behind it"]
     assert rows[f"{BASE}, `mine`"]["the runs behind it"].startswith("`mine`")
     assert rows[f"{BASE}, `mine`"]["paper"] == rows[f"{BASE}, `mine`"]["difference"] == ""
 

@@ -21,7 +21,7 @@ from common.corpus.fetch import MIRROR
 from common.errors import UserError
 from common.prepare.preparation import Prepared, _Preparation, prepare
 from common.prepare.workers import Crew
-from common.recipe import Data
+from common.recipe import Data, Text
 from common.score.files import score_files
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 
@@ -52,23 +52,13 @@ def declare(folder: Path, **changes: object) -> Path:
     return path
 
 
+TEXT = Text(tokeniser="moses-2016", lowercase=False, segmentation="words", bpe_merges=None, vocabulary_size=20)
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Data:
     """Asks for all of the corpus that `declare` declares in tmp_path."""
-    return Data(
-        corpus=str(declare(tmp_path)),
-        source="en",
-        target="fr",
-        segmentation="words",
-        vocabulary_size=20,
-        bpe_merges=None,
-        max_length=None,
-        lowercase=False,
-        tokeniser="moses-2016",
-        mean_source_tokens=5.5,
-        mean_target_tokens=6.5,
-        pairs=3,
-    )
+    return Data(corpus=str(declare(tmp_path)), source="en", target="fr")
 
 
 Prepare = Callable[..., Prepared]
@@ -78,7 +68,7 @@ Prepare = Callable[..., Prepared]
 def run(tmp_path: Path, data: Data) -> Prepare:
     """Prepares what the declaration says now, by `data` with changes."""
     return lambda *splits, **changes: prepare(
-        dataclasses.replace(data, **changes), splits, tmp_path / "data", tmp_path / "downloads", workers=1
+        dataclasses.replace(data, **changes), TEXT, tmp_path / "data", tmp_path / "downloads", splits=splits, workers=1
     )
 
 
@@ -182,7 +172,7 @@ def test_a_file_that_changes_meanwhile(run: Prepare, data: Data, tmp_path: Path)
     (tmp_path / "more.fr").write_text("un avion\n")
     folder = tmp_path / "data" / "mine"
     with pytest.raises(UserError, match="^more.fr was changed while mine was prepared from it; run again$"):
-        _Preparation(data, check_languages(data), inputs, folder, tmp_path, Crew(1)).run()
+        _Preparation(data, TEXT, check_languages(data), inputs, folder, tmp_path, Crew(1)).run()
     assert not list((tmp_path / "data").iterdir())
 
 

@@ -25,23 +25,11 @@ from common.corpus.fetch import MIRROR
 from common.corpus.lines import read_lines
 from common.errors import UserError
 from common.prepare.preparation import Prepared, prepare
-from common.recipe import Data
+from common.recipe import Data, Estimate, Text
 from common.text.pipeline import TextPipeline
 
-WORDS = Data(
-    corpus="toy",
-    source="en",
-    target="fr",
-    segmentation="words",
-    vocabulary_size=20,
-    bpe_merges=None,
-    max_length=None,
-    lowercase=False,
-    tokeniser="moses-2016",
-    mean_source_tokens=5.5,
-    mean_target_tokens=6.5,
-    pairs=8,
-)
+TOY = Data(corpus="toy", source="en", target="fr")
+WORDS = Text(tokeniser="moses-2016", lowercase=False, segmentation="words", bpe_merges=None, vocabulary_size=20)
 BPE = dataclasses.replace(WORDS, segmentation="bpe", bpe_merges=25, vocabulary_size=60)
 TRAIN = (
     "The cat sees the dog.\nThe dog sees the cat.\n\nIt's a cat.\n"
@@ -53,6 +41,7 @@ TEST = ("The bird sees the dog.\nDOG\n", "L'oiseau voit le chien.\nCHIEN\n")
 TEXTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 
 Publish = Callable[..., None]
+Run = Callable[..., Prepared]
 
 
 @pytest.fixture
@@ -79,13 +68,15 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
 
 
 @pytest.fixture
-def run(tmp_path: Path, publish: Publish) -> Callable[[Data], Prepared]:
-    """Prepares a data section under tmp_path/data, with TEXTS published."""
+def run(tmp_path: Path, publish: Publish) -> Run:
+    """Prepares the toy corpus under tmp_path/data, with TEXTS published."""
     publish(TEXTS)
-    return lambda data: prepare(data, ["test"], tmp_path / "data", tmp_path / "downloads")
+    return lambda text, data=TOY, **options: prepare(
+        data, text, tmp_path / "data", tmp_path / "downloads", splits=["test"], **options
+    )
 
 
-def test_words_by_hand(run: Callable[[Data], Prepared]) -> None:
+def test_words_by_hand(run: Run) -> None:
     """Pairs 3, 6 and 8 have an empty side and are dropped; odd line breaks stay inside their lines."""
     prepared = run(WORDS)
     text, train = prepared.text, prepared.train
@@ -100,7 +91,7 @@ def test_words_by_hand(run: Callable[[Data], Prepared]) -> None:
     assert train.source_lengths.tolist() == [7, 7, 6, 7, 5]
 
 
-def test_shortlists_come_from_training_text_alone(run: Callable[[Data], Prepared]) -> None:
+def test_shortlists_come_from_training_text_alone(run: Run) -> None:
     prepared = run(dataclasses.replace(WORDS, vocabulary_size=6))
     # Five full stops, three cats; `The` three times too, `dog`, `sees`, `the` twice: upper case sorts first.
     assert prepared.text.source_vocabulary.words == (".", "The", "cat", "dog")
@@ -112,7 +103,7 @@ def test_shortlists_come_from_training_text_alone(run: Callable[[Data], Prepared
     )
 
 
-def test_validation_keeps_every_pair_and_test_sets_stay_text(run: Callable[[Data], Prepared]) -> None:
+def test_validation_keeps_every_pair_and_test_sets_stay_text(run: Run) -> None:
     prepared = run(WORDS)
     assert len(prepared.valid) == 2 and prepared.valid.source_lengths.tolist() == [5, 1]
     assert prepared.lines("test") == {
@@ -126,14 +117,14 @@ def test_validation_keeps_every_pair_and_test_sets_stay_text(run: Callable[[Data
         prepared.lines("dev")
 
 
-def test_lowercase_reaches_references_but_not_raw_sources(run: Callable[[Data], Prepared]) -> None:
+def test_lowercase_reaches_references_but_not_raw_sources(run: Run) -> None:
     lines = run(dataclasses.replace(WORDS, lowercase=True)).lines("test")
     assert [lines[key][1] for key in ("source", "source_tokens", "reference", "reference_tokens")] == (
         ["DOG", "dog", "chien", "chien"]
     )
 
 
-def test_bpe_shares_one_vocabulary_and_comes_undone(run: Callable[[Data], Prepared]) -> None:
+def test_bpe_shares_one_vocabulary_and_comes_undone(run: Run) -> None:
     prepared = run(BPE)
     text = prepared.text
     assert text.source_vocabulary.words == text.target_vocabulary.words
@@ -152,7 +143,7 @@ def test_bpe_shares_one_vocabulary_and_comes_undone(run: Callable[[Data], Prepar
     assert text.detokenise(text.target_tokens(text.encode_target("C'est un chat."))) == "C'est un chat."
 
 
-def test_files_are_mapped_and_typed(run: Callable[[Data], Prepared]) -> None:
+def test_files_are_mapped_and_typed(run: Run) -> None:
     side = run(WORDS).train.source
     assert all(isinstance(array, np.memmap) for array in (*side.shards, side.offsets))
     assert side.shards[0].dtype == np.uint16 and side.offsets.dtype == np.int64
@@ -160,7 +151,7 @@ def test_files_are_mapped_and_typed(run: Callable[[Data], Prepared]) -> None:
     assert wide.shards[0].dtype == np.int32 and (wide.shards[0][:4] > 1).all()
 
 
-def test_manifest_tells_everything(run: Callable[[Data], Prepared], tmp_path: Path) -> None:
+def test_manifest_tells_everything(run: Run, tmp_path: Path) -> None:
     prepared = run(WORDS)
     manifest = prepared.manifest
     assert (manifest["title"], manifest["licence"], manifest["generated"]) == ("a toy", "free", False)
@@ -174,9 +165,9 @@ def test_manifest_tells_everything(run: Callable[[Data], Prepared], tmp_path: Pa
         assert facts == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def test_a_second_call_reuses_the_folder(run: Callable[[Data], Prepared]) -> None:
+def test_a_second_call_reuses_the_folder(run: Run) -> None:
     stamp = (run(WORDS).directory / "manifest.json").stat().st_mtime_ns
-    again = run(dataclasses.replace(WORDS, mean_source_tokens=99.0, mean_target_tokens=1.0, max_length=6, pairs=3))
+    again = run(WORDS, max_length=6, estimate=Estimate(pairs=3, source_tokens=99.0, target_tokens=1.0))
     assert (again.directory / "manifest.json").stat().st_mtime_ns == stamp
 
 
@@ -184,18 +175,23 @@ def test_a_second_call_reuses_the_folder(run: Callable[[Data], Prepared]) -> Non
     "change",
     [{"vocabulary_size": 21}, {"lowercase": True}, {"tokeniser": "moses-2014"}, {"source": "fr", "target": "en"}],
 )
-def test_what_matters_gets_a_folder_of_its_own(run: Callable[[Data], Prepared], change: dict) -> None:
-    assert run(WORDS).directory != run(dataclasses.replace(WORDS, **change)).directory
+def test_what_matters_gets_a_folder_of_its_own(run: Run, change: dict) -> None:
+    text, data = (dataclasses.replace(section, **_of(section, change)) for section in (WORDS, TOY))
+    assert run(WORDS).directory != run(text, data).directory
 
 
-def test_other_input_gets_a_folder_of_its_own(run: Callable[[Data], Prepared], publish: Publish) -> None:
+def _of(section: Data | Text, change: dict) -> dict:
+    return {key: value for key, value in change.items() if hasattr(section, key)}
+
+
+def test_other_input_gets_a_folder_of_its_own(run: Run, publish: Publish) -> None:
     first = run(WORDS).directory
     publish({**TEXTS, "test": VALID})
     assert run(WORDS).directory != first
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "manifest"])
-def test_a_damaged_folder_is_made_again(run: Callable[[Data], Prepared], damage: str) -> None:
+def test_a_damaged_folder_is_made_again(run: Run, damage: str) -> None:
     directory = run(WORDS).directory
     before = {path.name: path.read_bytes() for path in directory.iterdir()}
     if damage == "manifest":
@@ -211,17 +207,17 @@ def test_a_damaged_folder_is_made_again(run: Callable[[Data], Prepared], damage:
     assert all(after[name] == before[name] for name in before.keys() - times)
 
 
-def test_length_limit_counts_tokens_without_eos(run: Callable[[Data], Prepared]) -> None:
-    prepared = run(dataclasses.replace(WORDS, max_length=5))
+def test_length_limit_counts_tokens_without_eos(run: Run) -> None:
+    prepared = run(WORDS, max_length=5)
     assert (np.maximum(prepared.train.source_lengths, prepared.train.target_lengths) <= 6).all()
     assert len(prepared.train) == 2 and len(prepared.valid) == 2
     assert prepared.manifest["train_used"] == {"max_length": 5, "pairs": 2, "dropped_by_length": 3}
     assert prepared.text.source_vocabulary.words == run(WORDS).text.source_vocabulary.words
 
 
-@pytest.mark.parametrize("data", [WORDS, BPE], ids=["words", "bpe"])
-def test_a_saved_pipeline_stands_alone(run: Callable[[Data], Prepared], tmp_path: Path, data: Data) -> None:
-    text = run(data).text
+@pytest.mark.parametrize("section", [WORDS, BPE], ids=["words", "bpe"])
+def test_a_saved_pipeline_stands_alone(run: Run, tmp_path: Path, section: Text) -> None:
+    text = run(section).text
     (tmp_path / "run").mkdir()
     text.save(tmp_path / "run")
     loaded = TextPipeline.load(tmp_path / "run")
@@ -235,7 +231,7 @@ def test_a_saved_pipeline_stands_alone(run: Callable[[Data], Prepared], tmp_path
 
 @pytest.mark.parametrize(("quotes", "tokeniser"), [(True, "moses-2014"), (False, "moses-2016")])
 def test_a_pipeline_saved_under_an_earlier_name_of_the_tokeniser(
-    run: Callable[[Data], Prepared], tmp_path: Path, quotes: bool, tokeniser: str
+    run: Run, tmp_path: Path, quotes: bool, tokeniser: str
 ) -> None:
     run(WORDS).text.save(tmp_path)
     facts = json.loads((tmp_path / "text.json").read_text())
@@ -247,8 +243,8 @@ def test_a_pipeline_saved_under_an_earlier_name_of_the_tokeniser(
 def test_tokenised_text_is_learned_and_given_back_as_it_is(publish: Publish, tmp_path: Path) -> None:
     texts = ("It &apos;s AT&amp;T .\n", "C&apos; est AT&amp;T  - Rs. 5 .\n")
     publish({split: texts for split in ("train", "valid", "test")})
-    data = dataclasses.replace(WORDS, tokeniser="none")
-    prepared = prepare(data, ["test"], tmp_path / "data", tmp_path / "downloads")
+    section = dataclasses.replace(WORDS, tokeniser="none")
+    prepared = prepare(TOY, section, tmp_path / "data", tmp_path / "downloads", splits=["test"])
     text = prepared.text
     assert set(text.source_vocabulary.words) == {"It", "&apos;s", "AT&amp;T", "."}
     assert prepared.lines("test")["reference_tokens"] == ["C&apos; est AT&amp;T - Rs. 5 ."]
@@ -264,7 +260,7 @@ def test_processed_text_is_warned_of_once_a_file_and_kept_on_record(
     plain, tokenised, decomposed = "A cat, a dog.\n", "A cat , a dog .\n", "L'e\u0301te\u0301.\n"
     publish({**TEXTS, "train": (4 * plain + 8 * tokenised, 12 * decomposed), "test": (plain, "&eacute;t&eacute;\n")})
     monkeypatch.setattr("common.prepare.preparation.SHARD", 4)
-    prepared = prepare(WORDS, ["test"], tmp_path / "data", tmp_path / "downloads", workers)
+    prepared = prepare(TOY, WORDS, tmp_path / "data", tmp_path / "downloads", splits=["test"], workers=workers)
     printed = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
     starts = [
         "train.en.gz, line 5: `A cat , a dog .` looks tokenised (4 of 4 lines do)",
@@ -278,15 +274,13 @@ def test_processed_text_is_warned_of_once_a_file_and_kept_on_record(
     assert all(f"**Warning:** {warning}\n" in summary for warning in warnings)
 
 
-def test_plain_text_is_not_warned_of(run: Callable[[Data], Prepared], capfd: pytest.CaptureFixture[str]) -> None:
+def test_plain_text_is_not_warned_of(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(WORDS).manifest["warnings"] == [] and "warning" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["text.json", "source.vocab", "target.vocab", "bpe.codes"])
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff"])
-def test_a_damaged_pipeline_names_the_file(
-    run: Callable[[Data], Prepared], tmp_path: Path, name: str, content: bytes | None
-) -> None:
+def test_a_damaged_pipeline_names_the_file(run: Run, tmp_path: Path, name: str, content: bytes | None) -> None:
     (tmp_path / "run").mkdir()
     run(BPE).text.save(tmp_path / "run")
     (tmp_path / "run" / name).unlink()
@@ -303,7 +297,7 @@ def large() -> dict[str, tuple[str, str]]:
     return {**TEXTS, "train": (lines, lines)}
 
 
-def test_killed_while_preparing(run: Callable[[Data], Prepared], publish: Publish, tmp_path: Path) -> None:
+def test_killed_while_preparing(run: Run, publish: Publish, tmp_path: Path) -> None:
     publish(large())
     process = multiprocessing.get_context("fork").Process(target=run, args=(WORDS,))
     process.start()
@@ -320,7 +314,7 @@ def test_killed_while_preparing(run: Callable[[Data], Prepared], publish: Publis
     assert len(folders) == 1 and not folders[0].endswith(".work")
 
 
-def test_two_processes_at_once(run: Callable[[Data], Prepared], tmp_path: Path) -> None:
+def test_two_processes_at_once(run: Run, tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=run, args=(BPE,)) for _ in range(4)]
     for process in processes:
@@ -342,7 +336,7 @@ def test_two_processes_at_once(run: Callable[[Data], Prepared], tmp_path: Path) 
     ],
 )
 def test_bad_text_is_one_line_and_leaves_nothing(
-    run: Callable[[Data], Prepared], publish: Publish, tmp_path: Path, texts: dict, says: str
+    run: Run, publish: Publish, tmp_path: Path, texts: dict, says: str
 ) -> None:
     publish({**TEXTS, **texts})
     with pytest.raises(UserError, match=says) as caught:
@@ -367,22 +361,22 @@ def test_only_line_feeds_separate_lines(tmp_path: Path) -> None:
         ({"target": "en"}, "both `en`"),
     ],
 )
-def test_a_corpus_that_cannot_be_read(run: Callable[[Data], Prepared], change: dict, says: str) -> None:
+def test_a_corpus_that_cannot_be_read(run: Run, change: dict, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
-        run(dataclasses.replace(WORDS, **change))
+        run(WORDS, dataclasses.replace(TOY, **change))
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_test_set(run: Callable[[Data], Prepared], tmp_path: Path) -> None:
+def test_an_unknown_test_set(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="evaluate.sets: toy has no test set `newstest`; it has valid, test"):
-        prepare(WORDS, ["test", "newstest"], tmp_path / "data", tmp_path)
+        prepare(TOY, WORDS, tmp_path / "data", tmp_path, splits=["test", "newstest"])
 
 
 def test_nowhere_to_write(publish: Publish, tmp_path: Path) -> None:
     publish(TEXTS)
     (tmp_path / "data").write_text("in the way")
     with pytest.raises(UserError, match="data: "):
-        prepare(WORDS, ["test"], tmp_path / "data", tmp_path)
+        prepare(TOY, WORDS, tmp_path / "data", tmp_path)
 
 
 def test_declared_corpora_are_complete() -> None:
@@ -409,11 +403,6 @@ def test_wmt14_has_the_pairs_of_2014(target: str, total: int) -> None:
     assert sum(part.pairs or 0 for part in there.values()) == total
 
 
-def multi30k(**changes: object) -> Data:
-    section = dataclasses.replace(WORDS, corpus="multi30k", vocabulary_size=10_000, lowercase=True, pairs=29_000)
-    return dataclasses.replace(section, **changes)
-
-
 @pytest.mark.skipif(
     not (Path(os.environ.get(MIRROR, "/nonexistent")) / "multi30k").is_dir(),
     reason=f"set {MIRROR} to a folder with multi30k/ to prepare real text",
@@ -421,7 +410,9 @@ def multi30k(**changes: object) -> Data:
 @pytest.mark.parametrize(("target", "lengths"), [("de", (12_103, 10_758, 5_158)), ("fr", (13_988, 12_596, 5_710))])
 def test_multi30k(tmp_path: Path, target: str, lengths: tuple[int, ...]) -> None:
     """Pair counts of the corpus; reference lengths as its README and Wu et al. 2021 count them."""
-    prepared = prepare(multi30k(target=target), ["test_2016_flickr"], tmp_path / "data", tmp_path / "downloads")
+    data = Data(corpus="multi30k", source="en", target=target)
+    text = dataclasses.replace(WORDS, vocabulary_size=10_000, lowercase=True)
+    prepared = prepare(data, text, tmp_path / "data", tmp_path / "downloads", splits=["test_2016_flickr"])
     counts = prepared.manifest["counts"]
     assert [counts[split]["pairs"] for split in ("train", *find_corpus("multi30k").sets)] == [
         29_000,

@@ -65,9 +65,9 @@ def test_results_are_unpacked(tmp_path):
 OLD = "multi-bleu|nrefs:1|case:{}|tok:moses-escaped|split:no|quotes:no|smooth:none|version:sacrebleu-2.6.0"
 
 
-def signed(name: str, signature: str, **data) -> Result:
-    """A result whose columns have that signature, of RECIPE with other fields of `data`."""
-    recipe = replace(RECIPE, data=replace(RECIPE.data, **data))
+def signed(name: str, signature: str, target: str = "fr", **text) -> Result:
+    """A result whose columns have that signature, of RECIPE with another target or other fields of `text`."""
+    recipe = replace(RECIPE, data=replace(RECIPE.data, target=target), text=replace(RECIPE.text, **text))
     columns = {column: made.column(made.statistics([0.5] * 64), LENGTHS) for column in ("all", "no_unk")}
     columns["all"]["signature"] = signature
     columns["no_unk"]["signature"] = signature.replace("|case", "|subset:no-unk|case")
@@ -191,9 +191,9 @@ def test_versus_is_empty_without_both():
 
 
 def test_changes_are_merged_over_systems():
-    paper = {"name": "a", "model": {"n": 1000}, "train": {"steps": 10, "threads": 1}}
-    small = {"name": "demo/a", "model": {"n": 64}, "train": {"steps": 10, "threads": 2}}
-    longer = {"name": "demo/b", "model": {"n": 64}, "train": {"steps": 2000, "threads": 2}}
+    paper = {"name": "a", "model": {"n": 1000}, "train": {"steps": 10}, "run": {"threads": 1}}
+    small = {"name": "demo/a", "model": {"n": 64}, "train": {"steps": 10}, "run": {"threads": 2}}
+    longer = {"name": "demo/b", "model": {"n": 64}, "train": {"steps": 2000}, "run": {"threads": 2}}
     rows = made.cells(changes({"a": (small, paper), "b": (longer, paper)}), "|")
     assert [list(row.values()) for row in rows] == [
         ["`model.n`", "1,000", "64", "all"],
@@ -203,11 +203,20 @@ def test_changes_are_merged_over_systems():
 
 
 def test_which_program_ran_is_no_change():
-    """It sets the speed; results from before `train.path` do not name it."""
-    paper = {"train": {"steps": 5, "path": "fast"}}
+    """It sets the speed; results from before `run.path` do not name it."""
+    paper = {"run": {"device": "auto", "path": "fast"}}
     assert "own" in changes(
-        {"a": ({"train": {"steps": 5, "path": "readable"}}, paper), "b": ({"train": {"steps": 5}}, paper)}
+        {"a": ({"run": {"device": "auto", "path": "readable"}}, paper), "b": ({"run": {"device": "cpu"}}, paper)}
     )
+
+
+def test_what_is_taken_of_one_corpus_says_nothing_of_another():
+    paper = {"data": {"corpus": "wmt14", "target": "fr", "parts": ["a", "b"]}}
+    other = {"data": {"corpus": "demo", "target": "de", "parts": []}}
+    less = {"data": {"corpus": "wmt14", "target": "fr", "parts": ["a"]}}
+    rows = made.cells(changes({"other": (other, paper), "less": (less, paper)}), "|")
+    assert [row["recipe field"] for row in rows] == ["`data.corpus`", "`data.target`", "`data.parts`"]
+    assert [row["systems"] for row in rows] == ["other", "other", "less"]
 
 
 def section(text: str = "# T\n\n| a | b |\n| - | - |\n| 1 | 2 |\n\n![f](figures/f.png)") -> Section:

@@ -116,7 +116,7 @@ def test_files_that_are_tokenised_already_are_compared_word_by_word(tmp_path: Pa
     for name, end in (("hypothesis", "."), ("reference", "!")):
         (tmp_path / name).write_text(f"Es ist AT&amp;T &apos;s Haus {end}\n", encoding="utf-8")
     paths = tmp_path / "hypothesis", tmp_path / "reference", None
-    scores = score_files(*paths, VASWANI.recipe("base", ["data.tokeniser=none", "evaluate.metric=tokenised"]))
+    scores = score_files(*paths, VASWANI.recipe("base", ["text.tokeniser=none", "evaluate.metric=tokenised"]))
     assert scores["tokeniser"] == "case:mixed|tok:none"
     # Five of six words, then 4 of 5, 3 of 4, 2 of 3: were they escaped again, there would be 10 words.
     assert scores["tokenised"]["bleu"] == pytest.approx(100 * (5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** 0.25)
@@ -128,4 +128,4 @@ def test_files_that_look_tokenised_are_warned_of(tmp_path: Path, capsys: pytest.
     score_files(tmp_path / "hypothesis", tmp_path / "reference", None, VASWANI.recipe("base"))
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning.startswith(f"warning: {tmp_path / 'hypothesis'}, line 1: `Wir lesen .` looks tokenised")
-    assert "data.tokeniser=none" in warning
+    assert "text.tokeniser=none" in warning

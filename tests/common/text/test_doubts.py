@@ -37,7 +37,7 @@ def looks(lines: list[str], tokeniser: str = "moses-2016") -> list[str]:
 def test_a_line_that_was_processed_is_shown_with_its_file_and_number_and_a_cure(line: str, kind: str) -> None:
     (remark,) = doubts([line], "a.en", "moses-2016", first_line=1_001)
     assert remark.startswith(f"a.en, line 1,001: `{line}` looks {kind} ") and remark.partition("; ")[2]
-    assert (kind in ("tokenised", "HTML-escaped")) == ("data.tokeniser=none" in remark)
+    assert (kind in ("tokenised", "HTML-escaped")) == ("text.tokeniser=none" in remark)
     assert "\n" not in remark
 
 

@@ -127,9 +127,9 @@ def test_rare_characters_stay_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_size_below_the_characters_is_refused() -> None:
-    with pytest.raises(UserError, match="data.vocabulary_size.*11 characters.*for 10 word pieces"):
+    with pytest.raises(UserError, match="text.vocabulary_size.*11 characters.*for 10 word pieces"):
         WordPieces.learn(TOY, 10)
-    with pytest.raises(UserError, match="data.vocabulary_size.* 0 characters"):
+    with pytest.raises(UserError, match="text.vocabulary_size.* 0 characters"):
         WordPieces.learn(Counter(), 10)
 
 

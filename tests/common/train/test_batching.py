@@ -17,8 +17,8 @@ from common.prepare.encoded import ParallelIds, Side, shard_name, write_offsets,
 from common.recipe import Batching
 from common.train.batching import POSITIONS, load_batch, longest_first, minibatches
 
-GROUNDHOG = Batching(pool=20, sentences=80, tokens=None, shuffle=False, accumulate=1)
-TENSOR2TENSOR = Batching(pool=None, sentences=None, tokens=300, shuffle=True, accumulate=1)
+GROUNDHOG = Batching(max_length=None, pool=20, sentences=80, tokens=None, shuffle=False, accumulate=1)
+TENSOR2TENSOR = Batching(max_length=None, pool=None, sentences=None, tokens=300, shuffle=True, accumulate=1)
 
 
 def lengths(pairs: int, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -29,7 +29,7 @@ def lengths(pairs: int, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
 
 def reading_order(pairs: int, pool: int | None, seed: int, epoch: int) -> list[int]:
     """The order before sorting, seen through pairs of equal length in minibatches of one."""
-    single = Batching(pool=pool, sentences=1, tokens=None, shuffle=False, accumulate=1)
+    single = Batching(max_length=None, pool=pool, sentences=1, tokens=None, shuffle=False, accumulate=1)
     same = np.full(pairs, 7)
     return [int(indices[0]) for indices in minibatches(same, same, single, seed, epoch)]
 
@@ -37,7 +37,7 @@ def reading_order(pairs: int, pool: int | None, seed: int, epoch: int) -> list[i
 lists_of_lengths = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=120)
 batchings = st.builds(
     lambda pool, limit, by_tokens, shuffle: Batching(
-        pool, None if by_tokens else limit, limit if by_tokens else None, shuffle, accumulate=1
+        None, pool, None if by_tokens else limit, limit if by_tokens else None, shuffle, accumulate=1
     ),
     st.none() | st.integers(1, 5),
     st.integers(1, 100),
@@ -91,7 +91,7 @@ def test_token_budget_against_torchtext() -> None:
     """The whole epoch sorted and filled greedily; torchtext's batch is that fill, given the padded size."""
     source, target = lengths(3_000)
     longer = np.maximum(source, target)
-    still = Batching(pool=None, sentences=None, tokens=300, shuffle=False, accumulate=1)
+    still = Batching(max_length=None, pool=None, sentences=None, tokens=300, shuffle=False, accumulate=1)
     order = sorted(reading_order(3_000, None, seed=4, epoch=1), key=lambda index: longer[index])
     expected = list(torchtext_batch(order, 300, lambda new, count, sofar: count * longer[new]))
     assert [indices.tolist() for indices in minibatches(source, target, still, seed=4, epoch=1)] == expected
@@ -113,7 +113,7 @@ def test_a_pair_longer_than_the_budget_goes_alone() -> None:
 
 
 def test_pools_of_tokens_hold_about_that_many() -> None:
-    pools = Batching(pool=10, sentences=None, tokens=300, shuffle=False, accumulate=1)
+    pools = Batching(max_length=None, pool=10, sentences=None, tokens=300, shuffle=False, accumulate=1)
     source, target = lengths(5_000)
     batches = minibatches(source, target, pools, seed=1, epoch=0)
     longest = [max(source[indices].max(), target[indices].max()) for indices in batches]
@@ -166,7 +166,7 @@ def test_length_limit_counts_either_side_without_eos(corpus: tuple, limit: int) 
 def test_a_limit_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
     for side in ("source", "target"):
         write_side(tmp_path, "train", side, [[5, 6, 7]], vocabulary_size=50)
-    with pytest.raises(UserError, match="data.max_length 2 leaves no train pair; the shortest has 3"):
+    with pytest.raises(UserError, match="batch.max_length 2 leaves no train pair; the shortest has 3"):
         ParallelIds.open(tmp_path, "train", 2)
 
 
