@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +48,47 @@ def test_the_readme_shows_the_committed_results():
 
 
 RUNS = [path for path in RESULTS if path.name != "claims.json"]
+MEASURED = [*RUNS, *sorted((ROOT / "benchmarks" / "results").glob("*.json"))]
+each_measured = pytest.mark.parametrize("path", MEASURED, ids=lambda path: str(path.relative_to(ROOT).with_suffix("")))
+
+
+def origins(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """All places of a result that name a commit: what scored or measured, what trained, each start of the training."""
+    yield "result", result
+    if "training" in result:
+        yield "training", result["training"]
+        yield from ((f"start {index}", start) for index, start in enumerate(result["training"].get("starts", [])))
+
+
+@each_measured
+def test_results_are_made_by_committed_code(path: Path):
+    """Each names its commit, and no tracked file differed from it: who checks that commit out has the code."""
+    for place, origin in origins(json.loads(path.read_text(encoding="utf-8"))):
+        assert re.fullmatch(r"[0-9a-f]{40}", str(origin.get("commit"))), f"{place} names no commit"
+        assert origin["dirty"] is False, f"{place}: made by {origin['commit'][:7]} with changes that nobody committed"
+
+
+@pytest.fixture(scope="module")
+def history() -> frozenset[str]:
+    """All commits that lead to the one checked out; skipped where they are not all there."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"no history to look in: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    if Path(git("rev-parse", "--show-toplevel")) != ROOT:
+        pytest.skip("no history to look in: an export inside another repository")
+    if git("rev-parse", "--is-shallow-repository") == "true":
+        pytest.skip("a shallow clone lacks the older commits; `git fetch --unshallow` brings them")
+    return frozenset(git("rev-list", "HEAD").split())
+
+
+@each_measured
+def test_the_code_of_a_result_is_in_the_history(path: Path, history: frozenset[str]):
+    commits = {origin["commit"] for _, origin in origins(json.loads(path.read_text(encoding="utf-8")))}
+    assert commits <= history, "made by code that no clone of this repository holds; make it again"
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{path.parts[-4]}-{path.parent.name}-{path.stem}")
@@ -59,7 +103,6 @@ def test_mean_lengths_of_the_recipes_are_those_of_the_trainings(path: Path):
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_results_say_where_they_are_from(path: Path):
     result = json.loads(path.read_text(encoding="utf-8"))
-    assert re.fullmatch(r"[0-9a-f]{40}", result["training"].get("commit") or result["commit"])
     assert result["environment"]["hardware"] and result["environment"]["torch"]
     assert result["training"]["progress"]["seconds"] > 0
     assert re.fullmatch(r"[0-9a-f]{64}", result["recipe_sha256"])
