@@ -1,0 +1,145 @@
+"""A score in a README or a recipe's header is one that a file holds: a committed result or a transcript of the paper.
+
+A score looks like 26.75 or 41.8: two digits, a point, one or two digits, and no unit behind it. Numbers of another
+kind are marked by their unit: 40.8 million, 21.5 GiB, 49.8%.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.recipe import read_yaml
+from papers.lineage import PAPERS, front
+from tests.conftest import ROOT
+
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("papers/*/README.md"), *ROOT.glob("papers/*/results/README.md")])
+UNITS = "million|GiB|MiB|ms|s|h|hours?|minutes?|times|points?"
+SCORE = re.compile(rf"(?<![\w.])\d\d\.\d\d?\b(?!\.\d)(?! ?(?:%|(?:{UNITS})\b))")
+MEASURED = ("bleu", "sacrebleu", "interval")
+"""The fields of a committed result that are scores."""
+
+
+def numbers(values: Any) -> Iterator[float]:
+    """All numbers in nested lists and dictionaries."""
+    if isinstance(values, dict):
+        values = list(values.values())
+    if isinstance(values, list):
+        for value in values:
+            yield from numbers(value)
+    elif isinstance(values, (int, float)):
+        yield float(values)
+
+
+def measured(values: Any) -> Iterator[float]:
+    """All scores of a committed result."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from numbers(value) if key in MEASURED else measured(value)
+
+
+def printed(paper: str) -> Iterator[float]:
+    """All numbers that the papers or other people printed."""
+    for path in PAPERS[paper].root.glob("reported*.yaml"):
+        yield from numbers(read_yaml(path))
+
+
+def held(papers: Iterable[str]) -> list[float]:
+    """All that these papers' pages may print."""
+    found: list[float] = []
+    for paper in papers:
+        found += printed(paper)
+        for path in (PAPERS[paper].root / "results").glob("*/*.json"):
+            found += measured(json.loads(path.read_text(encoding="utf-8")))
+    return found
+
+
+def unheld(text: str, found: Iterable[float]) -> list[str]:
+    """Line and number of the scores in `text` that are none of `found`, rounded to as many digits."""
+    known = {f"{value:.{digits}f}" for value in found for digits in (1, 2)}
+    lines = enumerate(text.splitlines(), start=1)
+    return [f"line {line}: {score}" for line, row in lines for score in SCORE.findall(row) if score not in known]
+
+
+def test_a_score_is_told_from_other_numbers():
+    assert unheld("arXiv:1409.0473, v1.04, 3.10, 12.7 million, 21.5 GiB, 10.5%, 2.2e13, 63.05.1, 109 hours", []) == []
+    text = "first\n| 36.46 (34.81 to 38.14) |\nor 36.5; 27.3."
+    assert unheld(text, [36.457119, 34.809, 27.3]) == ["line 2: 38.14"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.parent.relative_to(ROOT)))
+def test_scores_in_prose_are_in_a_file(page: Path):
+    text = page.read_text(encoding="utf-8")
+    if page.parent == ROOT:  # the block is compared with the results by test_results.py
+        text = front.BLOCK.sub(lambda block: "\n" * block[0].count("\n"), text)
+    own = [paper for paper in PAPERS if paper in page.parts] or list(PAPERS)
+    missing = unheld(text, held(own))
+    assert not missing, f"{page.relative_to(ROOT)}: in no committed result and no reported.yaml: {', '.join(missing)}"
+
+
+RECIPES = sorted((paper, path) for paper in PAPERS for path in (PAPERS[paper].root / "recipes").rglob("*.yaml"))
+FIELD = re.compile(r"# +(command|hardware|hours|expected):? +(.*)", re.IGNORECASE)
+
+
+def header(path: Path) -> str:
+    """The comment that a recipe begins with."""
+    return path.read_text(encoding="utf-8").partition("\n\n")[0]
+
+
+def field(text: str, name: str) -> str:
+    """A field of a header, with the lines that continue it; empty where it has none."""
+    kept: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        if found := FIELD.match(line):
+            inside = found[1].lower() == name
+            kept += [found[2]] * inside
+        elif inside and re.match(r"# {4,}\S", line):
+            kept.append(line.lstrip("# "))
+        else:
+            inside = False
+    return " ".join(kept)
+
+
+def expected(paper: str, system: str) -> tuple[list[float], list[float]]:
+    """What a system's header says that it should reach, and all numbers that it may show, from reported.yaml."""
+    tables = read_yaml(PAPERS[paper].root / "reported.yaml")["tables"]
+    rows = {name: table["rows"][system] for name, table in tables.items() if system in table["rows"]}
+    if system.startswith("table3-"):
+        row = rows["table3"]
+        return [row["BLEU"], row["PPL"]], list(numbers(row))
+    if paper == "vaswani2017":
+        row = tables["table2"]["rows"][system.partition("-")[0]]
+        pair = "EN-FR" if system.endswith("-enfr") else "EN-DE"
+        return [row[pair]], [value for name, value in row.items() if name.startswith(pair)]
+    row = rows["table1"]
+    return [row["All"], row["No UNK"]], list(numbers(rows))
+
+
+OWN = [(paper, path) for paper, path in RECIPES if path.parent.name in ("recipes", "wmt14")]
+"""Recipes of the papers' own size."""
+
+
+@pytest.mark.parametrize(("paper", "path"), OWN, ids=[f"{paper}-{path.stem}" for paper, path in OWN])
+def test_headers_expect_what_the_paper_printed(paper, path):
+    """Each recipe of a table's row shows that row's scores, and no other."""
+    needed, allowed = expected(paper, path.stem)
+    shown = [float(number) for number in re.findall(r"(?<![\w.§])\d+\.\d+\b", field(header(path), "expected"))]
+    assert set(needed) <= set(shown) <= set(allowed), f"{path}: reported.yaml has {needed}"
+
+
+def test_recipes_of_the_papers_own_size_are_found():
+    """Five rows of Bahdanau 2014, and of Vaswani 2017 four of Table 2 and the twenty of Table 3."""
+    assert {paper for paper, _ in OWN} == set(PAPERS) and len(OWN) >= 29
+
+
+@pytest.mark.parametrize(
+    ("paper", "path"), RECIPES, ids=[str(path.relative_to(ROOT / "papers").with_suffix("")) for _, path in RECIPES]
+)
+def test_headers_show_no_score_that_nobody_printed(paper, path):
+    assert unheld(header(path), printed(paper)) == [], path
