@@ -82,6 +82,28 @@ def test_scores_in_prose_are_in_a_file(page: Path):
     assert not missing, f"{page.relative_to(ROOT)}: in no committed result and no reported.yaml: {', '.join(missing)}"
 
 
+def test_the_gpu_table_is_the_file():
+    """Cells of benchmarks/README.md, each rounded as it is shown there."""
+    folder, hours = ROOT / "benchmarks", "hours_for_the_paper's_updates"
+    rows = json.loads((folder / "results" / "gpu.json").read_text(encoding="utf-8"))["rows"]
+    made = [
+        [
+            row["system"].rpartition("/")[2],
+            row["precision"],
+            f"{1000 * row['seconds_per_update']:.0f}",
+            f"{row['target_tokens_per_second']:,}",
+            f"{row['flops_per_second']:.1e}".replace("e+", "e"),
+            f"{row['share_of_peak']:.1%}",
+            f"{row['peak_memory_gib']:.1f} GiB",
+            f"{row[hours]:.1f} h",
+        ]
+        for row in rows
+    ]
+    text = (folder / "README.md").read_text(encoding="utf-8").partition("## One GPU")[2]
+    shown = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    assert shown[2:] == made
+
+
 RECIPES = sorted((paper, path) for paper in PAPERS for path in (PAPERS[paper].root / "recipes").rglob("*.yaml"))
 FIELD = re.compile(r"# +(command|hardware|hours|expected):? +(.*)", re.IGNORECASE)
 
