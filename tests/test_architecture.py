@@ -20,6 +20,8 @@ TOP_LEVEL = {
     "benchmarks",
     "reproduce.sh",
     "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
     "pyproject.toml",
     "requirements.txt",
     "LICENSE",
