@@ -82,6 +82,26 @@ def test_scores_in_prose_are_in_a_file(page: Path):
     assert not missing, f"{page.relative_to(ROOT)}: in no committed result and no reported.yaml: {', '.join(missing)}"
 
 
+LINKED = sorted([*ROOT.glob("*.md"), *ROOT.glob("papers/**/*.md"), *ROOT.glob("benchmarks/*.md")])
+LINK = re.compile(r"""(?:\]\(|src=")([^)"\s#]*)(?:#([^)"\s]+))?[)"]""")
+
+
+def anchors(page: Path) -> set[str]:
+    """The names under which a page's headings can be linked to."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path):
+    """Links to files and headings of this repository; those to other hosts are not followed."""
+    for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            found = page.parent / target if target else page
+            assert found.exists(), target
+            assert not anchor or anchor in anchors(found), f"{target}#{anchor}"
+
+
 def test_the_gpu_table_is_the_file():
     """Cells of benchmarks/README.md, each rounded as it is shown there."""
     folder, hours = ROOT / "benchmarks", "hours_for_the_paper's_updates"
