@@ -125,7 +125,8 @@ def test_the_gpu_table_is_the_file():
 
 
 RECIPES = sorted((paper, path) for paper in PAPERS for path in (PAPERS[paper].root / "recipes").rglob("*.yaml"))
-FIELD = re.compile(r"# +(command|hardware|hours|expected):? +(.*)", re.IGNORECASE)
+FIELDS = re.compile(r"# ( {8}|[a-z]{7} |[a-z]{8})  (?=\S)(.*)")
+"""A line of a header's fields: the name in eight columns, or blank where the field goes on, and what it says."""
 
 
 def header(path: Path) -> str:
@@ -133,19 +134,14 @@ def header(path: Path) -> str:
     return path.read_text(encoding="utf-8").partition("\n\n")[0]
 
 
-def field(text: str, name: str) -> str:
-    """A field of a header, with the lines that continue it; empty where it has none."""
-    kept: list[str] = []
-    inside = False
+def fields(text: str) -> dict[str, str]:
+    """The fields of a header in their order; a field of several lines is joined."""
+    found: dict[str, str] = {}
     for line in text.splitlines():
-        if found := FIELD.match(line):
-            inside = found[1].lower() == name
-            kept += [found[2]] * inside
-        elif inside and re.match(r"# {4,}\S", line):
-            kept.append(line.lstrip("# "))
-        else:
-            inside = False
-    return " ".join(kept)
+        if match := FIELDS.fullmatch(line):
+            name = match[1].strip() or next(reversed(found))
+            found[name] = f"{found.get(name, '')} {match[2]}".strip()
+    return found
 
 
 def expected(paper: str, system: str) -> tuple[list[float], list[float]]:
@@ -171,8 +167,29 @@ OWN = [(paper, path) for paper, path in RECIPES if path.parent.name in ("recipes
 def test_headers_expect_what_the_paper_printed(paper, path):
     """Each recipe of a table's row shows that row's scores, and no other."""
     needed, allowed = expected(paper, path.stem)
-    shown = [float(number) for number in re.findall(r"(?<![\w.§])\d+\.\d+\b", field(header(path), "expected"))]
+    shown = [float(number) for number in re.findall(r"(?<![\w.§])\d+\.\d+\b", fields(header(path))["expected"])]
     assert set(needed) <= set(shown) <= set(allowed), f"{path}: reported.yaml has {needed}"
+
+
+@pytest.mark.parametrize(("paper", "path"), OWN, ids=[f"{paper}-{path.stem}" for paper, path in OWN])
+def test_headers_show_the_papers_hours(paper, path):
+    """`N hours` are those that the paper says of that row."""
+    reported = PAPERS[paper].reported_training
+    told = {float(number) for number in re.findall(r"\b(\d+) hours", fields(header(path))["hardware"])}
+    known = reported(path.stem)
+    assert told <= {known.hours if known else None}, path
+
+
+@pytest.mark.parametrize("path", [path for _, path in RECIPES], ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_headers_have_one_form(path):
+    """Command, hardware, expected; a recipe that another one of its scale explains may go without."""
+    told = fields(header(path))
+    assert list(told) in ([], ["command", "hardware", "expected"])
+    assert told or path.parent.name in ("demo", "multi30k")
+    words = [command for command in told.get("command", "").split(" or ") if command.startswith("python -m papers.")]
+    assert all("--score" in command.split() for command in words), "the command shall lead to the expected score"
+    assert not told or any(path.stem in command for command in words)
+    assert not re.search(r"^# (command|hardware|hours|expected)\b:", header(path), re.IGNORECASE | re.MULTILINE)
 
 
 def test_recipes_of_the_papers_own_size_are_found():
