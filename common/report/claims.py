@@ -14,8 +14,8 @@ import numpy as np
 
 from common.errors import UserError
 from common.report.results import Result
-from common.score.by_length import length_slope
-from common.score.significance import Difference, interval_difference, paired_bootstrap, resample
+from common.score.by_length import changes_with_length, length_slope
+from common.score.significance import Difference, interval_difference, paired_bootstrap
 
 Verdict = Literal["holds", "fails", "undecided", "not run"]
 Results = Mapping[str, Result]
@@ -121,8 +121,7 @@ def show(difference: Difference) -> str:
 
 def fall(result: Result) -> Difference:
     """BLEU above the test set's median source length minus BLEU at or below it; negative where it falls."""
-    column = result.all
-    return length_slope(column.statistics, column.lengths)
+    return length_slope(result.all.lengths, result.all.statistics)
 
 
 def change_beyond_share(a: Result, b: Result, share: float) -> Difference:
@@ -133,9 +132,5 @@ def change_beyond_share(a: Result, b: Result, share: float) -> Difference:
     """
     if not np.array_equal(a.all.lengths, b.all.lengths):
         raise UserError(f"{a.system} and {b.system} were scored on different test sets")
-    is_long = a.all.lengths > np.median(a.all.lengths)
-    generator = np.random.default_rng(12345)
-    sides = [[system.all.statistics[side] for system in (a, b)] for side in (is_long, ~is_long)]
-    (long_a, long_b), (short_a, short_b) = (resample(generator, 1000, *side) for side in sides)
-    value = fall(a).value - share * fall(b).value
-    return interval_difference(value, (long_a - short_a) - share * (long_b - short_b))
+    ours, theirs = changes_with_length(a.all.lengths, a.all.statistics, b.all.statistics)
+    return interval_difference(ours[0] - share * theirs[0], ours[1] - share * theirs[1])

@@ -12,7 +12,14 @@ import numpy.typing as npt
 
 from common.errors import UserError
 from common.score.bleu import Statistics, bleu
-from common.score.significance import Difference, bootstrap_interval, unpaired_bootstrap
+from common.score.significance import (
+    SEED,
+    Difference,
+    Samples,
+    bootstrap_interval,
+    interval_difference,
+    resample,
+)
 
 Lengths = Sequence[int] | npt.NDArray[np.int64]
 
@@ -57,27 +64,32 @@ def sliding_bleu(
     return curve
 
 
-def length_slope(
-    statistics: Statistics,
-    lengths: Lengths,
-    *,
-    threshold: float | None = None,
-    samples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 12345,
-) -> Difference:
-    """BLEU of the sentences longer than `threshold` (default: the median length) minus BLEU of the others.
+def changes_with_length(lengths: Lengths, *systems: Statistics) -> list[tuple[float, Samples]]:
+    """Of each system, BLEU x 100 of the long sentences minus BLEU of the others, and its resamples (SAMPLES,).
 
-    Negative where quality falls with length; `high < 0` says that it falls reliably. Raises UserError if one
-    side has no sentences.
+    Long are the sentences above the median length. Both sides are resampled apart, with the same draws for every
+    system. Raises UserError where no sentence is long.
     """
     lengths = np.asarray(lengths)
-    is_long = lengths > (np.median(lengths) if threshold is None else threshold)
-    if is_long.all() or not is_long.any():
-        raise UserError("all sentences are on one side of the length threshold; choose another threshold")
-    return unpaired_bootstrap(
-        statistics[is_long], statistics[~is_long], samples=samples, confidence=confidence, seed=seed
-    )
+    is_long = lengths > np.median(lengths)
+    if not is_long.any():
+        raise UserError("no sentence is longer than the median length; score a test set of unequal lengths")
+    generator = np.random.default_rng(SEED)
+    sides = [[statistics[side] for statistics in systems] for side in (is_long, ~is_long)]
+    above, below = (resample(generator, *side) for side in sides)
+    return [
+        (bleu(long) - bleu(short), of_long - of_short)
+        for long, short, of_long, of_short in zip(*sides, above, below, strict=True)
+    ]
+
+
+def length_slope(lengths: Lengths, statistics: Statistics) -> Difference:
+    """BLEU above the median length minus BLEU at or below it, as in `changes_with_length`.
+
+    Negative where quality falls with length; `high < 0` says that it falls reliably.
+    """
+    ((value, scores),) = changes_with_length(lengths, statistics)
+    return interval_difference(value, scores)
 
 
 def without_unknown(
