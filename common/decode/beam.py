@@ -41,10 +41,8 @@ class Hypothesis:
 
     tokens: tuple[int, ...]
     """Target ids without EOS."""
-    log_probability: float
-    """Sum of natural-log probabilities, EOS included where finished."""
     score: float
-    """The log-probability after the length penalty: what hypotheses are ranked by."""
+    """What hypotheses are ranked by: the sum of natural-log probabilities, EOS included, after the length penalty."""
     finished: bool
     """False if the length limit came before EOS; only where no hypothesis of the sentence finished."""
 
@@ -237,7 +235,7 @@ def _collect(found: list[list[Hypothesis]], beam: BeamState, candidates: Candida
         hypotheses = found[beam.sentences[place]]
         if len(hypotheses) == decode.beam and log_p / penalty <= hypotheses[-1].score:
             continue
-        hypothesis = Hypothesis(tuple(prefixes[row].tolist()), log_p, log_p / penalty, True)
+        hypothesis = Hypothesis(tuple(prefixes[row].tolist()), log_p / penalty, True)
         bisect.insort(hypotheses, hypothesis, key=lambda other: -other.score)
         del hypotheses[decode.beam :]
 
@@ -270,7 +268,7 @@ def _unfinished(beam: BeamState, place: int, step: int, decode: Decode) -> list[
     penalty = length_penalty(step, decode)
     tokens = beam.tokens[place * decode.beam : (place + 1) * decode.beam].tolist()
     return [
-        Hypothesis(tuple(words), log_p, log_p / penalty, False)
+        Hypothesis(tuple(words), log_p / penalty, False)
         for words, log_p in zip(tokens, beam.scores[place].tolist(), strict=True)
         if log_p > -math.inf
     ]

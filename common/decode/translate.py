@@ -33,7 +33,7 @@ def decode_ids(
     The model should be in evaluation mode; it decodes where its parameters are.
     Raises UserError where the memory does not suffice.
     """
-    best = [Hypothesis((), 0.0, 0.0, True)] * len(sentences)
+    best = [Hypothesis((), 0.0, True)] * len(sentences)
     filled = np.array([i for i, words in enumerate(sentences) if len(words)], dtype=np.int64)
     lengths = np.array([len(sentences[i]) + 1 for i in filled], dtype=np.int64)
     done, device = len(sentences) - len(filled), _device(model)

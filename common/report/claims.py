@@ -78,22 +78,19 @@ def _unlike(results: Sequence[Result]) -> list[str]:
     return [field for field in every if not all(field in one for one in fields)]
 
 
-def better(a: str, b: str, column: str = "all") -> Callable[[Results], Finding]:
+def better(a: str, b: str) -> Callable[[Results], Finding]:
     """Decides "a scores higher BLEU than b" on the same sentences."""
 
     def decide(results: Results) -> Finding:
-        difference = compare(results, a, b, column)
+        difference = compare(results, a, b)
         return beyond(difference, 0.0), f"{show(difference)} BLEU", difference
 
     return decide
 
 
-def compare(results: Results, a: str, b: str, column: str = "all") -> Difference:
+def compare(results: Results, a: str, b: str) -> Difference:
     """BLEU of a minus BLEU of b, paired. UserError where their sentences are not the same."""
-    first, second = results[a].column(column), results[b].column(column)
-    if first is None or second is None:
-        raise UserError(f"{a if first is None else b} has no scores for `{column}`")
-    return paired_bootstrap(first.statistics, second.statistics)
+    return paired_bootstrap(results[a].all.statistics, results[b].all.statistics)
 
 
 def beyond(difference: Difference, bound: float) -> Verdict:

@@ -97,9 +97,9 @@ def headings(name: str, scale: str, paper: str = "paper") -> list[str]:
     return [f"{name}: ours (95%)", paper, *(["difference"] if scale == OWN_SCALE else [])]
 
 
-def versus(ours: float | None, printed: float | None, form: str = "+.2f") -> str:
+def versus(ours: float | None, printed: float | None) -> str:
     """Ours minus the printed value; an empty cell unless both are there."""
-    return "" if ours is None or printed is None else format(ours - printed, form)
+    return "" if ours is None or printed is None else f"{ours - printed:+.2f}"
 
 
 def run_cell(result: Result | None) -> str:
@@ -305,11 +305,11 @@ def figure_block(figure: Figure) -> str:
     return f"## {figure.title}\n\n![{figure.title}](figures/{figure.name}.png)\n\n{figure.caption}"
 
 
-def png(drawing: Drawing, dpi: int = 144) -> bytes:
+def png(drawing: Drawing) -> bytes:
     """The drawing as PNG bytes; the same bytes for the same drawing and versions."""
     FigureCanvasAgg(drawing)
     buffer = io.BytesIO()
-    drawing.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    drawing.savefig(buffer, format="png", dpi=144, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 

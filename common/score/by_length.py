@@ -22,6 +22,8 @@ from common.score.significance import (
 )
 
 Lengths = Sequence[int] | npt.NDArray[np.int64]
+FEWEST = 10
+"""Sentences that a point of `sliding_bleu` rests on, at least."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,18 @@ def bleu_by_bins(statistics: Statistics, lengths: Lengths, edges: Sequence[int])
     return bins
 
 
-def sliding_bleu(
-    statistics: Statistics, lengths: Lengths, *, width: int = 10, minimum: int = 10
-) -> list[tuple[int, float]]:
+def sliding_bleu(statistics: Statistics, lengths: Lengths, width: int) -> list[tuple[int, float]]:
     """(length, BLEU x 100) for each length, pooling the sentences in the window of `width` lengths around it.
 
     An even window reaches one further down than up: width 10 at 30 covers 25 to 34. Lengths whose window
-    holds fewer than `minimum` sentences are left out. The window of 10 is that of Cho et al. 2014b.
+    holds fewer than FEWEST sentences are left out.
     """
     lengths = np.asarray(lengths)
     curve = []
     for centre in range(int(lengths.min()), int(lengths.max()) + 1):
         distance = 2 * (lengths - centre)
         window = statistics[(-width <= distance) & (distance < width)]
-        if len(window) >= max(minimum, 1):
+        if len(window) >= FEWEST:
             curve.append((centre, bleu(window)))
     return curve
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Drawing
 
 from common.report.results import Result
 from common.report.tables import COLOURS, Figure, png
-from common.score.by_length import sliding_bleu
+from common.score.by_length import FEWEST, sliding_bleu
 
 CURVES = {
     "rnnsearch-50": (COLOURS[0], "-"),
@@ -41,7 +41,7 @@ def bleu_by_length(results: Mapping[str, Result]) -> Figure | None:
     above, below = drawing.subplots(2, 1, sharex=True, height_ratios=(5, 1))
     for system, result in shown.items():
         colour, style = CURVES[system]
-        curve = sliding_bleu(result.all.statistics, result.all.lengths, width=width)
+        curve = sliding_bleu(result.all.statistics, result.all.lengths, width)
         if curve:
             above.plot(*zip(*curve, strict=True), color=colour, linestyle=style, linewidth=2, label=result.title)
     longest = int(first.lengths.max())
@@ -56,8 +56,9 @@ def bleu_by_length(results: Mapping[str, Result]) -> Figure | None:
     above.grid(axis="y", color="#dddddd", linewidth=0.8)
     caption = (
         f"BLEU against the length of the source sentence, pooled over a sliding window of {width} lengths (the paper's "
-        f"smoothing is not stated; the like figure of Cho et al. 2014b pools {PAPER_WINDOW}); windows of fewer than 10 "
-        "sentences are left out. Dotted: the longest sentence in training. Below: test sentences of each length."
+        f"smoothing is not stated; the like figure of Cho et al. 2014b pools {PAPER_WINDOW}); windows of fewer than "
+        f"{FEWEST} sentences are left out. Dotted: the longest sentence in training. Below: test sentences of each "
+        "length."
     )
     return Figure("bleu-by-length", "Figure 2: BLEU by sentence length", caption, png(drawing))
 

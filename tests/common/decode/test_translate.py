@@ -51,7 +51,7 @@ def test_ids_come_back_in_order_whatever_their_length():
     model, seen = Copier(), []
     found = decode_ids(model, sentences, COPY, progress=lambda done, total: seen.append((done, total)))
     assert [list(hypothesis.tokens) for hypothesis in found] == sentences
-    assert found[1] == found[5] == Hypothesis((), 0.0, 0.0, True)
+    assert found[1] == found[5] == Hypothesis((), 0.0, True)
     assert all(hypothesis.finished for hypothesis in found)
     assert model.batches == [(5, 4, 3), (3, 2, 2)], "sorted by length, at most three together, none empty"
     assert seen == [(5, 8), (8, 8)]
@@ -59,7 +59,7 @@ def test_ids_come_back_in_order_whatever_their_length():
 
 def test_nothing_to_decode():
     assert decode_ids(Copier(), [], COPY) == []
-    assert decode_ids(Copier(), [[], []], COPY) == [Hypothesis((), 0.0, 0.0, True)] * 2
+    assert decode_ids(Copier(), [[], []], COPY) == [Hypothesis((), 0.0, True)] * 2
 
 
 def test_a_batch_of_any_size_gives_the_same():

@@ -29,20 +29,18 @@ def test_bins_are_half_open_and_pooled() -> None:
 
 @pytest.mark.parametrize(("width", "around_12"), [(1, {12}), (3, {11, 12, 13}), (4, {10, 11, 12, 13})])
 def test_window_holds_its_width_in_lengths(width: int, around_12: set[int]) -> None:
-    lengths = list(range(5, 21))
+    lengths = [length for length in range(5, 21) for _ in range(10)]
     statistics = translations(lengths, wrong_after=9)
-    curve = dict(sliding_bleu(statistics, lengths, width=width, minimum=1))
-    assert list(curve) == lengths
+    curve = dict(sliding_bleu(statistics, lengths, width))
+    assert list(curve) == list(range(5, 21))
     assert curve[12] == bleu(statistics[[length in around_12 for length in lengths]])
 
 
 def test_curve_skips_lengths_with_too_few_sentences() -> None:
     lengths = [8] * 30 + [30] * 9 + [50] * 10
-    curve = sliding_bleu(translations(lengths, wrong_after=8), lengths)
+    curve = sliding_bleu(translations(lengths, wrong_after=8), lengths, 10)
     assert [centre for centre, _ in curve] == [*range(8, 14), *range(46, 51)]
     assert curve[0][1] == pytest.approx(100)
-    # a window without any sentence is no point, even if none is required
-    assert 20 not in dict(sliding_bleu(translations(lengths, wrong_after=8), lengths, minimum=0))
 
 
 def test_slope_is_negative_where_long_sentences_fail() -> None:
