@@ -8,11 +8,8 @@ A path in a recipe starts from the folder of the file that says it, one in an ov
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import os
-import types
-import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +18,7 @@ import yaml
 
 from common.errors import UserError
 from common.files import utf8_lines, without_mark
+from common.typed import BARE_WORDS, build, checked
 
 GOING_ON = {"may change": "going on"}
 """Metadata of a field that may change when a training goes on: it decides how far, not what an update computes."""
@@ -346,7 +344,8 @@ def recipe_from_dict(values: dict[str, Any], sections: dict[str, type], where: s
         if key in _WORDS:
             built[key] = checked(str, value, key, where)
         elif key in typed:
-            built[key] = build(typed[key], value, key, where)
+            _refuse_moved(key, value, where)
+            built[key] = build(typed[key], value, key, where, "a recipe states every value the paper does")
         else:
             raise UserError(f"{where}: unknown key `{key}`; sections are {', '.join(typed)}")
     missing = [key for key in (*_WORDS, *typed) if key not in built]
@@ -407,83 +406,16 @@ def current(values: Mapping[str, Any]) -> dict[str, Any]:
     return now
 
 
+def _refuse_moved(section: str, values: Any, where: str) -> None:
+    """Raise UserError naming where a field is now that an earlier version had in `section`."""
+    for key in values if isinstance(values, dict) else ():
+        if moved := _MOVED.get(f"{section}.{key}"):
+            raise UserError(f"{where}: `{section}.{key}` is `{moved}` now; write that")
+
+
 def tokeniser_of(moses_2014_quotes: bool) -> str:
     """The tokeniser that an earlier version's field stood for."""
     return "moses-2014" if moses_2014_quotes else "moses-2016"
-
-
-def build(kind: Any, values: Any, key: str, where: str) -> Any:
-    """The dataclass `kind` from a mapping, every value checked against its field's type."""
-    if not isinstance(values, dict):
-        raise UserError(f"{where}: `{key}` must be a mapping of keys to values")
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    unknown = [name for name in values if name not in fields]
-    if unknown:
-        raise UserError(f"{where}: {_unknown(f'{key}.{unknown[0]}', fields)}")
-    missing = [name for name, field in fields.items() if name not in values and field.default is dataclasses.MISSING]
-    if missing:
-        raise UserError(f"{where}: missing key `{key}.{missing[0]}`; a recipe states every value the paper does")
-    typed = {name: checked(hints[name], value, f"{key}.{name}", where) for name, value in values.items()}
-    try:
-        return kind(**typed)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-
-
-def _unknown(key: str, known: Iterable[str]) -> str:
-    """What is wrong with a key that is not there, and the cure."""
-    if key in _MOVED:
-        return f"`{key}` is `{_MOVED[key]}` now; write that"
-    return f"unknown key `{key}`; known keys: {', '.join(known)}"
-
-
-def checked(hint: Any, value: Any, key: str, where: str) -> Any:
-    """`value` if it has the type `hint`, or as text where text is wanted; otherwise UserError saying what to write."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        return checked(next(kind for kind in arguments if kind is not type(None)), value, key, where)
-    if origin is Literal:
-        if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
-            raise UserError(f"{where}: `{key}` is {_show(value)}; write one of {', '.join(map(str, arguments))}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise UserError(f"{where}: `{key}` is {_show(value)}; write a list, [a, b]")
-        return tuple(checked(arguments[0], item, f"{key}[{index}]", where) for index, item in enumerate(value))
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is str and isinstance(value, (int, float, datetime.date)) and not isinstance(value, bool):
-        return str(value)  # a name such as 2013
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise UserError(f"{where}: `{key}` is {_show(value)}, not {_KINDS[hint]}{_cure(hint, value)}")
-    return value
-
-
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-
-
-def _show(value: Any) -> str:
-    return f"the text '{value}'" if isinstance(value, str) else "empty (null)" if value is None else str(value)
-
-
-def _cure(hint: Any, value: Any) -> str:
-    """What to write instead, for the traps of YAML 1.1: `1e-9` is text, `no` is false."""
-    if hint is float and isinstance(value, str):
-        try:
-            mantissa, _, exponent = str(float(value)).partition("e")
-        except ValueError:
-            return ""
-        written = mantissa if "." in mantissa else f"{mantissa}.0"
-        return f"; write {written}{'e' + exponent if exponent else ''}"
-    if hint is str and isinstance(value, bool):
-        return f"; {_QUOTES}"
-    return ""
-
-
-_QUOTES = "YAML reads a bare yes, no, on, off as true or false: put it in quotes"
 
 
 def is_path(name: str) -> bool:
@@ -524,7 +456,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]
             where = f"line {key.start_mark.line + 1:,}: the key `{key.value}`"
             kind = key.tag.rpartition(":")[2]
             if kind in ("bool", "null"):
-                raise UserError(f"{where} is no name; {_QUOTES if kind == 'bool' else 'write one'}")
+                raise UserError(f"{where} is no name; {BARE_WORDS if kind == 'bool' else 'write one'}")
             if key.value in seen:
                 raise UserError(f"{where} comes twice; rename or remove one of them")
             if kind != "merge":

@@ -28,7 +28,8 @@ from common.corpus.lines import open_text, parallel_blocks, parallel_lines
 from common.corpus.sgml import is_sgml
 from common.errors import UserError
 from common.files import checksum
-from common.recipe import Data, Estimate, checked, is_path, read_yaml
+from common.recipe import Data, Estimate, is_path, read_yaml
+from common.typed import checked
 
 DECLARED = Path(__file__).parent / "declared"
 """Declarations known by their file's name."""

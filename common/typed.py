@@ -1,0 +1,81 @@
+"""Plain values, as YAML and JSON hold them, into typed dataclasses; wrong ones are refused in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import types
+import typing
+from typing import Any, Literal
+
+from common.errors import UserError
+
+BARE_WORDS = "YAML reads a bare yes, no, on, off as true or false: put it in quotes"
+
+
+def build(kind: Any, values: Any, key: str, where: str, cure: str = "") -> Any:
+    """The dataclass `kind` from a mapping, every value checked against its field's type.
+
+    key, where: what messages call the mapping and the file that holds it. cure: what to do about a missing key.
+    Raises UserError for an unknown or missing key, for a wrong type, and as the dataclass itself does.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: `{key}` must be a mapping of keys to values")
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = [name for name in values if name not in fields]
+    if unknown:
+        raise UserError(f"{where}: unknown key `{key}.{unknown[0]}`; known keys: {', '.join(fields)}")
+    missing = [name for name, field in fields.items() if name not in values and field.default is dataclasses.MISSING]
+    if missing:
+        raise UserError(f"{where}: missing key `{key}.{missing[0]}`" + (f"; {cure}" if cure else ""))
+    typed = {name: checked(hints[name], value, f"{key}.{name}", where) for name, value in values.items()}
+    try:
+        return kind(**typed)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def checked(hint: Any, value: Any, key: str, where: str) -> Any:
+    """`value` if it has the type `hint`, or as text where text is wanted; otherwise UserError saying what to write."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return checked(next(kind for kind in arguments if kind is not type(None)), value, key, where)
+    if origin is Literal:
+        if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
+            raise UserError(f"{where}: `{key}` is {_show(value)}; write one of {', '.join(map(str, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{where}: `{key}` is {_show(value)}; write a list, [a, b]")
+        return tuple(checked(arguments[0], item, f"{key}[{index}]", where) for index, item in enumerate(value))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is str and isinstance(value, (int, float, datetime.date)) and not isinstance(value, bool):
+        return str(value)  # a name such as 2013
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise UserError(f"{where}: `{key}` is {_show(value)}, not {_KINDS[hint]}{_cure(hint, value)}")
+    return value
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def _show(value: Any) -> str:
+    return f"the text '{value}'" if isinstance(value, str) else "empty (null)" if value is None else str(value)
+
+
+def _cure(hint: Any, value: Any) -> str:
+    """What to write instead, for the traps of YAML 1.1: `1e-9` is text, `no` is false."""
+    if hint is float and isinstance(value, str):
+        try:
+            mantissa, _, exponent = str(float(value)).partition("e")
+        except ValueError:
+            return ""
+        written = mantissa if "." in mantissa else f"{mantissa}.0"
+        return f"; write {written}{'e' + exponent if exponent else ''}"
+    if hint is str and isinstance(value, bool):
+        return f"; {BARE_WORDS}"
+    return ""
