@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)
 
 TINY = [
-    "data.pairs=400",
+    "data.first=400",
     "text.vocabulary_size=150",
     "train.steps=12",
     "run.log_every=4",

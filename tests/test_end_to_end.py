@@ -289,7 +289,7 @@ def test_reproduce_script_end_to_end(tmp_path):
 @pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL])
 def test_killed_suite_takes_its_trainings_along(blow, tmp_path):
     """What went on by itself would write into the folders that the same command goes on in."""
-    words = ["papers", "demo", "bahdanau2014", "--runs", str(tmp_path), "data.pairs=400", "text.vocabulary_size=150"]
+    words = ["papers", "demo", "bahdanau2014", "--runs", str(tmp_path), "data.first=400", "text.vocabulary_size=150"]
     suite = subprocess.Popen(
         [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

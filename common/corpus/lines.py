@@ -22,6 +22,8 @@ from common.files import BLOCK, utf8_lines, without_mark
 
 LONGEST_LINE = 1 << 24
 """Bytes; what has longer lines is no text of sentences, and would fill the memory."""
+Block = tuple[int, bytes, bytes, int]
+"""Consecutive lines of two texts: number of the block from 0, lines of either side (UTF-8), how many they are."""
 
 _MARKUP = re.compile(rb"\s*<(?:\?xml|!doctype|tmx|xliff)[\s>]", re.IGNORECASE)
 _TABLE = re.compile(r"\.tsv(\.(gz|xz|bz2))?$", re.IGNORECASE)
@@ -128,10 +130,8 @@ def line_blocks(stream: Readable, size: int, name: str) -> Iterator[bytes]:
         yield rest.removesuffix(b"\n") + b"\n"
 
 
-def parallel_blocks(
-    one: Readable, other: Readable, size: int, names: tuple[str, str], first: int = 0
-) -> Iterator[tuple[int, bytes, bytes, int]]:
-    """Number of the block, its lines on either side, how many they are; from block number `first`, counted from 0.
+def parallel_blocks(one: Readable, other: Readable, size: int, names: tuple[str, str]) -> Iterator[Block]:
+    """Blocks of `size` lines, the last of what is left.
 
     Block k begins with line k * size + 1. Raises UserError, after the whole blocks that both have, if one side has
     more lines than the other or neither has any.
@@ -142,7 +142,7 @@ def parallel_blocks(
         lines, others_lines = block.count(b"\n"), others.count(b"\n")
         total, others_total = total + lines, others_total + others_lines
         # Unequal sides stay unequal, so nothing more is handed out while the longer one is counted.
-        if total == others_total and number >= first:
+        if total == others_total:
             yield number, block, others, lines
     _check_counts((total, others_total), names)
 

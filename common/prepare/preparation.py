@@ -25,7 +25,6 @@ import numpy as np
 
 from common.corpus.declaration import (
     Corpus,
-    Part,
     check_languages,
     disk_needed,
     download,
@@ -201,7 +200,7 @@ def _declared(corpus: Corpus, data: Data) -> dict[str, Any]:
         "generated": corpus.generated,
         "licence": corpus.licence,
         "citation": corpus.citation,
-        "expected": {name: part.pairs for name, part in corpus.training_parts(data).items() if part.pairs is not None},
+        "expected": corpus.expected(data),
     }
 
 
@@ -284,15 +283,13 @@ class _Preparation:
     def _tokenise(self, name: str) -> list[Path]:
         """The shards of one training part, in order."""
         marker = self._of_part(name, "read")
-        part = self.corpus.training_parts(self.data)[name]
         if not marker.is_file():
-            read = self._read_part(name, part)
-            write_once(marker, json.dumps(read))
+            write_once(marker, json.dumps(self._read_part(name)))
         read = json.loads(marker.read_text(encoding="utf-8"))
         paths = [self._shard(name, number) for number in range(-(-read // SHARD))]
         outcome: Counter[str] = sum((shards.Shard(path).outcome for path in paths), Counter())
-        self._compare(name, read, part.pairs)
-        self.parts[name] = dict(sorted(outcome.items()))
+        self._compare(name, read, self.corpus.expected(self.data).get(name))
+        self.parts[name] = dict(sorted({**outcome, "read": read}.items()))
         for side in (0, 1):  # a file is warned of once, where it first gives cause
             self._warn(next(filter(None, (shards.Shard(path).doubts[side] for path in paths)), []))
         return paths
@@ -313,14 +310,16 @@ class _Preparation:
         """A file of a training part, whatever the part is called: no other file here begins with `part`."""
         return self.work / f"part.{name}.{kind}"
 
-    def _read_part(self, name: str, part: Part) -> int:
+    def _read_part(self, name: str) -> int:
         """Tokenise what is not yet; the number of lines."""
         total = 0
-        with progress(part.pairs, f"tokenising {self.corpus.name} {name}", "pair") as bar:
+        part, expected = self.corpus.training_parts(self.data)[name], self.corpus.expected(self.data).get(name)
+        left = self.data.first and self.data.first - sum(part["read"] for part in self.parts.values())
+        with progress(expected, f"tokenising {self.corpus.name} {name}", "pair") as bar:
 
             def tasks() -> Iterator[tuple[Any, ...]]:
                 nonlocal total
-                blocks = read_blocks(self.corpus, self.data, name, self.paths, SHARD)
+                blocks = read_blocks(self.corpus, self.data, name, self.paths, SHARD, left)
                 for number, source, target, pairs in blocks:
                     first, path = total + 1, self._shard(name, number)
                     total += pairs

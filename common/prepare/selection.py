@@ -32,7 +32,7 @@ def select(
     that was judged its score (lower is more like the in-domain text), its line in the part (from 1), the verdict.
     """
     shares = dict(zip(data.parts, data.shares, strict=True)) if data.shares else {}
-    judged = {name: by_part[name] for name, share in shares.items() if share < 1}
+    judged = {name: by_part[name] for name, share in shares.items() if share < 1 and by_part[name]}
     if not judged:
         return [None for paths in by_part.values() for _ in paths], {}
     models = [work / f"models-{half}" for half in (0, 1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ title: Base
 reproduces: base
 model: {width: 8, kind: plain}
 optimizer: {epsilon: 1.0e-9}
-data: {corpus: builtin, source: en, target: fr}
+data: {corpus: demo, source: en, target: fr}
 text: {tokeniser: moses-2014, lowercase: false, segmentation: words, bpe_merges: null, vocabulary_size: 100}
 batch: {max_length: 50, pool: 20, sentences: 80, tokens: null, shuffle: false, accumulate: 1}
 train:
@@ -272,5 +272,29 @@ def test_a_recipe_saved_by_an_earlier_version_is_the_same(root, tokeniser):
     (root / "demo").mkdir()
     (root / "demo" / "base.yaml").write_text("extends: base\nrun: {path: fast, examples: [A dog.]}\n")
     recipe = load(root, "demo/base", f"text.tokeniser={state}", "data.corpus=multi30k")
-    assert recipe_from_dict(current(saved), SECTIONS, "run") == replace(recipe, data=replace(recipe.data, pairs=1000))
+    assert recipe_from_dict(current(saved), SECTIONS, "run") == recipe
     assert current(recipe.to_dict()) == recipe.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("asked", "pairs", "now"),
+    [
+        ((100, 3, 16, 1), 40_000, {"corpus": "demo"}),
+        ((100, 3, 16, 1), 1_200, {"corpus": "demo-small"}),
+        ((100, 3, 16, 1), 400, {"corpus": "demo", "first": 400}),
+        ((None, 3, 60, 1), 40_000, {"corpus": "demo", "first": 40_000}),
+    ],
+)
+def test_a_recipe_saved_when_the_demo_was_generated_names_its_text(asked, pairs, now):
+    saved = yaml.safe_load(OLD)
+    generator = dict(zip(("lexicon", "min_words", "max_words", "corpus_seed"), asked, strict=True))
+    saved["data"] |= {"corpus": "builtin", "pairs": pairs, **generator}
+    assert current(saved)["data"] == {"source": "en", "target": "fr", **now}
+    assert current(saved)["estimate"]["pairs"] == pairs
+    saved["data"]["corpus"] = "multi30k"
+    assert current(saved)["data"] == {"source": "en", "target": "fr", "corpus": "multi30k"}
+
+
+def test_a_recipe_of_today_has_no_field_of_the_generator(root):
+    with pytest.raises(UserError, match=r"unknown key `data\.lexicon`"):
+        load(root, "base", "data.lexicon=100")

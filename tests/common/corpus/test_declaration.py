@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.corpus.declaration import check_languages, read_declaration
+from common.corpus.declaration import check_languages, find_corpus, read_declaration
 from common.corpus.fetch import MIRROR
+from common.corpus.lines import read_lines
 from common.errors import UserError
 from common.prepare.preparation import Prepared, _Preparation, prepare
 from common.prepare.workers import Crew
@@ -89,6 +90,48 @@ def test_the_order_of_parts_matters(run: Prepare, tmp_path: Path) -> None:
     assert sources(run()) == ["the cat", "the dog sees it", "a bird"]
     declare(tmp_path, train={"b": [MORE], "a": [TRAIN]})
     assert sources(run()) == ["a bird", "the cat", "the dog sees it"]
+
+
+@pytest.mark.parametrize("shard", [1, 2, 50_000])
+@pytest.mark.parametrize("packed", [False, True])
+def test_only_the_first_pairs_counted_over_the_parts(
+    run: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard: int, packed: bool
+) -> None:
+    """Whatever the size of the blocks they are read in, from lines or from SGML."""
+    monkeypatch.setattr("common.prepare.preparation.SHARD", shard)
+    train = {**TRAIN, "pairs": 2}
+    if packed:
+        (tmp_path / "train.sgm").write_bytes(sgml("srcset", TEXTS["train.en"]))
+        train["en"] = "train.sgm"
+    declare(tmp_path, train={"a": [train], "b": [{**MORE, "pairs": 1}]})
+    whole = ["the cat", "the dog sees it", "a bird"]
+    for first in (1, 2, 3, 4):
+        prepared = run(first=first)
+        assert sources(prepared) == whole[:first]
+        parts = prepared.manifest["counts"]["train"]["parts"]
+        assert [parts[name]["read"] for name in ("a", "b")] == [min(first, 2), min(max(first - 2, 0), 1)]
+        assert prepared.manifest["expected"] == {"a": min(first, 2), "b": min(max(first - 2, 0), 1)}
+    assert sources(run(parts=("b", "a"), first=2)) == ["a bird", "the cat"]
+    assert run(first=3).directory != run().directory and sources(run()) == whole
+
+
+def test_generated_text_is_called_so(run: Prepare, tmp_path: Path) -> None:
+    assert run().manifest["generated"] is False
+    declare(tmp_path, generated=True)
+    prepared = run()
+    assert prepared.manifest["generated"] is True
+    assert "\nGenerated text.\n" in (prepared.directory / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-small"])
+def test_the_demo_has_the_text_it_declares(name: str) -> None:
+    """As many lines in each language as declared, no line twice, and no test sentence in the training text."""
+    corpus = find_corpus(name)
+    (train,), sets = corpus.train["train"], {name: part for name, (part,) in corpus.sets.items()}
+    for language in ("en", "de", "fr"):
+        texts = [read_lines(corpus.folder / part.sides[language].file) for part in (train, sets["valid"], sets["test"])]
+        assert [len(lines) for lines in texts] == [train.pairs, sets["valid"].pairs, sets["test"].pairs]
+        assert len({line for lines in texts for line in lines}) == sum(map(len, texts))
 
 
 @pytest.mark.parametrize(
@@ -198,6 +241,7 @@ def test_no_name_is_in_the_way_of_another_file(run: Prepare, tmp_path: Path, nam
         ({"files": {"/x": {"url": "http://x/", "md5": "0"}}}, "/x is no name within a folder of downloads"),
         ({"title": False}, "`title` is False, not text; YAML reads a bare yes, no, on, off"),
         ({"licence": False}, "`licence` is False, not text"),
+        ({"generated": "partly"}, "`generated` is the text 'partly', not true or false"),
         ({"train": {**TRAIN, "pairs": "29,000"}}, r"`train\.pairs` is the text '29,000', not a whole number"),
         ({"train": {"en": "train.en", "fr": False}}, r"`train\.fr` is False, not text; .* put it in quotes"),
         ({"train": {"en": "a.tsv", "fr": "./a.tsv"}}, "train has the same text for en and fr; make a file of"),

@@ -188,12 +188,12 @@ def test_a_line_without_end_is_an_error() -> None:
     assert stream.read()  # not all of it was read
 
 
-@given(st.integers(0, 23), st.integers(0, 23), st.integers(1, 6), st.integers(0, 3))
-def test_parallel_blocks(ours: int, theirs: int, size: int, first: int) -> None:
+@given(st.integers(0, 23), st.integers(0, 23), st.integers(1, 6))
+def test_parallel_blocks(ours: int, theirs: int, size: int) -> None:
     one, other = (b"".join(b"%s%d\n" % (side, i) for i in range(n)) for side, n in ((b"a", ours), (b"b", theirs)))
-    blocks = parallel_blocks(io.BytesIO(one), io.BytesIO(other), size, ("one", "other"), first)
+    blocks = parallel_blocks(io.BytesIO(one), io.BytesIO(other), size, ("one", "other"))
     common = ours if ours == theirs else min(ours, theirs) // size * size  # lines in blocks that both have
-    for number in range(first, -(-common // size)):
+    for number in range(-(-common // size)):
         rows = range(number * size, min((number + 1) * size, common))
         expected = [b"".join(b"%s%d\n" % (side, i) for i in rows) for side in (b"a", b"b")]
         assert next(blocks) == (number, *expected, len(rows))

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from common.corpus import declaration as corpora
-from common.corpus.declaration import find_corpus
+from common.corpus.declaration import declared_names, find_corpus
 from common.corpus.fetch import MIRROR
 from common.corpus.lines import read_lines
 from common.errors import UserError
@@ -354,7 +354,7 @@ def test_only_line_feeds_separate_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"corpus": "europarl"}, "data.corpus is `europarl`; the corpora are builtin, toy, or"),
+        ({"corpus": "europarl"}, "data.corpus is `europarl`; the corpora are toy, or"),
         ({"parts": ("europarl",)}, "data.parts: toy has no part `europarl`; it has train"),
         ({"valid": ("test", "newstest2012")}, "data.valid: toy has no set `newstest2012`; it has valid, test"),
         ({"target": "de"}, "data.target is `de`; toy has en, fr"),
@@ -380,14 +380,15 @@ def test_nowhere_to_write(publish: Publish, tmp_path: Path) -> None:
 
 
 def test_declared_corpora_are_complete() -> None:
-    for name in ("builtin", "multi30k", "wmt14"):
+    for name in declared_names():
         corpus = find_corpus(name)
         assert corpus.title and corpus.licence and corpus.citation and corpus.train and corpus.sets
         assert corpus.generated == ("generated" in corpus.title)
         used = set()
         for part in (part for named in (corpus.train, corpus.sets) for parts in named.values() for part in parts):
             used |= {place.file for place in part.sides.values()}
-        assert corpus.generated or used == set(corpus.files)
+        assert used - set(corpus.files) == (used if corpus.generated else set())
+        assert all((corpus.folder / name).is_file() for name in used - set(corpus.files))
         for file in corpus.files.values():
             algorithm, digest = file.checksum
             assert len(bytes.fromhex(digest)) == {"sha256": 32, "md5": 16}[algorithm]
