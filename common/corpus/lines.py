@@ -22,7 +22,7 @@ from common.files import BLOCK, utf8_lines, without_mark
 
 LONGEST_LINE = 1 << 24
 """Bytes; what has longer lines is no text of sentences, and would fill the memory."""
-Block = tuple[int, bytes, bytes, int]
+LineBlock = tuple[int, bytes, bytes, int]
 """Consecutive lines of two texts: number of the block from 0, lines of either side (UTF-8), how many they are."""
 
 _MARKUP = re.compile(rb"\s*<(?:\?xml|!doctype|tmx|xliff)[\s>]", re.IGNORECASE)
@@ -130,10 +130,10 @@ def line_blocks(stream: Readable, size: int, name: str) -> Iterator[bytes]:
         yield rest.removesuffix(b"\n") + b"\n"
 
 
-def parallel_blocks(one: Readable, other: Readable, size: int, names: tuple[str, str]) -> Iterator[Block]:
+def parallel_blocks(one: Readable, other: Readable, size: int, names: tuple[str, str]) -> Iterator[LineBlock]:
     """Blocks of `size` lines, the last of what is left.
 
-    Block k begins with line k * size + 1. Raises UserError, after the whole blocks that both have, if one side has
+    LineBlock k begins with line k * size + 1. Raises UserError, after the whole blocks that both have, if one side has
     more lines than the other or neither has any.
     """
     blocks = zip_longest(line_blocks(one, size, names[0]), line_blocks(other, size, names[1]), fillvalue=b"")

@@ -23,16 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from common.corpus.declaration import (
-    Corpus,
-    check_languages,
-    disk_needed,
-    download,
-    input_sums,
-    read_blocks,
-    read_set,
-    texts_read,
-)
+from common.corpus.bitext import Bitext, Paths
+from common.corpus.declaration import find_corpus
 from common.errors import UserError
 from common.files import checksum, locked, sha256_json, utf8_lines, write_json, write_once, write_whole
 from common.ids import UNK
@@ -131,57 +123,60 @@ def prepare(
     default as many as there are cores; they change the time, not the bytes.
     Raises UserError for an unknown corpus, language or split, unreadable text, a full disk.
     """
-    corpus = check_languages(data)
-    known = dict.fromkeys(["valid", *corpus.held_out(data)])
-    if unknown := [split for split in splits if split not in known]:
-        raise UserError(f"evaluate.sets: {corpus.name} has no test set `{unknown[0]}`; it has {', '.join(known)}")
-    development = corpus.development(data)
-    if "valid" in splits and "valid" in corpus.held_out(data) and development != ("valid",):
-        raise UserError(
-            f"evaluate.sets: `valid` is the development set, here {', '.join(development)} and not {corpus.name}'s own "
-            "`valid`; name the sets that are meant"
-        )
-    inputs = input_sums(data)
-    directory = root / folder_name(data, text, corpus, inputs)
+    bitext = find_corpus(data.corpus).choose(data)
+    _check_splits(splits, bitext)
+    inputs = bitext.sums()
+    directory = root / folder_name(data, text, bitext, inputs)
     try:
         if not _complete(directory):
             with locked(directory):
                 if not _complete(directory):
                     if estimate:
-                        _check_space(corpus, data, estimate, root)
+                        _check_space(bitext, estimate, root)
                     if any(share < 1 for share in data.shares):
                         tools()  # compiled now, or missed now and not after hours of other work
                     crew = Crew(workers or os.cpu_count() or 1)
-                    _Preparation(data, text, corpus, inputs, directory, cache, crew).run()
-        _bring_up_to_date(directory, corpus, data)
+                    _Preparation(data, text, bitext, inputs, directory, cache, crew).run()
+        _bring_up_to_date(directory, bitext)
     except OSError as error:
         raise UserError(f"{error.filename or root}: {error.strerror}; free space or mend that, and run again") from None
     return Prepared.open(directory, max_length)
 
 
-def _check_space(corpus: Corpus, data: Data, estimate: Estimate, root: Path) -> None:
-    """UserError unless `root` has room for what preparation writes; downloads look for theirs."""
-    needed, free = disk_needed(corpus, data, estimate)[1], shutil.disk_usage(root).free
-    if free < needed:
+def _check_splits(splits: Sequence[str], bitext: Bitext) -> None:
+    """UserError for a test set that the text does not have, and where `valid` could mean two sets."""
+    name, known = bitext.corpus.name, dict.fromkeys(["valid", *bitext.sets])
+    if unknown := [split for split in splits if split not in known]:
+        raise UserError(f"evaluate.sets: {name} has no test set `{unknown[0]}`; it has {', '.join(known)}")
+    if "valid" in splits and "valid" in bitext.sets and bitext.development != ("valid",):
         raise UserError(
-            f"{root}: preparing {corpus.name} takes about {needed:,} bytes and {free:,} are free; make room"
+            f"evaluate.sets: `valid` is the development set, here {', '.join(bitext.development)} and not {name}'s own "
+            "`valid`; name the sets that are meant"
         )
 
 
-def folder_name(data: Data, text: Text, corpus: Corpus, inputs: Mapping[str, str]) -> str:
+def _check_space(bitext: Bitext, estimate: Estimate, root: Path) -> None:
+    """UserError unless `root` has room for what preparation writes; downloads look for theirs."""
+    _, needed = bitext.bytes_needed(estimate.pairs, estimate.source_tokens + estimate.target_tokens)
+    if (free := shutil.disk_usage(root).free) < needed:
+        raise UserError(
+            f"{root}: preparing {bitext.corpus.name} takes about {needed:,} bytes and {free:,} are free; make room"
+        )
+
+
+def folder_name(data: Data, text: Text, bitext: Bitext, inputs: Mapping[str, str]) -> str:
     """`<corpus>-<source>-<target>-<hash>`, the hash over all that the prepared files depend on. inputs: checksums."""
-    texts = texts_read(corpus, data)
-    facts = {"format": FORMAT, **relevant(data, text, corpus), "inputs": inputs, "texts": texts}
+    facts = {"format": FORMAT, **relevant(data, text, bitext.corpus.name), "inputs": inputs, "texts": bitext.texts}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return f"{corpus.name}-{data.source}-{data.target}-{digest[:12]}"
+    return f"{bitext.corpus.name}-{data.source}-{data.target}-{digest[:12]}"
 
 
-def relevant(data: Data, text: Text, corpus: Corpus) -> dict[str, Any]:
+def relevant(data: Data, text: Text, corpus: str) -> dict[str, Any]:
     """The two sections of a recipe that the prepared files depend on, and nothing else.
 
     The corpus goes by its name: where its declaration lies changes nothing.
     """
-    return {"data": {**dataclasses.asdict(data), "corpus": corpus.name}, "text": dataclasses.asdict(text)}
+    return {"data": {**dataclasses.asdict(data), "corpus": corpus}, "text": dataclasses.asdict(text)}
 
 
 def _complete(directory: Path) -> bool:
@@ -193,21 +188,22 @@ def _complete(directory: Path) -> bool:
         return False
 
 
-def _declared(corpus: Corpus, data: Data) -> dict[str, Any]:
+def _declared(bitext: Bitext) -> dict[str, Any]:
     """What the manifest repeats from the declaration, and no prepared file depends on."""
+    corpus = bitext.corpus
     return {
         "title": corpus.title,
         "generated": corpus.generated,
         "licence": corpus.licence,
         "citation": corpus.citation,
-        "expected": corpus.expected(data),
+        "expected": bitext.expected,
     }
 
 
-def _bring_up_to_date(directory: Path, corpus: Corpus, data: Data) -> None:
+def _bring_up_to_date(directory: Path, bitext: Bitext) -> None:
     """Write manifest and summary again if the declaration says something else of the same text than it did."""
     manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-    now = _declared(corpus, data)
+    now = _declared(bitext)
     if any(manifest[key] != value for key, value in now.items()):
         with locked(directory):
             _write_manifest(manifest | now, directory)
@@ -225,7 +221,7 @@ class _Preparation:
 
     data: Data
     text: Text
-    corpus: Corpus
+    bitext: Bitext
     inputs: Mapping[str, str]
     """Checksums of what is read, as they were before."""
     directory: Path
@@ -236,18 +232,33 @@ class _Preparation:
     """By training part: pairs read, kept, left out for which reason."""
     warnings: list[str] = field(default_factory=list)
     """Of text that may be the wrong one."""
+    paths: Paths = field(default_factory=dict)
+    """Of the public files, once they are here."""
+
+    @property
+    def name(self) -> str:
+        """What messages call the corpus."""
+        return self.bitext.corpus.name
+
+    @property
+    def work(self) -> Path:
+        """The folder of everything until all is done; a killed preparation leaves it."""
+        return self.directory.with_name(f"{self.directory.name}.work")
+
+    @property
+    def out(self) -> Path:
+        """What becomes the prepared folder."""
+        return self.work / "out"
 
     def run(self) -> None:
         """All steps; then the folder takes its place."""
-        self.work = self.directory.with_name(f"{self.directory.name}.work")
-        self.out = self.work / "out"
         self.out.mkdir(parents=True, exist_ok=True)
         for half in (*self.work.glob(".*"), *self.out.glob(".*")):  # of a killed attempt
             half.unlink()
         with self._step("download"):
-            self.paths = download(self.corpus, self.data, self.cache)
+            self.paths = self.bitext.download(self.cache)
         with self._step("tokenise"):
-            by_part = {name: self._tokenise(name) for name in self.corpus.training_parts(self.data)}
+            by_part = {name: self._tokenise(name) for name in self.bitext.parts}
         shard_paths = [path for paths in by_part.values() for path in paths]
         self.crew.alone = len(shard_paths) == 1
         with self._step("select"):
@@ -288,7 +299,7 @@ class _Preparation:
         read = json.loads(marker.read_text(encoding="utf-8"))
         paths = [self._shard(name, number) for number in range(-(-read // SHARD))]
         outcome: Counter[str] = sum((shards.Shard(path).outcome for path in paths), Counter())
-        self._compare(name, read, self.corpus.expected(self.data).get(name))
+        self._compare(name, read, self.bitext.expected.get(name))
         self.parts[name] = dict(sorted({**outcome, "read": read}.items()))
         for side in (0, 1):  # a file is warned of once, where it first gives cause
             self._warn(next(filter(None, (shards.Shard(path).doubts[side] for path in paths)), []))
@@ -296,7 +307,7 @@ class _Preparation:
 
     def _compare(self, name: str, read: int, expected: int | None) -> None:
         if expected not in (None, read):
-            print(f"{self.corpus.name} {name}: {read:,} pairs where {expected:,} were expected", file=sys.stderr)
+            print(f"{self.name} {name}: {read:,} pairs where {expected:,} were expected", file=sys.stderr)
 
     def _warn(self, remarks: Sequence[str]) -> None:
         """Now on standard error, later in the manifest and the summary."""
@@ -313,20 +324,19 @@ class _Preparation:
     def _read_part(self, name: str) -> int:
         """Tokenise what is not yet; the number of lines."""
         total = 0
-        part, expected = self.corpus.training_parts(self.data)[name], self.corpus.expected(self.data).get(name)
-        left = self.data.first and self.data.first - sum(part["read"] for part in self.parts.values())
-        with progress(expected, f"tokenising {self.corpus.name} {name}", "pair") as bar:
+        left = self.bitext.first and self.bitext.first - sum(part["read"] for part in self.parts.values())
+        sides = self.bitext.names(self.bitext.parts[name])
+        with progress(self.bitext.expected.get(name), f"tokenising {self.name} {name}", "pair") as bar:
 
             def tasks() -> Iterator[tuple[Any, ...]]:
                 nonlocal total
-                blocks = read_blocks(self.corpus, self.data, name, self.paths, SHARD, left)
-                for number, source, target, pairs in blocks:
+                for number, source, target, pairs in self.bitext.blocks(name, SHARD, self.paths, left):
                     first, path = total + 1, self._shard(name, number)
                     total += pairs
                     if path.exists():
                         bar.update(pairs)
                     else:
-                        yield self._rules(), part.names(self.data), first, source, target, path
+                        yield self._rules(), sides, first, source, target, path
 
             self.crew.run(shards.tokenise, tasks(), lambda task: bar.update(task[3].count(b"\n")))
         return total
@@ -358,7 +368,7 @@ class _Preparation:
         return done
 
     def _run(self, function: Any, tasks: Sequence[tuple[Any, ...]], label: str) -> None:
-        with progress(len(tasks), f"{label} of {self.corpus.name}", "part") as bar:
+        with progress(len(tasks), f"{label} of {self.name}", "part") as bar:
             self.crew.run(function, tasks, lambda task: bar.update())
 
     def _train_counts(self, encoded: Sequence[Path], types: Sequence[Path]) -> dict[str, Any]:
@@ -391,12 +401,12 @@ class _Preparation:
         """The development and test sets, as text and as ids; what there is to count."""
         text = TextPipeline.load(self.out)
         raw = {}
-        for name, part in self.corpus.held_out(self.data).items():
-            raw[name] = read_set(self.corpus, self.data, name, self.paths)
+        for name, part in self.bitext.sets.items():
+            raw[name] = self.bitext.read(name, self.paths)
             self._compare(name, len(raw[name][0]), part.pairs)
-            for lines, file in zip(raw[name], part.names(self.data), strict=True):
+            for lines, file in zip(raw[name], self.bitext.names(part), strict=True):
                 self._warn(doubts(lines, file, self.text.tokeniser))
-        development = [raw[name] for name in self.corpus.development(self.data)]
+        development = [raw[name] for name in self.bitext.development]
         together = tuple([line for pair in development for line in pair[side]] for side in (0, 1))
         counts = {}
         for split, (source, target) in {"valid": together, **{k: v for k, v in raw.items() if k != "valid"}}.items():
@@ -413,20 +423,20 @@ class _Preparation:
 
         Raises UserError, and begins anew the next time, if a file was changed while it was read.
         """
-        changed = [name for name, found in input_sums(self.data).items() if found != self.inputs[name]]
+        changed = [name for name, found in self.bitext.sums().items() if found != self.inputs[name]]
         if changed:
             shutil.rmtree(self.work)
-            raise UserError(f"{changed[0]} was changed while {self.corpus.name} was prepared from it; run again")
+            raise UserError(f"{changed[0]} was changed while {self.name} was prepared from it; run again")
         outputs = {
             path.name: {"bytes": path.stat().st_size, "sha256": checksum(path)} for path in sorted(self.out.iterdir())
         }
         manifest = {
             "format": FORMAT,
-            "corpus": self.corpus.name,
-            **_declared(self.corpus, self.data),
-            **relevant(self.data, self.text, self.corpus),
+            "corpus": self.name,
+            **_declared(self.bitext),
+            **relevant(self.data, self.text, self.name),
             "tools": {tool: _version(tool) for tool in TOOLS},
-            "texts": texts_read(self.corpus, self.data),
+            "texts": self.bitext.texts,
             "inputs": self.inputs,
             "counts": counts,
             "warnings": self.warnings,

@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from common.contract import Batch
-from common.corpus.declaration import check_languages, disk_needed
+from common.corpus.declaration import find_corpus
 from common.ids import EOS
 from common.paper import Paper
 from common.recipe import OWN_SCALE, Recipe
@@ -88,19 +88,21 @@ def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
     blocks = parameter_counts(paper, recipe)
     flops = training_flops(paper, recipe)
     sentences, source, target = minibatch_shape(recipe)
-    downloads, preparation = disk_needed(check_languages(recipe.data), recipe.data, recipe.estimate)
-    updates_per_epoch = recipe.estimate.pairs / (sentences * recipe.batch.accumulate)
+    data, text, estimate = recipe.data, recipe.text, recipe.estimate
+    bitext = find_corpus(data.corpus).choose(data)
+    downloads, preparation = bitext.bytes_needed(estimate.pairs, estimate.source_tokens + estimate.target_tokens)
+    updates_per_epoch = estimate.pairs / (sentences * recipe.batch.accumulate)
     return {
         "paper": paper.name,
         "recipe": recipe.name,
         "title": recipe.title,
         "parameters": {"blocks": blocks, "total": sum(blocks.values())},
         "data": {
-            "corpus": recipe.data.corpus,
-            "languages": f"{recipe.data.source}-{recipe.data.target}",
-            "pairs": recipe.estimate.pairs,
-            "segmentation": recipe.text.segmentation,
-            "vocabulary_size": recipe.text.vocabulary_size,
+            "corpus": data.corpus,
+            "languages": f"{data.source}-{data.target}",
+            "pairs": estimate.pairs,
+            "segmentation": text.segmentation,
+            "vocabulary_size": text.vocabulary_size,
             "max_length": recipe.batch.max_length,
             "download_bytes": downloads,
             "preparation_bytes": preparation,
