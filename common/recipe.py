@@ -139,7 +139,8 @@ class Train:
     """Updates between kept checkpoints (the ones averaging may use)."""
     keep_checkpoints: int = field(metadata=GOING_ON)
     continues: str | None = None
-    """A sibling recipe whose finished run this one carries on (RNNsearch-50* carries on RNNsearch-50)."""
+    """A sibling recipe whose finished run this one carries on (RNNsearch-50* carries on RNNsearch-50). Of all fields
+    the only one that `extends` does not take over: what changes the model cannot carry on the same run."""
 
     def __post_init__(self) -> None:
         for key in ("steps", "checkpoint_every", "keep_checkpoints"):
@@ -501,6 +502,8 @@ def _resolve(root: Path, path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if parent is None:
         return values
     base = _resolve(root, _find(root, str(parent), path.parent), (*seen, path.resolve()))
+    if isinstance(base.get("train"), dict):
+        base["train"].pop("continues", None)
     return _merge(base, values)
 
 

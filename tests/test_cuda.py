@@ -17,7 +17,7 @@ from common.paper import Paper
 from common.prepare.encoded import ParallelIds, write_side
 from common.recipe import Recipe
 from common.run.record import matmul_rate
-from common.train.loop import Corpus, Trainer
+from common.train.loop import Trainer, TrainingText
 from common.train.loss import cross_entropy_sum
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI
@@ -116,7 +116,7 @@ def test_a_resumed_training_goes_on_where_it_was(system, precision, tmp_path):
     for split, count in (("train", 300), ("valid", 30)):
         for side, seed in (("source", 11), ("target", 12)):
             write_side(tmp_path, split, side, sentences(count, seed), WORDS)
-    corpus = Corpus(ParallelIds.open(tmp_path, "train"), ParallelIds.open(tmp_path, "valid"), "toy")
+    corpus = TrainingText(ParallelIds.open(tmp_path, "train"), ParallelIds.open(tmp_path, "valid"), "toy")
 
     def train(folder: Path, steps: int) -> tuple[nn.Module, list[str]]:
         folder.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ import torch
 from common.decode.translate import decode_ids
 from common.ids import UNK
 from common.prepare.encoded import ParallelIds, write_side
-from common.train.loop import Corpus, Trainer
+from common.train.loop import Trainer, TrainingText
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI
 
@@ -55,14 +55,14 @@ SETTINGS = {
 }
 
 
-def corpus(folder: Path, reverse: bool) -> Corpus:
+def corpus(folder: Path, reverse: bool) -> TrainingText:
     """3,000 random sentences of 2 to 6 words, copied or reversed; 200 others for the dev set."""
     draw = random.Random(7)
     for split, count in (("train", 3000), ("valid", 200)):
         source = [[draw.randrange(UNK + 1, WORDS) for _ in range(draw.randint(2, 6))] for _ in range(count)]
         write_side(folder, split, "source", source, WORDS)
         write_side(folder, split, "target", [sentence[::-1] if reverse else sentence for sentence in source], WORDS)
-    return Corpus(ParallelIds.open(folder, "train"), ParallelIds.open(folder, "valid"), "toy")
+    return TrainingText(ParallelIds.open(folder, "train"), ParallelIds.open(folder, "valid"), "toy")
 
 
 @pytest.mark.parametrize("task", ["copy", "reverse"])

@@ -34,7 +34,7 @@ from common.prepare.preparation import Prepared
 from common.recipe import Recipe
 from common.run.folder import prepare_data
 from common.text.moses import Tokeniser
-from common.train.loop import Corpus, Trainer
+from common.train.loop import Trainer, TrainingText
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI
 from tests.conftest import ROOT
@@ -306,7 +306,7 @@ def one_step(paper: Paper, recipe: Recipe, run: Path, runs: Path) -> float:
     recipe = dataclasses.replace(recipe, train=train, evaluate=dataclasses.replace(recipe.evaluate, average=1))
     run.mkdir()
     model = paper.build_model(recipe)
-    corpus = Corpus(prepared.train, valid, "fixture")
+    corpus = TrainingText(prepared.train, valid, "fixture")
     trainer = Trainer(model, paper.build_optimization(model, recipe), corpus, recipe, run)
     trainer.resume()
     trainer.fit(print)

@@ -41,7 +41,7 @@ from common.train.checkpoint import (
     restore,
     save_weights,
 )
-from common.train.loop import Corpus, Progress, Trainer
+from common.train.loop import Progress, Trainer, TrainingText
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -104,7 +104,7 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
     torch.set_num_threads(recipe.run.threads)
     torch.manual_seed(recipe.train.seed)
     model = paper.build_model(recipe).to(device)
-    corpus = Corpus(prepared.train, prepared.valid, prepared.identity)
+    corpus = TrainingText(prepared.train, prepared.valid, prepared.identity)
     trainer = Trainer(model, paper.build_optimization(model, recipe), corpus, recipe, run)
     trainer.resume()
     # Nothing of an earlier start is touched before here, where it is clear that this one can go on with it.

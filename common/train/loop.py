@@ -63,7 +63,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class TrainingText:
     """The encoded training and dev parts, and what identifies them."""
 
     train: ParallelIds
@@ -75,7 +75,7 @@ class Corpus:
 class Trainer:
     """Trains one model by one recipe in one run folder."""
 
-    def __init__(self, model: nn.Module, optimization: Optimization, corpus: Corpus, recipe: Recipe, run: Path):
+    def __init__(self, model: nn.Module, optimization: Optimization, corpus: TrainingText, recipe: Recipe, run: Path):
         self.model, self.optimization, self.corpus, self.recipe, self.run = model, optimization, corpus, recipe, run
         self.device = next(model.parameters()).device
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -84,6 +84,13 @@ def test_extends_changes_only_what_it_says(root):
     assert wide.scale == "demo" and wide.system == "wide"
 
 
+def test_a_recipe_does_not_carry_on_what_its_parent_carries_on(root):
+    (root / "longer.yaml").write_text("extends: base\ntrain: {continues: base, steps: 200}\n")
+    (root / "wide.yaml").write_text("extends: longer\nmodel: {width: 16}\n")
+    assert load(root, "longer").train.continues == "base"
+    assert load(root, "wide").train.continues is None and load(root, "wide").train.steps == 200
+
+
 def test_circular_extends_is_refused(root):
     (root / "a.yaml").write_text("extends: b\n")
     (root / "b.yaml").write_text("extends: a\n")
