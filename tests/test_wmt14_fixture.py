@@ -30,7 +30,7 @@ import pytest
 from common.corpus import fetch
 from common.paper import Paper
 from common.prepare import preparation as prepare_module
-from common.prepare.preparation import Prepared
+from common.prepare.prepared import Prepared
 from common.recipe import Recipe
 from common.run.folder import prepare_data
 from common.text.moses import Tokeniser

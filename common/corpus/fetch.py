@@ -60,11 +60,6 @@ class File:
         return ("sha256", self.sha256) if self.sha256 else ("md5", self.md5 or "")
 
 
-def fetch(file: File, cache: Path) -> Path:
-    """The path of a verified copy of `file`: `fetch_all` of one."""
-    return fetch_all([file], cache)[file.path]
-
-
 def fetch_all(files: Sequence[File], cache: Path) -> dict[str, Path]:
     """Paths of verified copies by `File.path`, downloading into `cache` those that neither it nor the mirror has.
 

@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -26,14 +26,17 @@ import numpy as np
 from common.corpus.bitext import Bitext, Paths
 from common.corpus.declaration import find_corpus
 from common.errors import UserError
-from common.files import checksum, locked, sha256_json, utf8_lines, write_json, write_once, write_whole
-from common.ids import UNK
-from common.prepare import selection as selection_step
-from common.prepare import shards
-from common.prepare.encoded import SIDES, ParallelIds, shard_name, write_offsets, write_side
+from common.files import checksum, locked, write_json, write_once
+from common.prepare.encoded import SIDES, shard_name, write_offsets
+from common.prepare.held_out import Pairs, side_counts, write_held_out
 from common.prepare.language_model import tools
+from common.prepare.lexicon import encode
+from common.prepare.prepared import Prepared
+from common.prepare.selection import select
 from common.prepare.subwords import build_lexicons, learn_subwords
 from common.prepare.summary import write_summary
+from common.prepare.tokens import PARTITIONS, Rules, Shard, tokenise
+from common.prepare.types import count, count_types, gather_types
 from common.prepare.workers import Crew
 from common.progress import progress
 from common.recipe import Data, Estimate, Text
@@ -45,63 +48,6 @@ FORMAT = 4
 SHARD = 50_000
 """Pairs of a training part that are worked on, and stored, together."""
 TOOLS = ("sacremoses", "subword-nmt", "torchtext", "ufal.kenlm", "numpy")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A prepared corpus, opened."""
-
-    directory: Path
-    manifest: dict[str, Any]
-    text: TextPipeline
-    train: ParallelIds
-    valid: ParallelIds
-
-    @classmethod
-    def open(cls, directory: Path, max_length: int | None) -> Prepared:
-        """The folder's contents, training pairs limited to `max_length` pieces a side; `valid` is not limited.
-
-        The manifest has `train_used` added: the limit and how many pairs it kept and dropped.
-        """
-        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-        train = ParallelIds.open(directory, "train", max_length)
-        dropped = manifest["counts"]["train"]["pairs"] - len(train)
-        manifest["train_used"] = {"max_length": max_length, "pairs": len(train), "dropped_by_length": dropped}
-        return cls(directory, manifest, TextPipeline.load(directory), train, ParallelIds.open(directory, "valid"))
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The manifest without what differs from one preparation of the same data to the next: time and memory."""
-        return {key: value for key, value in self.manifest.items() if key != "steps"}
-
-    @property
-    def identity(self) -> str:
-        """Hash of all that an update depends on: training ids, vocabularies, how text is split, the length limit.
-
-        Development and test sets are not in it: a training may go on when they change.
-        """
-        held_out = tuple(f"{split}." for split in self.manifest["counts"] if split != "train")
-        files = {name: facts["sha256"] for name, facts in self.manifest["outputs"].items()}
-        trained_on = {name: digest for name, digest in files.items() if not name.startswith(held_out)}
-        return sha256_json({"files": trained_on, "used": self.manifest["train_used"]})
-
-    def lines(self, split: str) -> dict[str, list[str]]:
-        """Lines of a split other than train.
-
-        Keys: source and reference, untokenised; source_tokens and reference_tokens, tokens joined by spaces.
-        With text.lowercase all but source are lower-cased.
-        """
-        files = {
-            "source": "source",
-            "source_tokens": "source.tok",
-            "reference": "target",
-            "reference_tokens": "target.tok",
-        }
-        paths = {key: self.directory / f"{split}.{name}" for key, name in files.items()}
-        if not all(path.is_file() for path in paths.values()):
-            known = ", ".join(name for name in self.manifest["counts"] if name != "train")
-            raise UserError(f"{self.directory} has no text of `{split}`; it has {known}")
-        return {key: utf8_lines(path.read_bytes(), str(path)) for key, path in paths.items()}
 
 
 def prepare(
@@ -273,7 +219,8 @@ class _Preparation:
         with self._step("encode"):
             encoded = self._encode(shard_paths, masks, lexicons)
         with self._step("held out"):
-            counts = {"train": self._train_counts(encoded, types), **self._write_held_out()}
+            counts = {"train": self._train_counts(encoded, types)}
+            counts |= write_held_out(self._read_held_out(), self.bitext.development, self.out)
         self._finish(counts)
 
     @contextmanager
@@ -285,11 +232,9 @@ class _Preparation:
         seconds = time.monotonic() - started
         self.steps.append({"step": name, "seconds": round(seconds, 2), "peak_memory_bytes": self.crew.peak})
 
-    def _rules(self) -> shards.Rules:
+    def _rules(self) -> Rules:
         data, text = self.data, self.text
-        return shards.Rules(
-            data.source, data.target, text.lowercase, text.tokeniser, data.clean_tokens, data.clean_ratio
-        )
+        return Rules(data.source, data.target, text.lowercase, text.tokeniser, data.clean_tokens, data.clean_ratio)
 
     def _tokenise(self, name: str) -> list[Path]:
         """The shards of one training part, in order."""
@@ -298,11 +243,11 @@ class _Preparation:
             write_once(marker, json.dumps(self._read_part(name)))
         read = json.loads(marker.read_text(encoding="utf-8"))
         paths = [self._shard(name, number) for number in range(-(-read // SHARD))]
-        outcome: Counter[str] = sum((shards.Shard(path).outcome for path in paths), Counter())
+        outcome: Counter[str] = sum((Shard(path).outcome for path in paths), Counter())
         self._compare(name, read, self.bitext.expected.get(name))
         self.parts[name] = dict(sorted({**outcome, "read": read}.items()))
         for side in (0, 1):  # a file is warned of once, where it first gives cause
-            self._warn(next(filter(None, (shards.Shard(path).doubts[side] for path in paths)), []))
+            self._warn(next(filter(None, (Shard(path).doubts[side] for path in paths)), []))
         return paths
 
     def _compare(self, name: str, read: int, expected: int | None) -> None:
@@ -338,12 +283,12 @@ class _Preparation:
                     else:
                         yield self._rules(), sides, first, source, target, path
 
-            self.crew.run(shards.tokenise, tasks(), lambda task: bar.update(task[3].count(b"\n")))
+            self.crew.run(tokenise, tasks(), lambda task: bar.update(task[3].count(b"\n")))
         return total
 
     def _select(self, by_part: Mapping[str, Sequence[Path]]) -> list[Path | None]:
         """For every shard in turn, the file that says which pairs are kept; None keeps all."""
-        masks, about = selection_step.select(self.data, by_part, self.work, self.out, self.crew)
+        masks, about = select(self.data, by_part, self.work, self.out, self.crew)
         for name, facts in about.items():
             self.parts[name] |= facts
         return masks
@@ -351,10 +296,10 @@ class _Preparation:
     def _count(self, paths: Sequence[Path], masks: Sequence[Path | None]) -> list[Path]:
         """Files of all word types and their counts, one a partition."""
         counts = [self.work / f"{path.stem}.counts.npz" for path in paths]
-        self._run(shards.count, list(zip(paths, masks, counts, strict=True)), "counting words")
-        types = [self.work / f"types.{number:02d}.npz" for number in range(shards.PARTITIONS)]
+        self._run(count, list(zip(paths, masks, counts, strict=True)), "counting words")
+        types = [self.work / f"types.{number:02d}.npz" for number in range(PARTITIONS)]
         tasks = [(number, paths, counts, path) for number, path in enumerate(types)]
-        self._run(shards.gather_types, tasks, "adding counts up")
+        self._run(gather_types, tasks, "adding counts up")
         return types
 
     def _encode(self, paths: Sequence[Path], masks: Sequence[Path | None], lexicons: tuple[Path, Path]) -> list[Path]:
@@ -363,8 +308,8 @@ class _Preparation:
         tasks = []
         for number, (path, mask, end) in enumerate(zip(paths, masks, done, strict=True)):
             ids = [self.out / shard_name("train", side, number) for side in SIDES]
-            tasks.append((path, mask, lexicons, UNK, ids, end))
-        self._run(shards.encode, tasks, "encoding")
+            tasks.append((path, mask, lexicons, ids, end))
+        self._run(encode, tasks, "encoding")
         return done
 
     def _run(self, function: Any, tasks: Sequence[tuple[Any, ...]], label: str) -> None:
@@ -386,37 +331,26 @@ class _Preparation:
             pieces = int(np.load(self.out / f"train.{side}.offsets.npy", mmap_mode="r")[-1])
             unknown = sum(int(file[f"{side}.unknown"]) for file in with_lengths)
             vocabulary = (text.source_vocabulary, text.target_vocabulary)[index]
-            counts |= _side_counts(side, pairs, pieces, unknown, len(vocabulary.words))
+            counts |= side_counts(side, pairs, pieces, unknown, len(vocabulary.words))
             counts[f"{side}_words"] = sum(int(file[f"{side}.words"]) for file in with_lengths)
             histograms[side] = np.sum([file[f"{side}.histogram"] for file in with_lengths], axis=0).tolist()
-            counts[f"{side}_word_types"] = shards.count_types(types, index)
+            counts[f"{side}_word_types"] = count_types(types, index)
         counts |= json.loads((self.work / "learned.json").read_text(encoding="utf-8"))
         for reason in ("empty", "too_long", "ratio", "unselected"):
             counts[f"dropped_{reason}"] = sum(part.get(reason, 0) for part in self.parts.values())
-        # Sentences of 0, 1, ... shards.LONGEST pieces or more, EOS not counted.
+        # Sentences of 0, 1, ... lexicon.LONGEST pieces or more, EOS not counted.
         write_json(self.out / "train.lengths.json", histograms, indent=None)
         return counts
 
-    def _write_held_out(self) -> dict[str, dict[str, Any]]:
-        """The development and test sets, as text and as ids; what there is to count."""
-        text = TextPipeline.load(self.out)
+    def _read_held_out(self) -> dict[str, Pairs]:
+        """The development and test sets as they are."""
         raw = {}
         for name, part in self.bitext.sets.items():
             raw[name] = self.bitext.read(name, self.paths)
             self._compare(name, len(raw[name][0]), part.pairs)
             for lines, file in zip(raw[name], self.bitext.names(part), strict=True):
                 self._warn(doubts(lines, file, self.text.tokeniser))
-        development = [raw[name] for name in self.bitext.development]
-        together = tuple([line for pair in development for line in pair[side]] for side in (0, 1))
-        counts = {}
-        for split, (source, target) in {"valid": together, **{k: v for k, v in raw.items() if k != "valid"}}.items():
-            tokenised = (
-                [text.source_tokeniser.tokenise(line) for line in source],
-                [text.target_tokeniser.tokenise(line) for line in target],
-            )
-            counts[split] = _encode_split(text, split, tokenised, self.out)
-            _write_text(self.text.lowercase, self.out, split, (source, target), tokenised)
-        return counts
+        return raw
 
     def _finish(self, counts: dict[str, Any]) -> None:
         """The manifest and the summary; then the folder is renamed, and what was only needed on the way removed.
@@ -435,7 +369,7 @@ class _Preparation:
             "corpus": self.name,
             **_declared(self.bitext),
             **relevant(self.data, self.text, self.name),
-            "tools": {tool: _version(tool) for tool in TOOLS},
+            "tools": {tool: version(tool) for tool in TOOLS},
             "texts": self.bitext.texts,
             "inputs": self.inputs,
             "counts": counts,
@@ -447,42 +381,3 @@ class _Preparation:
         shutil.rmtree(self.directory, ignore_errors=True)
         self.out.rename(self.directory)
         shutil.rmtree(self.work, ignore_errors=True)
-
-
-Pairs = tuple[list[str], list[str]]
-
-
-def _version(tool: str) -> str | None:
-    """A tool's version, None where it is not installed (kenlm is only needed to select data)."""
-    try:
-        return version(tool)
-    except ModuleNotFoundError:
-        return None
-
-
-def _side_counts(side: str, pairs: int, pieces: int, unknown: int, words: int) -> dict[str, Any]:
-    return {
-        f"{side}_tokens": pieces,
-        f"{side}_mean_length": round(pieces / pairs + 1, 4),
-        f"{side}_unk_rate": round(unknown / max(pieces, 1), 6),
-        f"{side}_vocabulary_words": words,
-    }
-
-
-def _encode_split(text: TextPipeline, split: str, pairs: Pairs, out: Path) -> dict[str, Any]:
-    """Write the ids of both sides of a small split; pairs, pieces, mean length with EOS, share of UNK."""
-    counts: dict[str, Any] = {"pairs": len(pairs[0])}
-    for side, vocabulary, lines in zip(SIDES, (text.source_vocabulary, text.target_vocabulary), pairs, strict=True):
-        sentences = [vocabulary.encode(text.pieces(line)) for line in lines]
-        write_side(out, split, side, sentences, vocabulary.size)
-        unknown = sum(ids.count(UNK) for ids in sentences)
-        counts |= _side_counts(side, len(lines), sum(map(len, sentences)), unknown, len(vocabulary.words))
-    return counts
-
-
-def _write_text(lowercase: bool, out: Path, split: str, raw: Pairs, tokenised: Pairs) -> None:
-    """A split as text: `.source`, `.target` and both with `.tok`."""
-    references: Iterable[str] = (line.lower() for line in raw[1]) if lowercase else raw[1]
-    sides = {"source": raw[0], "source.tok": tokenised[0], "target": references, "target.tok": tokenised[1]}
-    for name, lines in sides.items():
-        write_whole(out / f"{split}.{name}", "".join(f"{line}\n" for line in lines))

@@ -13,7 +13,7 @@ import numpy as np
 from common.files import write_once
 from common.prepare.cross_entropy import Scorer, keep_share, keep_words, train_models
 from common.prepare.encoded import SIDES
-from common.prepare.shards import Array, Shard
+from common.prepare.tokens import Array, Shard
 from common.prepare.workers import Crew
 from common.recipe import Data
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from common.files import write_once
-from common.prepare import shards
+from common.prepare.lexicon import Lexicon
+from common.prepare.tokens import Numbers, save_arrays
+from common.prepare.types import Types, at_most, most_frequent
 from common.prepare.workers import Crew
 from common.recipe import Data, Text
 from common.text.pipeline import SEGMENTER_FILES, SEGMENTERS, Segmenter, TextPipeline
@@ -25,7 +27,7 @@ MOST_TYPES = 2_500_000
 def learn_subwords(text: Text, types: Sequence[Path], work: Path, out: Path, crew: Crew) -> None:
     """Save in `out` how words are split, learned from all types and their counts; nothing where words stay whole.
 
-    types: files that shards.gather_types wrote.
+    types: files that types.gather_types wrote.
     """
     if text.segmentation != "words" and not (out / SEGMENTER_FILES[text.segmentation]).exists():
         crew.run_apart(_learn_segmenter, text, types, work, out / SEGMENTER_FILES[text.segmentation])
@@ -54,21 +56,19 @@ def _pipeline(
 def _build_from_words(data: Data, text: Text, types: Sequence[Path], work: Path, out: Path) -> None:
     """A shortlist for each language."""
     wanted = text.vocabulary_size - SPECIALS
-    source, target = (
-        Vocabulary.build(shards.most_frequent(types, [side], wanted), text.vocabulary_size) for side in (0, 1)
-    )
+    source, target = (Vocabulary.build(most_frequent(types, [side], wanted), text.vocabulary_size) for side in (0, 1))
     _pipeline(data, text, source, target, None).save(out)
     write_once(work / "learned.json", json.dumps({}))
-    loaded = [shards.Types.load(path) for path in types]
+    loaded = [Types.load(path) for path in types]
     for name, vocabulary in (("source", source), ("target", target)):
         ids = [np.array(vocabulary.encode(part.words), dtype=np.int32) for part in loaded]
         ones = [np.ones(len(part), dtype=np.int64) for part in ids]
-        shards.Lexicon.build([part.hashes for part in loaded], ones, ids, text.vocabulary_size).save(work / name)
+        Lexicon.build([part.hashes for part in loaded], ones, ids, text.vocabulary_size).save(work / name)
 
 
 def _learn_segmenter(text: Text, types: Sequence[Path], work: Path, path: Path) -> None:
     """Sub-words from the counts of both languages together."""
-    counts = shards.at_most(types, [0, 1], MOST_TYPES)
+    counts = at_most(types, [0, 1], MOST_TYPES)
     write_once(work / "learned-from.json", json.dumps({"types_learned_from": len(counts)}))
     kind = SEGMENTERS[text.segmentation]
     write_once(path, kind.learn(counts, text.bpe_merges or text.vocabulary_size - SPECIALS).save)
@@ -80,7 +80,24 @@ def _segmenter(kind: str, path: Path) -> Segmenter:
 
 
 def _split_types(types: Path, kind: str, codes: Path, path: Path) -> None:
-    shards.split_types(types, _segmenter(kind, codes), path)
+    split_types(types, _segmenter(kind, codes), path)
+
+
+def split_types(types_path: Path, segmenter: Segmenter, path: Path) -> None:
+    """The pieces of every type of a partition, as numbers into the partition's own list of pieces."""
+
+    def write(part: Path) -> None:
+        types = Types.load(types_path)
+        numbers = Numbers()
+        split = [[numbers[piece] for piece in segmenter.split([word])] for word in types.words]
+        flat = np.array([number for pieces in split for number in pieces], dtype=np.int64)
+        lengths = np.array([len(pieces) for pieces in split], dtype=np.int64)
+        weights = np.repeat(types.counts.sum(axis=1), lengths)
+        counts = np.bincount(flat, weights=weights, minlength=len(numbers)).astype(np.int64)
+        names = np.frombuffer("".join(f"{piece}\n" for piece in numbers).encode(), dtype=np.uint8)
+        save_arrays(part, {"pieces": names, "counts": counts, "flat": flat, "lengths": lengths})
+
+    write_once(path, write)
 
 
 def _build_from_pieces(
@@ -88,7 +105,7 @@ def _build_from_pieces(
 ) -> None:
     """One vocabulary of the pieces of both languages."""
     parts = [np.load(path, allow_pickle=False) for path in split]
-    hashes = [shards.Types.load(path).hashes for path in types]
+    hashes = [Types.load(path).hashes for path in types]
     names = [part["pieces"].tobytes().decode().split("\n")[:-1] for part in parts]
     counts: Counter[str] = Counter()
     for part, pieces in zip(parts, names, strict=True):
@@ -108,4 +125,4 @@ def _build_from_pieces(
         for part, pieces in zip(parts, names, strict=True)
     ]
     lengths = [part["lengths"] for part in parts]
-    shards.Lexicon.build(hashes, lengths, ids, text.vocabulary_size).save(work / "joint")
+    Lexicon.build(hashes, lengths, ids, text.vocabulary_size).save(work / "joint")

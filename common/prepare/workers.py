@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -28,8 +29,8 @@ Task = tuple[Any, ...]
 class Crew:
     """Processes that share out tasks.
 
-    `peak` is the most memory (bytes) that this process and its children were seen to take together, `curve` all that
-    was seen: (time.monotonic(), bytes). Pages that several share count once where the system tells (Linux: PSS).
+    `peak` is the most memory (bytes) that this process and its children were seen to take together. Pages that
+    several share count once where the system tells (Linux: PSS).
     """
 
     def __init__(self, workers: int) -> None:
@@ -37,7 +38,8 @@ class Crew:
         self.alone = False
         """Do everything in this process: starting others takes longer than little work does."""
         self.peak = 0
-        self.curve: list[tuple[float, int]] = []
+        self._looked = -math.inf
+        """When the memory was last looked at, in seconds of time.monotonic()."""
 
     def run(
         self, function: Callable[..., None], tasks: Iterable[Task], done: Callable[[Task], None] = lambda task: None
@@ -95,10 +97,9 @@ class Crew:
     def look(self, at_once: bool = False) -> None:
         """Note the memory taken now, unless that was done a moment ago."""
         now = time.monotonic()
-        if at_once or not self.curve or now - self.curve[-1][0] >= SAMPLE:
-            taken = memory_of_all()
-            self.peak = max(self.peak, taken)
-            self.curve.append((now, taken))
+        if at_once or now - self._looked >= SAMPLE:
+            self.peak = max(self.peak, memory_of_all())
+            self._looked = now
 
 
 def memory_of_all() -> int:

@@ -18,7 +18,7 @@ from common.errors import UserError
 from common.files import sha256_json, write_json
 from common.ids import EOS
 from common.paper import Paper
-from common.prepare.preparation import Prepared
+from common.prepare.prepared import Prepared
 from common.progress import clock
 from common.recipe import Decode
 from common.run.folder import REPOSITORY, LoadedRun, device_of, load_run, prepare_data, read_starts, steps_of

@@ -28,7 +28,8 @@ from torch import nn
 from common.errors import UserError
 from common.files import HALF, write_json, write_whole
 from common.paper import Paper
-from common.prepare.preparation import Prepared, prepare
+from common.prepare.preparation import prepare
+from common.prepare.prepared import Prepared
 from common.recipe import Recipe, current, difference, override, read_yaml, recipe_from_dict
 from common.run.record import commit, environment, matmul_rate
 from common.text.pipeline import TextPipeline

@@ -20,7 +20,8 @@ from common.corpus.declaration import find_corpus, read_declaration
 from common.corpus.fetch import MIRROR
 from common.corpus.lines import read_lines
 from common.errors import UserError
-from common.prepare.preparation import Prepared, _Preparation, prepare
+from common.prepare.preparation import _Preparation, prepare
+from common.prepare.prepared import Prepared
 from common.prepare.workers import Crew
 from common.recipe import Data, Text
 from common.score.files import score_files

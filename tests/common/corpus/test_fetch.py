@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from common.corpus import fetch as module
-from common.corpus.fetch import MIRROR, PARALLEL, File, fetch, fetch_all
+from common.corpus.fetch import MIRROR, PARALLEL, File, fetch_all
 from common.errors import UserError
 from common.files import checksum, locked
 
@@ -284,6 +284,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def file_at(server: Server, *hows: str, size: int | None = len(CONTENT), name: str = "train.en.gz") -> File:
     urls = tuple(server.url(how).replace("train.en.gz", name) for how in hows)
     return File(urls, f"toy/{name}", size, hashlib.sha256(CONTENT).hexdigest())
+
+
+def fetch(file: File, cache: Path) -> Path:
+    """The path of the one file asked for."""
+    return fetch_all([file], cache)[file.path]
 
 
 def leave_part(cache: Path, content: bytes) -> Path:

@@ -24,7 +24,8 @@ from common.corpus.declaration import declared_names, find_corpus
 from common.corpus.fetch import MIRROR
 from common.corpus.lines import read_lines
 from common.errors import UserError
-from common.prepare.preparation import Prepared, prepare
+from common.prepare.preparation import prepare
+from common.prepare.prepared import Prepared
 from common.recipe import Data, Estimate, Text
 from common.text.pipeline import TextPipeline
 

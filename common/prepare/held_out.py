@@ -1,0 +1,63 @@
+"""Development and test sets, prepared: every pair is kept, as text and as ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.files import write_whole
+from common.ids import UNK
+from common.prepare.encoded import SIDES, write_side
+from common.text.pipeline import TextPipeline
+
+Pairs = tuple[list[str], list[str]]
+"""Lines of the source and of the target."""
+
+
+def write_held_out(raw: Mapping[str, Pairs], development: Sequence[str], out: Path) -> dict[str, dict[str, Any]]:
+    """Write the sets `raw`, untokenised, into `out`, where the text pipeline is, and return what there is to count.
+
+    The sets that `development` names make up `valid`, whatever the set of that name is.
+    """
+    text = TextPipeline.load(out)
+    together = tuple([line for name in development for line in raw[name][side]] for side in (0, 1))
+    splits = {"valid": together, **{name: pairs for name, pairs in raw.items() if name != "valid"}}
+    counts = {}
+    for split, (source, target) in splits.items():
+        tokenised = (
+            [text.source_tokeniser.tokenise(line) for line in source],
+            [text.target_tokeniser.tokenise(line) for line in target],
+        )
+        counts[split] = _encode_split(text, split, tokenised, out)
+        _write_text(text.lowercase, out, split, (source, target), tokenised)
+    return counts
+
+
+def side_counts(side: str, pairs: int, pieces: int, unknown: int, words: int) -> dict[str, Any]:
+    """What the manifest counts of one side of a set. pieces, unknown: of all sentences; words: of the vocabulary."""
+    return {
+        f"{side}_tokens": pieces,
+        f"{side}_mean_length": round(pieces / pairs + 1, 4),
+        f"{side}_unk_rate": round(unknown / max(pieces, 1), 6),
+        f"{side}_vocabulary_words": words,
+    }
+
+
+def _encode_split(text: TextPipeline, split: str, pairs: Pairs, out: Path) -> dict[str, Any]:
+    """Write the ids of both sides of a small split; pairs, pieces, mean length with EOS, share of UNK."""
+    counts: dict[str, Any] = {"pairs": len(pairs[0])}
+    for side, vocabulary, lines in zip(SIDES, (text.source_vocabulary, text.target_vocabulary), pairs, strict=True):
+        sentences = [vocabulary.encode(text.pieces(line)) for line in lines]
+        write_side(out, split, side, sentences, vocabulary.size)
+        unknown = sum(ids.count(UNK) for ids in sentences)
+        counts |= side_counts(side, len(lines), sum(map(len, sentences)), unknown, len(vocabulary.words))
+    return counts
+
+
+def _write_text(lowercase: bool, out: Path, split: str, raw: Pairs, tokenised: Pairs) -> None:
+    """A split as text: `.source`, `.target` and both with `.tok`."""
+    references: Iterable[str] = (line.lower() for line in raw[1]) if lowercase else raw[1]
+    sides = {"source": raw[0], "source.tok": tokenised[0], "target": references, "target.tok": tokenised[1]}
+    for name, lines in sides.items():
+        write_whole(out / f"{split}.{name}", "".join(f"{line}\n" for line in lines))

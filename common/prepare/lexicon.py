@@ -1,0 +1,82 @@
+"""The second pass over the text: word numbers become ids, by a table of all words, without looking at text again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.files import write_once
+from common.ids import UNK
+from common.prepare.encoded import SIDES, id_type
+from common.prepare.tokens import Array, Shard, read_mask, save_arrays
+
+LONGEST = 256
+"""Sentence lengths are counted one by one up to here, and all longer ones together."""
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """The ids of every word of a corpus: of the word with hashes[i] they are ids[starts[i] : starts[i + 1]]."""
+
+    hashes: Array
+    starts: Array
+    ids: Array
+
+    @classmethod
+    def build(cls, hashes: Sequence[Array], lengths: Sequence[Array], ids: Sequence[Array], size: int) -> Lexicon:
+        """From partitions in order. size: rows of the vocabulary."""
+        starts = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
+        return cls(np.concatenate(hashes), starts, np.concatenate(ids).astype(id_type(size)))
+
+    def save(self, path: Path) -> None:
+        """Into three files named after `path`, to be mapped by every process."""
+        for name in ("hashes", "starts", "ids"):
+            np.save(path.with_name(f"{path.name}.{name}.npy"), getattr(self, name))
+
+    @classmethod
+    def open(cls, path: Path) -> Lexicon:
+        """What `save` wrote, memory-mapped."""
+        return cls(*(np.load(path.with_name(f"{path.name}.{name}.npy"), mmap_mode="r") for name in cls.__annotations__))
+
+    def encode(self, hashes: Array, tokens: Array, lengths: Array) -> tuple[Array, Array]:
+        """Ids of sentences and their lengths in ids, from word numbers.
+
+        hashes: of the words the numbers mean, ascending; tokens: word numbers of all sentences; lengths: of each.
+        """
+        # A word that only pairs left out by selection have is not in the table; no token here means it.
+        rows = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
+        starts, sizes = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
+        each = sizes[tokens]  # ids of each token
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(each)])
+        # Position k of the output is the (k - end of the token before)-th id of its token.
+        places = np.arange(ends[-1]) + np.repeat(starts[tokens] - ends[:-1], each)
+        borders = ends[np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])]
+        return self.ids[places], np.diff(borders)
+
+
+def encode(shard_path: Path, mask_path: Path | None, lexicons: Sequence[Path], ids: Sequence[Path], path: Path) -> None:
+    """Ids of the pairs of a shard that are kept, into the two files `ids`; then lengths and counts into `path`.
+
+    lexicons, ids: of source and target. Counted are words, unknown ids, and sentences by length.
+    """
+
+    def write(part: Path) -> None:
+        shard, keep = Shard(shard_path), read_mask(mask_path)
+        arrays: dict[str, Array] = {}
+        for side, lexicon, out in zip(SIDES, lexicons, ids, strict=True):
+            lengths = shard[f"{side}.lengths"]
+            tokens = shard.tokens(side, keep)
+            lengths = lengths if keep is None else lengths[keep]
+            encoded, sizes = Lexicon.open(lexicon).encode(shard[f"{side}.hashes"], tokens, lengths)
+            with out.open("wb") as file:
+                np.save(file, encoded)
+            arrays[f"{side}.lengths"] = sizes.astype(np.int32)
+            arrays[f"{side}.unknown"] = np.array(np.count_nonzero(encoded == UNK))
+            arrays[f"{side}.words"] = np.array(len(tokens))
+            arrays[f"{side}.histogram"] = np.bincount(np.minimum(sizes, LONGEST), minlength=LONGEST + 1)
+        save_arrays(part, arrays)
+
+    write_once(path, write)
