@@ -8,8 +8,8 @@
 #   ./reproduce.sh SCALE PAPER        only bahdanau2014 or vaswani2017
 #   --fresh                           start over; otherwise an interrupted run goes on, a finished one is kept
 #   --runs DIR                        where everything is made (default: runs)
-#   --slots SLOTS                     where systems train side by side: a number of CPU cores, or cuda:0,cuda:1
-#                                     (default: every GPU, or without one every core)
+#   --slots SLOTS                     where systems train side by side: a number of CPU cores, or cuda:0,cuda:1;
+#                                     cuda:0+1 trains one on two GPUs (default: every GPU, or without one every core)
 #   train.steps=100 evaluate.average=1 ...   override recipe fields in every system, to try things out
 #
 # Makes .venv unless a virtual environment is active, and installs requirements.txt into it once.

@@ -43,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--slots",
         type=slots,
-        help="where systems train side by side: a number of CPU cores, or a list such as cuda:0,cuda:1 "
-        "(default: every GPU, or without one every core)",
+        help="where systems train side by side: a number of CPU cores, or a list such as cuda:0,cuda:1; a slot "
+        "cuda:0+1 gives each of its systems two GPUs (default: every GPU, or without one every core)",
     )
     options = parser.parse_intermixed_args(arguments)
     options.overrides, names = split_overrides(options.words)
@@ -57,8 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
 def slots(text: str) -> list[str]:
     """The slots that `--slots` names."""
     named = ["cpu"] * int(text) if text.isdigit() else text.split(",")
-    if not named or not all(re.fullmatch(r"cpu|cuda:\w+", name) for name in named):
-        raise argparse.ArgumentTypeError(f"{text} is neither a number of cores nor a list such as cuda:0,cuda:1")
+    if not named or not all(re.fullmatch(r"cpu(:[1-9]\d*)?|cuda:\w+(\+\w+)*", name) for name in named):
+        raise argparse.ArgumentTypeError(f"{text} is neither a number of cores nor a list such as cuda:0,cuda:1+2")
     return named
 
 

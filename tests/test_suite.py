@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,10 @@ run, digest, step = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 began = time.monotonic()
 time.sleep(0.5)
 seen = {"devices": os.environ["CUDA_VISIBLE_DEVICES"], "began": began, "ended": time.monotonic()}
-(run / "seen.json").write_text(json.dumps(seen))
+rank = os.environ.get("RANK", "")
+(run / f"seen{rank}.json").write_text(json.dumps(seen | {"place": os.environ.get("LOCAL_RANK")}))
+if rank not in ("", "0"):
+    sys.exit()
 (run / "training.json").write_text(json.dumps({"progress": {"step": step}}))
 (run / "result.json").write_text(json.dumps({"recipe_sha256": digest}))
 """
@@ -31,10 +33,11 @@ class Sleeper(Job):
 
     def command(self, runs: Path) -> list[str]:
         digest = sha256_json(self.recipe.to_dict())
-        return [sys.executable, "-c", PROGRAM, str(self.run), digest, str(self.recipe.train.steps)]
+        return [str(runs / "program.py"), str(self.run), digest, str(self.recipe.train.steps)]
 
 
 def sleepers(folder: Path, count: int) -> list[Job]:
+    (folder / "program.py").write_text(PROGRAM)
     return [Sleeper(PAPER, PAPER.recipe("rnnsearch-50"), (), folder / str(number)) for number in range(count)]
 
 
@@ -52,6 +55,13 @@ def test_two_devices_have_one_training_each_at_a_time(tmp_path: Path) -> None:
         assert len(here) >= 2
         assert all(ended <= began for (_, ended), (began, _) in zip(here, here[1:], strict=False))
     assert min(mark["ended"] for mark in marks) > sorted(mark["began"] for mark in marks)[1], "both devices at once"
+
+
+def test_a_slot_of_two_devices_has_a_process_on_each(tmp_path: Path) -> None:
+    (job,) = jobs = sleepers(tmp_path, 1)
+    run_jobs(jobs, tmp_path, ["cuda:2+5"])
+    marks = [json.loads((job.run / f"seen{rank}.json").read_text()) for rank in (0, 1)]
+    assert [mark["devices"] for mark in marks] == ["2,5", "2,5"] and [mark["place"] for mark in marks] == ["0", "1"]
 
 
 def test_a_core_sees_no_device(tmp_path: Path) -> None:
@@ -73,7 +83,7 @@ def test_a_finished_job_is_not_started_again(tmp_path: Path) -> None:
 def test_a_job_that_fails_is_named(tmp_path: Path) -> None:
     class Failing(Job):
         def command(self, runs: Path) -> list[str]:
-            return [sys.executable, "-c", "import sys; sys.exit('no such thing')"]
+            return ["-c", "import sys; sys.exit('no such thing')"]
 
     with pytest.raises(UserError, match="rnnsearch-50 failed: no such thing"):
         run_jobs([Failing(PAPER, PAPER.recipe("rnnsearch-50"), (), tmp_path / "0")], tmp_path, ["cpu"])
@@ -88,6 +98,7 @@ def test_the_demo_wants_cores(tmp_path: Path) -> None:
 
 def test_slots_as_words() -> None:
     assert slots("3") == ["cpu"] * 3 and slots("cuda:0,cuda:3") == ["cuda:0", "cuda:3"]
-    for text in ("0", "gpu 1", "cuda:", "none", ""):
+    assert slots("cuda:0+1,cuda:2+3") == ["cuda:0+1", "cuda:2+3"] and slots("cpu:2,cpu") == ["cpu:2", "cpu"]
+    for text in ("0", "cpu:0", "cuda:1+", "gpu 1", "cuda:", "none", ""):
         with pytest.raises(Exception, match="neither a number"):
             slots(text)

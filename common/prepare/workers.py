@@ -122,11 +122,22 @@ def _follow(parent: int) -> None:
 
 
 def end_with(parent: int) -> None:
-    """End this process at once when its parent, of that process id, is gone: a killed parent cannot say good-bye."""
+    """End this process at once when its parent, of that process id, is gone: a killed parent cannot say good-bye.
+
+    Under torchrun it is the parent's parent that is watched.
+    """
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent or "TORCHELASTIC_RUN_ID" in os.environ and _alive(parent):
             time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError:
+        return False
+    return True

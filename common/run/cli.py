@@ -206,9 +206,12 @@ def _prepare(paper: Paper, options: argparse.Namespace) -> None:
 def _train(paper: Paper, options: argparse.Namespace) -> None:
     from common.run.evaluate import evaluate_run, summary
     from common.run.folder import average_run, train_run
+    from common.train.parallel import is_first
 
     recipe = paper.recipe(options.recipe, options.overrides)
     progress = train_run(paper, recipe, options.out, options.runs, _say)
+    if not is_first():
+        return
     _say(f"{recipe.name} trained: {progress.step:,} updates in {options.out}")
     if options.score:
         average_run(options.out, recipe.evaluate.average)

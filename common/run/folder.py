@@ -43,6 +43,8 @@ from common.train.checkpoint import (
     save_weights,
 )
 from common.train.loop import Progress, Trainer, TrainingText
+from common.train.parallel import World, is_first
+from common.train.parallel import world as joined
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -97,36 +99,62 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
     changed = _changed(paper, run, recipe)
     done = finished(run)
     if done and done.step == recipe.train.steps:
-        if changed:
+        if changed and is_first():
             _take_over(run, recipe, runs, changed, done.step)
         return done
-    _make_folder(run)
     prepared = prepare_data(recipe, runs)
     torch.set_num_threads(recipe.run.threads)
+    with joined(device) as world:
+        if world.first:
+            _make_folder(run)
+        trainer = _trainer(paper, recipe, run, prepared, device, world)
+        trainer.resume()
+        world.wait()
+        start = _facts(prepared.identity, device, world)
+        # Nothing of an earlier start is touched before here, where it is clear that this one can go on with it.
+        if world.first:
+            _begin(run, recipe, prepared, changed, trainer.progress.step, start)
+        progress = trainer.fit(say if world.first else lambda line: None)
+        if world.first:
+            _end(run, trainer, start)
+    return progress
+
+
+def _trainer(
+    paper: Paper, recipe: Recipe, run: Path, prepared: Prepared, device: torch.device, world: World
+) -> Trainer:
+    """Model, optimizer and data at their beginning: the same weights in every process, dropout of its own in each."""
     torch.manual_seed(recipe.train.seed)
     model = paper.build_model(recipe).to(device)
-    corpus = TrainingText(prepared.train, prepared.valid, prepared.identity)
-    trainer = Trainer(model, paper.build_optimization(model, recipe), corpus, recipe, run)
-    trainer.resume()
-    # Nothing of an earlier start is touched before here, where it is clear that this one can go on with it.
+    if not world.first:
+        torch.manual_seed(recipe.train.seed + world.rank)
+    text = TrainingText(prepared.train, prepared.valid, prepared.identity)
+    return Trainer(model, paper.build_optimization(model, recipe), text, recipe, run, world)
+
+
+def _begin(
+    run: Path, recipe: Recipe, prepared: Prepared, changed: dict[str, Any], step: int, start: dict[str, Any]
+) -> None:
+    """Make the folder this recipe's, and note the start."""
     write_recipe(run, recipe)
     (run / "text").mkdir(exist_ok=True)
     prepared.text.save(run / "text")
-    start = _facts(prepared.identity, device)
-    _note(run, trainer.progress.step, changed, start)
+    _note(run, step, changed, start)
     (run / "training.json").unlink(missing_ok=True)
-    progress = trainer.fit(say)
+
+
+def _end(run: Path, trainer: Trainer, start: dict[str, Any]) -> None:
+    """Note that the training has come to the end of its recipe."""
     write_json(
         run / "training.json",
         {
             "finished": _now(),
-            "progress": asdict(progress),
+            "progress": asdict(trainer.progress),
             "parameters": sum(parameter.numel() for parameter in trainer.parameters),
             **start,
             "starts": read_starts(run),
         },
     )
-    return progress
 
 
 def finished(run: Path) -> Progress | None:
@@ -171,12 +199,13 @@ def _take_over(run: Path, recipe: Recipe, runs: Path, changed: dict[str, Any], s
     write_recipe(run, recipe)
 
 
-def _facts(data_sha256: str, device: torch.device) -> dict[str, Any]:
-    """On what data, machine and commit a training starts."""
+def _facts(data_sha256: str, device: torch.device, world: World) -> dict[str, Any]:
+    """On what data, machine and commit a training starts; the rate is that of all its processes together."""
+    (rate,) = world.sum([matmul_rate(device)], device)
     return {
         "data_sha256": data_sha256,
         "environment": environment(device.type),
-        "matmul_flops_per_second": matmul_rate(device),
+        "matmul_flops_per_second": rate,
         **commit(REPOSITORY),
     }
 

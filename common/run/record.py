@@ -69,9 +69,13 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 def _gpus() -> str:
     """The GPUs this run computes on: one, or one per process of a distributed run."""
+    return f"{_processes()}x {torch.cuda.get_device_name()}"
+
+
+def _processes() -> int:
+    """How many processes share this training."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    count = torch.distributed.get_world_size() if distributed else 1
-    return f"{count}x {torch.cuda.get_device_name()}"
+    return torch.distributed.get_world_size() if distributed else 1
 
 
 def _cpu() -> str:
@@ -80,4 +84,5 @@ def _cpu() -> str:
     with contextlib.suppress(OSError):  # Linux only; elsewhere the platform's shorter name has to do
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    return f"{model}, {os.cpu_count()} cores"
+    together = f", {_processes()} processes" if _processes() > 1 else ""
+    return f"{model}, {os.cpu_count()} cores{together}"

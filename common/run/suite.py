@@ -1,7 +1,8 @@
-"""Run every system of a scale side by side, each a resumable process in a slot of its own: a CPU core or a GPU.
+"""Run every system of a scale side by side, each a resumable process in a slot of its own.
 
-Small steps run fastest on one thread, so two systems at a time on two cores beat one on both; a large one wants a GPU
-for itself.
+A slot is a CPU core (`cpu`), a GPU (`cuda:0`), or several of a kind that one system has together (`cpu:2`,
+`cuda:0+1`), with a process on each, started by torchrun. Small steps run fastest on one thread, so two systems at a
+time on two cores beat one on both; a large one wants a GPU for itself.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Job:
     run: Path
     process: subprocess.Popen[bytes] | None = None
     slot: str = ""
-    """Where `process` runs: `cpu`, or `cuda:0`."""
+    """Where `process` runs."""
     finished: bool = False
     """Whether the result is of this recipe, as `look` last saw it."""
 
@@ -80,8 +81,8 @@ class Job:
         return f"{self.paper.name} {self.name.rpartition('/')[2]}"
 
     def command(self, runs: Path) -> list[str]:
-        """What makes the run: the same command starts it, resumes it and scores it."""
-        program = [sys.executable, "-m", f"papers.{self.paper.name}", "train", self.name, *self.overrides]
+        """What makes the run: the same words start it, resume it and score it."""
+        program = ["-m", f"papers.{self.paper.name}", "train", self.name, *self.overrides]
         return [*program, "--out", str(self.run), "--runs", str(runs), "--score"]
 
 
@@ -135,14 +136,14 @@ def _advance(job: Job, jobs: Sequence[Job], runs: Path, slots: Sequence[str]) ->
         status, job.process = job.process.returncode, None
         job.look()
         if status != 0 or not job.finished:
-            raise UserError(f"{job.label} failed: {_last_line(job.run)} (all of it in {job.run / 'output.txt'})")
+            raise UserError(f"{job.label} failed: {_reason(job.run)} (all of it in {job.run / 'output.txt'})")
         print(f"{job.label}: {_last_line(job.run).strip()}", file=sys.stderr, flush=True)
     busy = Counter(other.slot for other in jobs if other.process is not None)
     free = list((Counter(slots) - busy).elements())
     if job.process is None and not job.finished and free and _ready(job, jobs):
         job.run.mkdir(parents=True, exist_ok=True)
         job.slot = free[0]
-        job.process = _start(job.command(runs), job.slot, open(job.run / "output.txt", "ab"))
+        job.process = start(job.command(runs), job.slot, open(job.run / "output.txt", "ab"))
 
 
 def _ready(job: Job, jobs: Sequence[Job]) -> bool:
@@ -151,21 +152,37 @@ def _ready(job: Job, jobs: Sequence[Job]) -> bool:
     return all(other.trained for other in before)
 
 
-def _start(command: list[str], slot: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a process that sees its own slot and no other GPU."""
-    core = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    own = core if slot == "cpu" else {"CUDA_VISIBLE_DEVICES": slot.removeprefix("cuda:")}
+def start(command: list[str], slot: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start Python with the words `command` in a slot: it sees no other GPU. Of several, torchrun starts one on each."""
+    kind, _, places = slot.partition(":")
+    if kind == "cpu":
+        own = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        count = int(places or 1)
+    else:
+        own = {"CUDA_VISIBLE_DEVICES": places.replace("+", ",")}
+        count = len(places.split("+"))
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)] if count > 1 else []
     environment = {**os.environ, **own, "PYTHONUNBUFFERED": "1", SUITE: str(os.getpid())}
+    words = [sys.executable, *several, *command]
     with output:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
+
+
+def _lines(run: Path) -> list[str]:
+    try:
+        return (run / "output.txt").read_text(encoding="utf-8", errors="replace").strip().split("\n")
+    except OSError:
+        return [""]
 
 
 def _last_line(run: Path) -> str:
-    try:
-        lines = (run / "output.txt").read_text(encoding="utf-8", errors="replace").strip().split("\n")
-    except OSError:
-        return ""
-    return lines[-1][:200]
+    return _lines(run)[-1][:200]
+
+
+def _reason(run: Path) -> str:
+    """Why the last process failed: the last line, or under torchrun, which adds a page of its own, our last."""
+    ours = [line for line in _lines(run) if line.startswith("python -m papers.")]
+    return ours[-1] if ours and _lines(run)[-1].startswith("=") else _last_line(run)
 
 
 def _report(jobs: Sequence[Job], seconds: float) -> None:

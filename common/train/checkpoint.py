@@ -78,6 +78,8 @@ def load_state(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         state["step"], state["model"], state["optimizer"], state["data"], state["window"]
+        if isinstance(state["rng"], Tensor):  # as it was before a training could have several processes
+            state["rng"] = [state["rng"]]
         return state
     except Exception as error:  # torch.load raises half a dozen kinds on a damaged archive
         if isinstance(error, MemoryError):

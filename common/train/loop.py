@@ -29,6 +29,7 @@ from common.recipe import Recipe
 from common.train.batching import load_batch, longest_first, minibatches
 from common.train.checkpoint import has_updates, kept_checkpoints, load_state, restore, save_state, save_weights
 from common.train.loss import cross_entropy_sum
+from common.train.parallel import ALONE, World
 
 _VALIDATION_SENTENCES = 64
 
@@ -72,11 +73,31 @@ class TrainingText:
     """Hash of the prepared data; a state made from other data is refused."""
 
 
-class Trainer:
-    """Trains one model by one recipe in one run folder."""
+@dataclass(frozen=True)
+class Minibatch:
+    """What one process computes of a minibatch, and how large the minibatch is."""
 
-    def __init__(self, model: nn.Module, optimization: Optimization, corpus: TrainingText, recipe: Recipe, run: Path):
+    batch: Batch | None
+    """This process's pairs; None where there are fewer pairs than processes."""
+    sentences: int
+    tokens: int
+    """Target tokens of the whole minibatch, EOS included."""
+
+
+class Trainer:
+    """Trains one model by one recipe in one run folder. world: the processes that share the work."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimization: Optimization,
+        corpus: TrainingText,
+        recipe: Recipe,
+        run: Path,
+        world: World = ALONE,
+    ):
         self.model, self.optimization, self.corpus, self.recipe, self.run = model, optimization, corpus, recipe, run
+        self.world = world
         self.device = next(model.parameters()).device
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.progress, self.window = Progress(), Window()
@@ -120,26 +141,28 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """Unsmoothed negative log-likelihood of the dev set, teacher-forced, EOS included; nats."""
-        measured = negative_log_likelihood(self.model, self.corpus.valid)
+        measured = negative_log_likelihood(self.model, self.corpus.valid, world=self.world)
         self.model.train()
         return {f"dev_{key}": value for key, value in measured.items()}
 
-    def _update(self, batches: Iterator[Batch]) -> None:
+    def _update(self, batches: Iterator[Minibatch]) -> None:
         """One optimizer update, counted in `progress` and `window`."""
         train = self.recipe.train
         group = [next(batches) for _ in range(self.recipe.batch.accumulate)]
-        tokens = sum(int(batch.target_mask.sum()) for batch in group)
+        tokens = sum(minibatch.tokens for minibatch in group)
         self.optimization.optimizer.zero_grad(set_to_none=True)
         total = 0.0
         cure = "raise batch.accumulate and lower batch.sentences or batch.tokens by as much"
-        if min(len(batch.source) for batch in group) == 1:
+        if min(minibatch.sentences for minibatch in group) == 1:
             cure = "lower batch.max_length, which leaves longer lines out, or shorten that line"
         with enough_memory(f"{self.run}: update {self.progress.step + 1:,}", cure):
-            for batch in group:
+            for batch in (minibatch.batch for minibatch in group if minibatch.batch):
                 loss = self._loss(batch)
                 # One mean over all tokens of the update, however many minibatches it is made of (tensor2tensor v1.0).
                 (loss / tokens if train.loss == "token_mean" else loss).backward()
                 total += float(loss.detach())
+        self.world.sum_gradients(self.parameters)
+        (total,) = self.world.sum([total], self.device)
         self.progress.step += 1
         if not math.isfinite(total):
             raise UserError(
@@ -152,7 +175,7 @@ class Trainer:
             for group_settings in self.optimization.optimizer.param_groups:
                 group_settings["lr"] = self.optimization.learning_rate(self.progress.step)
         self.optimization.optimizer.step()
-        self.progress.sentences += sum(len(batch.source) for batch in group)
+        self.progress.sentences += sum(minibatch.sentences for minibatch in group)
         self.progress.target_tokens += tokens
         self.window.updates, self.window.loss = self.window.updates + 1, self.window.loss + total
         self.window.tokens += tokens
@@ -164,7 +187,7 @@ class Trainer:
             logits = self.model(batch)
         return cross_entropy_sum(logits, batch.target, batch.target_mask, self.recipe.train.label_smoothing)
 
-    def _data(self) -> Iterator[Batch]:
+    def _data(self) -> Iterator[Minibatch]:
         """Minibatches from the saved position on, epoch after epoch."""
         train, progress = self.corpus.train, self.progress
         while True:
@@ -176,14 +199,16 @@ class Trainer:
             while progress.position < len(order):
                 indices = order[progress.position]
                 progress.position += 1
-                yield load_batch(train, indices)
+                own = self.world.part(indices)
+                batch = load_batch(train, own) if len(own) else None
+                yield Minibatch(batch, len(indices), int(train.target_lengths[indices].sum()))
             progress.epoch, progress.position = progress.epoch + 1, 0
 
     def _save(self) -> None:
         """Keep a checkpoint and the resumable state where the recipe wants them, and at the end."""
         settings, step = self.recipe.train, self.progress.step
         checkpoint = step % settings.checkpoint_every == 0 or step == settings.steps
-        if checkpoint:
+        if checkpoint and self.world.first:
             folder = self.run / "checkpoints"
             save_weights(
                 folder / f"{step:09d}.safetensors", self.model.state_dict(), {"step": step, "recipe": self.recipe.name}
@@ -191,7 +216,9 @@ class Trainer:
             for old in kept_checkpoints(folder)[: -settings.keep_checkpoints]:
                 old.unlink()
         if step % self.recipe.run.state_every == 0 or checkpoint:
-            save_state(self.run / "state.pt", self._state())
+            state = self._state()  # of all processes
+            if self.world.first:
+                save_state(self.run / "state.pt", state)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -201,8 +228,8 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimization.optimizer.state_dict(),
             "data": self.corpus.identity,
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "rng": self.world.gather(torch.get_rng_state()),
+            "cuda_rng": self.world.gather(torch.cuda.get_rng_state()) if self.device.type == "cuda" else [],
         }
 
     def resume(self) -> None:
@@ -218,7 +245,8 @@ class Trainer:
                     f"{own}: missing, without which this training cannot go on; put it back, or delete {self.run}"
                 )
             if self.recipe.train.continues is None:
-                self._log.unlink(missing_ok=True)
+                if self.world.first:
+                    self._log.unlink(missing_ok=True)
                 return
             path = self.run.parent / self.recipe.train.continues / "state.pt"
             if not path.is_file():
@@ -235,9 +263,11 @@ class Trainer:
             raise UserError(f"{path}: already at update {state['step']:,}; set train.steps to that or more")
         restore(self.model, state["model"], path)
         self.optimization.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        if self.device.type == "cuda" and state["cuda_rng"]:
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        rank = self.world.rank
+        if rank < len(state["rng"]):  # a process that joins now keeps the stream of its own seed
+            torch.set_rng_state(state["rng"][rank])
+        if self.device.type == "cuda" and rank < len(state["cuda_rng"]):
+            torch.cuda.set_rng_state(state["cuda_rng"][rank])
         self.progress, self.window = Progress(**state["progress"]), Window(**state["window"])
         self._cut_log(path.parent / "log.jsonl")
 
@@ -245,10 +275,10 @@ class Trainer:
         """Take over the log up to the resumed step: what came after it will be done, and logged, again."""
         lines = source.read_text(encoding="utf-8").split("\n") if source.is_file() else []
         kept = [line for line in lines if _logged_step(line) <= self.progress.step]
-        write_whole(self._log, "".join(f"{line}\n" for line in kept if line))
-        self._validated = max(
-            (entry["step"] for entry in read_log(self.run) if "dev_nll_per_token" in entry), default=0
-        )
+        entries = [json.loads(line) for line in kept if line]
+        self._validated = max((entry["step"] for entry in entries if "dev_nll_per_token" in entry), default=0)
+        if self.world.first:
+            write_whole(self._log, "".join(f"{line}\n" for line in kept if line))
 
     def _record(self, values: dict[str, float]) -> None:
         entry = {
@@ -257,8 +287,9 @@ class Trainer:
             "seconds": round(self.progress.seconds, 3),
             **values,
         }
-        with open(self._log, "a", encoding="utf-8") as handle:
-            handle.write(json.dumps(entry) + "\n")
+        if self.world.first:
+            with open(self._log, "a", encoding="utf-8") as handle:
+                handle.write(json.dumps(entry) + "\n")
 
     def _tell(self, say: Callable[[str], None]) -> None:
         """Log the updates since the last line and say where the training is."""
@@ -273,20 +304,25 @@ class Trainer:
         self.window = Window()
 
 
-def negative_log_likelihood(model: nn.Module, ids: ParallelIds, limit: int | None = None) -> dict[str, float]:
-    """Unsmoothed NLL of the pairs (the first `limit`), teacher-forced, EOS included; nats.
+def negative_log_likelihood(
+    model: nn.Module, ids: ParallelIds, limit: int | None = None, world: World = ALONE
+) -> dict[str, float]:
+    """Unsmoothed NLL of the pairs (the first `limit`), teacher-forced, EOS included; nats. world: who shares the work.
 
     Keys: nll_per_token, nll_per_sentence, perplexity (per token). Leaves the model in evaluation mode.
     """
     model.eval()
-    device, total, tokens = next(model.parameters()).device, 0.0, 0
+    device, total, tokens = next(model.parameters()).device, 0.0, 0.0
     lengths = np.maximum(ids.source_lengths, ids.target_lengths)[:limit]
-    for chosen in longest_first(lengths, _VALIDATION_SENTENCES):
+    for chosen in map(world.part, longest_first(lengths, _VALIDATION_SENTENCES)):
+        if not len(chosen):
+            continue
         what = f"measuring the likelihood of a pair of {lengths[chosen].max():,} tokens"
         with torch.inference_mode(), enough_memory(what, "split or drop that line of the dev set"):
             batch = load_batch(ids, chosen).to(device)
             total += float(cross_entropy_sum(model(batch), batch.target, batch.target_mask))
             tokens += int(batch.target_mask.sum())
+    total, tokens = world.sum([total, tokens], device)
     per_token = total / tokens
     return {
         "nll_per_token": per_token,
