@@ -22,6 +22,7 @@ from common.files import write_json
 from common.run.cli import utf8_output
 from common.run.record import commit, environment
 from common.text.moses import Tokeniser, clean
+from common.typed import plain
 
 RESULT = Path(__file__).parent / "results" / "detokenise.json"
 LANGUAGES = ("en", "de", "fr")
@@ -88,7 +89,7 @@ def main() -> None:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in list(row["failures"].items())[:3])
             print(f"{name:26} {language} {state:10} {row['lines']:6,} {row['share']:8.2%}  {reasons}", flush=True)
     root = Path(__file__).resolve().parent.parent
-    write_json(RESULT, {"rows": rows, "environment": environment("cpu"), **commit(root)})
+    write_json(RESULT, {"rows": rows, "environment": plain(environment("cpu")), **commit(root)})
 
 
 if __name__ == "__main__":

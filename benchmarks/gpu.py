@@ -31,6 +31,7 @@ from common.run.cli import utf8_output
 from common.run.plan import minibatch_shape, training_flops
 from common.run.record import commit, environment
 from common.train.loop import Corpus, Trainer, read_log
+from common.typed import plain
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI
 
@@ -118,7 +119,7 @@ def main() -> None:
             continue
         rows.append(measure(paper, name, precision, given.warm, given.updates))
         torch.cuda.empty_cache()
-        about = {"seconds": round(time.monotonic() - started, 1), "environment": environment(), **commit(root)}
+        about = {"seconds": round(time.monotonic() - started, 1), "environment": plain(environment()), **commit(root)}
         write_json(given.out, {"rows": rows, **about})  # after each: a later one may not fit
         share = f"{rows[-1]['share_of_peak']:.1%} of peak" if "share_of_peak" in rows[-1] else ""
         print(

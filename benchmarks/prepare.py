@@ -36,6 +36,7 @@ from common.prepare.workers import memory_of_all
 from common.recipe import Data, Text
 from common.run.cli import utf8_output
 from common.run.record import commit, environment
+from common.typed import plain
 
 RESULTS = Path(__file__).parent / "results"
 INVENTED = 5
@@ -246,7 +247,7 @@ def main() -> None:
         result = speed(options.folder, options.pairs or 200_000, options.merges or 4_000, options.rounds)
     else:
         result = scale(options.folder, options.pairs or 5_000_000, options.merges or 32_000, options.workers)
-    result |= {"environment": environment(), **commit(Path(__file__).resolve().parent.parent)}
+    result |= {"environment": plain(environment()), **commit(Path(__file__).resolve().parent.parent)}
     path = RESULTS / f"prepare-{options.what}.json"
     write_json(path, result)
     print(json.dumps({key: value for key, value in result.items() if key not in ("run", "all_rounds")}, indent=2))

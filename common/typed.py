@@ -1,4 +1,4 @@
-"""Plain values, as YAML and JSON hold them, into typed dataclasses; wrong ones are refused in one line."""
+"""Plain values, as YAML and JSON hold them, into typed dataclasses and back; wrong ones are refused in one line."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import dataclasses
 import datetime
 import types
 import typing
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
 from common.errors import UserError
 
+Kind = TypeVar("Kind")
 BARE_WORDS = "YAML reads a bare yes, no, on, off as true or false: put it in quotes"
 
 
-def build(kind: Any, values: Any, key: str, where: str, cure: str = "") -> Any:
+def build(kind: type[Kind], values: Any, key: str, where: str, cure: str = "") -> Kind:
     """The dataclass `kind` from a mapping, every value checked against its field's type.
 
     key, where: what messages call the mapping and the file that holds it. cure: what to do about a missing key.
@@ -22,7 +24,7 @@ def build(kind: Any, values: Any, key: str, where: str, cure: str = "") -> Any:
     if not isinstance(values, dict):
         raise UserError(f"{where}: `{key}` must be a mapping of keys to values")
     hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = [name for name in values if name not in fields]
     if unknown:
         raise UserError(f"{where}: unknown key `{key}.{unknown[0]}`; known keys: {', '.join(fields)}")
@@ -37,7 +39,10 @@ def build(kind: Any, values: Any, key: str, where: str, cure: str = "") -> Any:
 
 
 def checked(hint: Any, value: Any, key: str, where: str) -> Any:
-    """`value` if it has the type `hint`, or as text where text is wanted; otherwise UserError saying what to write."""
+    """`value` if it has the type `hint`, or as text where text is wanted; otherwise UserError saying what to write.
+
+    hint: a plain type, a Literal, one of these or None, a dataclass, a tuple, a dictionary with text as keys, or Any.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
@@ -50,7 +55,19 @@ def checked(hint: Any, value: Any, key: str, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise UserError(f"{where}: `{key}` is {_show(value)}; write a list, [a, b]")
-        return tuple(checked(arguments[0], item, f"{key}[{index}]", where) for index, item in enumerate(value))
+        hints = [arguments[0]] * len(value) if Ellipsis in arguments else arguments
+        if len(hints) != len(value):
+            raise UserError(f"{where}: `{key}` has {len(value)} values, not {len(hints)}")
+        pairs = enumerate(zip(hints, value, strict=True))
+        return tuple(checked(kind, item, f"{key}[{index}]", where) for index, (kind, item) in pairs)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{where}: `{key}` must be a mapping of keys to values")
+        return {name: checked(arguments[1], item, f"{key}.{name}", where) for name, item in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, key, where)  # type: ignore[arg-type]
+    if hint is Any:
+        return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is str and isinstance(value, (int, float, datetime.date)) and not isinstance(value, bool):
@@ -60,11 +77,14 @@ def checked(hint: Any, value: Any, key: str, where: str) -> Any:
     return value
 
 
+_LONGEST = 200
+"""Characters of a wrong value that a message shows."""
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 def _show(value: Any) -> str:
-    return f"the text '{value}'" if isinstance(value, str) else "empty (null)" if value is None else str(value)
+    shown = f"the text '{value}'" if isinstance(value, str) else "empty (null)" if value is None else str(value)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
 
 
 def _cure(hint: Any, value: Any) -> str:
@@ -79,3 +99,18 @@ def _cure(hint: Any, value: Any) -> str:
     if hint is str and isinstance(value, bool):
         return f"; {BARE_WORDS}"
     return ""
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses as mappings and tuples as lists, all the way down, for JSON; `build` reads them back.
+
+    A field that is its default is left out: in what is written so, a default stands for what is not known.
+    """
+    if dataclasses.is_dataclass(value):
+        fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {field.name: plain(item) for field, item in fields if item != field.default}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

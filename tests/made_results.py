@@ -1,16 +1,34 @@
-"""Results written by hand, with numbers no run and no paper has, for the tests of tables and claims."""
+"""Results with numbers no run and no paper has, for the tests of tables and claims.
+
+They are made of the classes that runs are written with, so that they have no layout that no run has.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from common.files import sha256_json, write_json
 from common.recipe import Recipe
+from common.result import (
+    Column,
+    Environment,
+    Example,
+    Likelihood,
+    LongSentence,
+    Reached,
+    ResultFile,
+    ScoredSet,
+    ScoredTraining,
+    Training,
+    Weights,
+    rows,
+)
 from common.score.bleu import bleu
+from common.typed import plain
 
 
 def statistics(qualities: Sequence[float], words: int = 11) -> np.ndarray:
@@ -19,63 +37,95 @@ def statistics(qualities: Sequence[float], words: int = 11) -> np.ndarray:
     return np.array([[*(round(quality * total) for total in totals), *totals, words, words] for quality in qualities])
 
 
-def column(counts: np.ndarray, lengths: Sequence[int], value: float | None = None) -> dict[str, Any]:
+def column(counts: np.ndarray, lengths: Sequence[int], value: float | None = None) -> Column:
     """A scored column; `value` overrides the BLEU, to be found again in a table."""
     score = bleu(counts) if value is None else value
-    return {
-        "bleu": score,
-        "interval": [score - 0.125, score + 0.125],
-        "signature": "made|by:hand",
-        "detail": "",
-        "sacrebleu": score + 0.0625,
-        "sacrebleu_signature": "sacre|by:hand",
-        "sentences": len(counts),
-        "seconds": 1.0,
-        "statistics": [" ".join(map(str, row)) for row in counts.tolist()],
-        "source_lengths": " ".join(map(str, lengths)),
-        "hypotheses": ["mot"] * len(counts),
-    }
+    return Column(
+        bleu=score,
+        interval=(score - 0.125, score + 0.125),
+        signature="made|by:hand",
+        detail="",
+        sacrebleu=score + 0.0625,
+        sacrebleu_signature="sacre|by:hand",
+        sentences=len(counts),
+        seconds=1.0,
+        statistics=rows(counts),
+        source_lengths=" ".join(map(str, lengths)),
+        hypotheses=("mot",) * len(counts),
+    )
 
 
-def values(recipe: Recipe, columns: dict[str, Any], **changed: Any) -> dict[str, Any]:
-    """A whole result.json. `changed` overrides top-level keys; `step`, `seconds`, `perplexity` the training's."""
-    step, seconds = changed.pop("step", recipe.train.steps), changed.pop("seconds", 7200.0)
-    perplexity = changed.pop("perplexity", 3.625)
-    dev = {"nll_per_token": float(np.log(perplexity)), "nll_per_sentence": 77.7, "perplexity": perplexity}
-    long = {"source": "a *long* | one", "reference": "une longue", "hypothesis": "une <b> longue"}
-    return {
+MACHINE = Environment(
+    hardware="a machine", threads=1, python="3.99", torch="9.9", sacrebleu="2.99", platform="a platform"
+)
+LONG = LongSentence(source="a *long* | one", reference="une longue", hypothesis="une <b> longue")
+
+
+def scored(columns: dict[str, Column], longest: LongSentence = LONG) -> ScoredSet:
+    """A test set with one sentence kept."""
+    return ScoredSet(columns=columns, longest=(longest,))
+
+
+def training(
+    recipe: Recipe,
+    step: int | None = None,
+    seconds: float = 7200.0,
+    perplexity: float = 3.625,
+    rate: float | None = None,
+) -> ScoredTraining:
+    """The training of a recipe, to its end unless `step` says otherwise. rate: FLOP/s where it trained."""
+    step = recipe.train.steps if step is None else step
+    return ScoredTraining(
+        progress=Reached(step=step, epoch=1, seconds=seconds, sentences=4500),
+        parameters=123_400_000,
+        environment=MACHINE,
+        matmul_flops_per_second=rate,
+        commit="abcdef0123",
+        dirty=False,
+        complete=step == recipe.train.steps,
+        train=Likelihood(nll_per_token=2.5, nll_per_sentence=66.6, perplexity=12.25),
+        dev=Likelihood(nll_per_token=float(np.log(perplexity)), nll_per_sentence=77.7, perplexity=perplexity),
+        dev_curve=(),
+    )
+
+
+def result(recipe: Recipe, sets: dict[str, Column] | dict[str, ScoredSet], **changed: Any) -> ResultFile:
+    """A whole result. sets: by name, or the columns of one set.
+
+    changed: fields of the result that are to be others; `step`, `seconds`, `perplexity` and `rate` of its training.
+    """
+    own = {key: changed.pop(key) for key in ("step", "seconds", "perplexity", "rate") if key in changed}
+    columns = {name: value for name, value in sets.items() if isinstance(value, Column)}
+    values: dict[str, Any] = {
         "paper": "made",
         "recipe": recipe.name,
         "title": recipe.title,
         "resolved_recipe": recipe.to_dict(),
-        "recipe_sha256": "c0ffee" * 10,
+        "recipe_sha256": sha256_json(recipe.to_dict()),
         "generated": True,
         "data": {"title": "made text", "train_used": {"pairs": 1000}},
-        "training": {
-            "progress": {"step": step, "epoch": 1, "seconds": seconds, "sentences": 4500},
-            "complete": step == recipe.train.steps,
-            "parameters": 123_400_000,
-            "train": {"nll_per_sentence": 66.6},
-            "dev": dev,
-            "commit": "abcdef0123",
-            "dirty": False,
-            "environment": {"hardware": "a machine", "torch": "9.9"},
-        },
-        "weights": {"averaged_steps": [1, 2]},
-        "environment": {"hardware": "a machine", "torch": "9.9"},
-        "flops_counted": 7.77e9,
+        "training": training(recipe, **own),
+        "weights": Weights(averaged_steps=(1, 2)),
+        "environment": MACHINE,
+        "flops_counted": 7_770_000_000,
         "matmul_flops_per_second": 1e6,
         "commit": "abcdef0123",
         "dirty": False,
-        "sets": {"made": {"columns": columns, "longest": [long]}},
-    } | changed
+        "sets": {"made": scored(columns)} if columns else sets,
+    }
+    return ResultFile(**(values | changed))
 
 
-def write(folder: Path, system: str, result: dict[str, Any], attention: list[Any] | None = None) -> None:
-    """A run folder with a result and its attention maps."""
-    (folder / system).mkdir(parents=True)
-    (folder / system / "result.json").write_text(json.dumps(result))
-    (folder / system / "attention.json").write_text(json.dumps(attention or []))
+def write(folder: Path, system: str, file: ResultFile, attention: Sequence[Example] = ()) -> None:
+    """A run folder with a result and its attention maps, as `common.run.evaluate` writes them."""
+    write_json(folder / system / "result.json", plain(file))
+    write_json(folder / system / "attention.json", plain(attention), indent=None)
+
+
+def write_training(run: Path, recipe: Recipe) -> None:
+    """The training.json that a finished training of the recipe leaves."""
+    ended = Training(progress=Reached(step=recipe.train.steps, epoch=1, seconds=7200.0))
+    write_json(run / "training.json", plain(ended))
 
 
 def cells(markdown: str, heading: str) -> list[dict[str, str]]:

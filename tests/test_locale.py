@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.files import sha256_json
+from common.result import LongSentence
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
 from tests.conftest import ROOT, TINY
@@ -26,13 +25,10 @@ def write_results(folder: Path, overrides: Sequence[str] = ()) -> None:
     """Finished runs of all systems of the demo, with a sentence for Table 3 that neither locale can write."""
     for name in PAPER.systems("demo"):
         recipe = PAPER.recipe(name, overrides)
-        result = made.values(recipe, {"all": made.column(made.statistics([0.9, 0.5] * 20), [4, 9] * 20)})
-        long = {"source": SENTENCE, "reference": SENTENCE, "hypothesis": SENTENCE}
-        result["sets"]["made"]["longest"] = [long]
-        result["recipe_sha256"] = sha256_json(recipe.to_dict())
-        made.write(folder, recipe.system, result)
-        progress = {"progress": {"step": recipe.train.steps}}
-        (folder / recipe.system / "training.json").write_text(json.dumps(progress), encoding="utf-8")
+        columns = {"all": made.column(made.statistics([0.9, 0.5] * 20), [4, 9] * 20)}
+        long = LongSentence(source=SENTENCE, reference=SENTENCE, hypothesis=SENTENCE)
+        made.write(folder, recipe.system, made.result(recipe, {"made": made.scored(columns, long)}))
+        made.write_training(folder / recipe.system, recipe)
 
 
 @each_locale

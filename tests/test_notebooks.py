@@ -92,7 +92,7 @@ def test_committed_results_become_tables(tmp_path):
         copy = shutil.copytree if (BAHDANAU.root / name).is_dir() else shutil.copyfile
         copy(BAHDANAU.root / name, tmp_path / name)
     columns = {"all": made.column(made.statistics([0.9, 0.5] * 20), [4, 9] * 20, 61.25)}
-    made.write(tmp_path / "runs", "rnnsearch-50", made.values(BAHDANAU.recipe("rnnsearch-50"), columns))
+    made.write(tmp_path / "runs", "rnnsearch-50", made.result(BAHDANAU.recipe("rnnsearch-50"), columns))
     export(tmp_path / "runs", tmp_path / "results" / "demo")
     section = committed(replace(BAHDANAU, root=tmp_path), "demo")
     assert section is not None and "61.25 (" in section.markdown

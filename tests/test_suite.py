@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.files import sha256_json
 from common.run.suite import Job, run_jobs, slots_of
 from papers.__main__ import slots
 from papers.bahdanau2014.paper import PAPER
+from tests import made_results as made
 
 PROGRAM = """
-import json, os, pathlib, sys, time
-run, digest, step = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+import json, os, pathlib, shutil, sys, time
+run, marks = map(pathlib.Path, sys.argv[1:])
 began = time.monotonic()
 time.sleep(0.5)
 seen = {"devices": os.environ["CUDA_VISIBLE_DEVICES"], "began": began, "ended": time.monotonic()}
@@ -23,8 +23,7 @@ rank = os.environ.get("RANK", "")
 (run / f"seen{rank}.json").write_text(json.dumps(seen | {"place": os.environ.get("LOCAL_RANK")}))
 if rank not in ("", "0"):
     sys.exit()
-(run / "training.json").write_text(json.dumps({"progress": {"step": step}}))
-(run / "result.json").write_text(json.dumps({"recipe_sha256": digest}))
+shutil.copytree(marks, run, dirs_exist_ok=True)
 """
 
 
@@ -32,8 +31,12 @@ class Sleeper(Job):
     """A job whose program trains nothing: it notes what it sees, and leaves the marks of a finished run."""
 
     def command(self, runs: Path) -> list[str]:
-        digest = sha256_json(self.recipe.to_dict())
-        return [str(runs / "program.py"), str(self.run), digest, str(self.recipe.train.steps)]
+        marks = self.run.with_name(f"{self.run.name} finished")
+        made.write(
+            marks.parent, marks.name, made.result(self.recipe, {"all": made.column(made.statistics([0.5]), [3])})
+        )
+        made.write_training(marks, self.recipe)
+        return [str(runs / "program.py"), str(self.run), str(marks)]
 
 
 def sleepers(folder: Path, count: int) -> list[Job]:

@@ -24,7 +24,7 @@ def run_all(paper: Paper, scale: str, folder: Path) -> Path:
     for index, name in enumerate(paper.systems(scale)):
         counts = made.statistics([0.3 + 0.02 * index + 0.01 * (k % 3) for k in range(len(LENGTHS))])
         columns = {column: made.column(counts, LENGTHS, 60.06 + index) for column in ("all", "no_unk")}
-        made.write(folder, name.rpartition("/")[2], made.values(paper.recipe(name), columns))
+        made.write(folder, name.rpartition("/")[2], made.result(paper.recipe(name), columns))
     return folder
 
 

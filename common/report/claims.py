@@ -90,7 +90,7 @@ def better(a: str, b: str) -> Callable[[Results], Finding]:
 
 def compare(results: Results, a: str, b: str) -> Difference:
     """BLEU of a minus BLEU of b, paired. UserError where their sentences are not the same."""
-    return paired_bootstrap(results[a].all.statistics, results[b].all.statistics)
+    return paired_bootstrap(results[a].all.counts, results[b].all.counts)
 
 
 def beyond(difference: Difference, bound: float) -> Verdict:
@@ -118,7 +118,7 @@ def show(difference: Difference) -> str:
 
 def fall(result: Result) -> Difference:
     """BLEU above the test set's median source length minus BLEU at or below it; negative where it falls."""
-    return length_slope(result.all.lengths, result.all.statistics)
+    return length_slope(result.all.lengths, result.all.counts)
 
 
 def change_beyond_share(a: Result, b: Result, share: float) -> Difference:
@@ -129,5 +129,5 @@ def change_beyond_share(a: Result, b: Result, share: float) -> Difference:
     """
     if not np.array_equal(a.all.lengths, b.all.lengths):
         raise UserError(f"{a.system} and {b.system} were scored on different test sets")
-    ours, theirs = changes_with_length(a.all.lengths, a.all.statistics, b.all.statistics)
+    ours, theirs = changes_with_length(a.all.lengths, a.all.counts, b.all.counts)
     return interval_difference(ours[0] - share * theirs[0], ours[1] - share * theirs[1])

@@ -7,94 +7,62 @@ copy `<system>.json`; attention maps lie beside as attention.json or `<system>.a
 from __future__ import annotations
 
 import datetime
-import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from common.errors import UserError
 from common.files import write_json
 from common.recipe import current
-from common.score.bleu import Statistics
+from common.result import (
+    Column,
+    Environment,
+    Example,
+    Likelihood,
+    LongSentence,
+    ResultFile,
+    read_attention,
+    read_result,
+)
 from common.text.moses import Tokeniser
+from common.typed import plain
 
-_REQUIRED = ("recipe", "title", "resolved_recipe", "recipe_sha256", "generated", "training", "environment", "sets")
 _OTHERS = ("claims.json",)
 """JSON files that `write_section` puts into the same folder."""
 _ATTENTION = ".attention.json"
 
 
 @dataclass(frozen=True)
-class Column:
-    """One scored selection of a test set's sentences: all of them, or those without unknown words."""
-
-    values: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-
-    @property
-    def bleu(self) -> float:
-        """The paper's BLEU x 100."""
-        return float(self.values["bleu"])
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Its 95% bootstrap interval."""
-        low, high = self.values["interval"]
-        return float(low), float(high)
-
-    @property
-    def signature(self) -> str:
-        """What BLEU this is. Signatures that did not yet tell casing, language and year are told them by the recipe."""
-        written, data, text = str(self.values["signature"]), self.recipe["data"], self.recipe["text"]
-        if "|tok:moses-escaped|" not in written:
-            return written
-        known = Tokeniser(data["target"], text["lowercase"], text["tokeniser"]).signature
-        return re.sub(r"case:[^|]*\|tok:moses-escaped", known, written)
-
-    @cached_property
-    def statistics(self) -> Statistics:
-        """N-gram statistics by sentence, (sentences, 10)."""
-        return np.array([row.split() for row in self.values["statistics"]], dtype=np.int64).reshape(-1, 10)
-
-    @cached_property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Source words by sentence, (sentences,)."""
-        return np.array(self.values["source_lengths"].split(), dtype=np.int64)
-
-
-@dataclass(frozen=True)
 class Result:
-    """One system's result.json."""
+    """One system's result, and what tables show of it."""
 
     system: str
     path: Path
-    values: Mapping[str, Any]
+    """Of the result.json, or of its committed copy."""
+    file: ResultFile
 
     @property
     def name(self) -> str:
         """The recipe: `demo/rnnsearch-50`."""
-        return str(self.values["recipe"])
+        return self.file.recipe
 
     @property
     def title(self) -> str:
-        return str(self.values["title"])
+        return self.file.title
 
     @property
     def generated(self) -> bool:
         """Whether its text was made by a program."""
-        return bool(self.values["generated"])
+        return self.file.generated
 
-    @property
+    @cached_property
     def recipe(self) -> Mapping[str, Any]:
         """The resolved recipe, as plain values in the names of today."""
-        return _mapping(current(self.values["resolved_recipe"]))
+        values: Mapping[str, Any] = current(self.file.resolved_recipe)
+        return values
 
     @property
     def pair(self) -> str:
@@ -104,27 +72,43 @@ class Result:
     @property
     def test_set(self) -> str:
         """The set that tables print: the first one its recipe names."""
-        return str(next(iter(self.values["sets"])))
+        return next(iter(self.file.sets))
 
     @property
     def corpus(self) -> str:
         """The corpus in words."""
-        return str(self.values.get("data", {}).get("title", self.recipe["data"]["corpus"]))
+        return str(self.file.data["title"])
 
     def column(self, name: str = "all", test_set: str | None = None) -> Column | None:
         """The column `all` or `no_unk` of a set (default: the first), or None where it was not scored."""
-        values = self.values["sets"].get(test_set or self.test_set, {}).get("columns", {}).get(name)
-        return None if values is None else Column(values, self.recipe)
+        scored = self.file.sets.get(test_set or self.test_set)
+        column = scored.columns.get(name) if scored else None
+        return None if column is None else replace(column, signature=self._told(column.signature))
 
-    @property
+    def _told(self, signature: str) -> str:
+        """A signature that does not yet tell casing, language and year is told them by the recipe."""
+        if "|tok:moses-escaped|" not in signature:
+            return signature
+        target, text = self.recipe["data"]["target"], self.recipe["text"]
+        known = Tokeniser(target, text["lowercase"], text["tokeniser"]).signature
+        return re.sub(r"case:[^|]*\|tok:moses-escaped", known, signature)
+
+    @cached_property
     def all(self) -> Column:
         """Every sentence of the first set."""
-        return Column(self.values["sets"][self.test_set]["columns"]["all"], self.recipe)
+        column = self.column()
+        assert column is not None, "every set has it (common.result.ScoredSet)"
+        return column
+
+    @property
+    def longest(self) -> tuple[LongSentence, ...]:
+        """The first set's longest sentences, with their translations."""
+        return self.file.sets[self.test_set].longest
 
     @property
     def step(self) -> int:
         """Updates made."""
-        return int(self._trained["progress"]["step"])
+        return self.file.training.progress.step
 
     @property
     def planned(self) -> int:
@@ -133,7 +117,7 @@ class Result:
 
     @property
     def complete(self) -> bool:
-        return bool(self._trained["complete"]) and self.step >= self.planned
+        return self.file.training.complete and self.step >= self.planned
 
     @property
     def updates(self) -> str:
@@ -143,84 +127,85 @@ class Result:
     @property
     def seconds(self) -> float:
         """Wall time spent training, over all restarts."""
-        return float(self._trained["progress"]["seconds"])
+        return self.file.training.progress.seconds
 
     @property
     def epochs(self) -> float | None:
         """Passes over the training pairs, by sentences seen; None where the log did not say."""
-        seen = self._trained["progress"].get("sentences")
-        used = self.values.get("data", {}).get("train_used", {}).get("pairs")
-        return seen / used if seen is not None and used else None
+        seen, used = self.file.training.progress.sentences, int(self.file.data["train_used"]["pairs"])
+        return None if seen is None else seen / used
 
     @property
     def parameters(self) -> int | None:
         """Trainable parameters; None of a run that has not ended."""
-        count = self._trained.get("parameters")
-        return None if count is None else int(count)
+        return self.file.training.parameters
+
+    @property
+    def environment(self) -> Environment:
+        """Machine and versions that trained it or, where that is not known, that scored it."""
+        return self.file.training.environment or self.file.environment
 
     @property
     def hardware(self) -> str:
-        """Where it was trained, or of an unfinished run scored."""
-        return str(self._trained.get("environment", self.values["environment"])["hardware"])
-
-    def likelihood(self, part: str, unit: str) -> float | None:
-        """`nll_per_token`, `nll_per_sentence` (nats) or `perplexity` of `train` or `dev`."""
-        value = self._trained.get(part, {}).get(unit)
-        return None if value is None else float(value)
+        return self.environment.hardware
 
     @property
-    def flops_counted(self) -> float:
+    def train(self) -> Likelihood:
+        """Of training pairs, by the decoded weights."""
+        return self.file.training.train
+
+    @property
+    def dev(self) -> Likelihood:
+        """Of the development set, by the decoded weights."""
+        return self.file.training.dev
+
+    @property
+    def flops_counted(self) -> int:
         """FLOPs of the training's matrix products, counted from the model."""
-        return float(self.values["flops_counted"])
+        return self.file.flops_counted
 
     @property
     def rate_is_of_training(self) -> bool:
         """Whether the machine that trained it measured its rate; of older runs the one that scored them did."""
-        return "matmul_flops_per_second" in self._trained
+        return self.file.training.matmul_flops_per_second is not None
 
     @property
     def flops_by_time(self) -> float | None:
         """Training time x devices (one) x sustained rate: the method under Vaswani2017 Table 2. None without a rate."""
-        rate = (self._trained if self.rate_is_of_training else self.values).get("matmul_flops_per_second")
-        return None if rate is None else self.seconds * float(rate)
+        measured = self.file.training if self.rate_is_of_training else self.file
+        rate = measured.matmul_flops_per_second
+        return None if rate is None else self.seconds * rate
 
     @property
     def commit(self) -> str:
         """The commit it was trained on, short; `+` where tracked files differed from it."""
-        source = self._trained if "commit" in self._trained else self.values
-        if source.get("commit") is None:
-            return "no commit"
-        return f"{source['commit'][:7]}{'+' if source.get('dirty') else ''}"
+        source = self.file if self.file.training.commit == "" else self.file.training
+        return "no commit" if source.commit is None else f"{source.commit[:7]}{'+' if source.dirty else ''}"
 
     @property
     def provenance(self) -> str:
         """Everything needed to find or repeat the run, in one line."""
-        weights = self.values.get("weights", {})
-        steps = weights.get("averaged_steps", [])
+        steps = self.file.weights.steps
         averaged = (
             f"mean of the checkpoints at {', '.join(f'{step:,}' for step in steps)}"
             if len(steps) > 1
             else "the last checkpoint"
         )
-        environment = self._trained.get("environment", self.values["environment"])
         time = datetime.timedelta(seconds=round(self.seconds))
         return (
-            f"recipe `{self.name}` ({self.values['recipe_sha256'][:10]}), seed {self.recipe['train']['seed']}, "
+            f"recipe `{self.name}` ({self.file.recipe_sha256[:10]}), seed {self.recipe['train']['seed']}, "
             f"commit {self.commit}, {self.updates} in {time} (h:m:s) on {self.hardware}, "
             f"{self.recipe['run']['threads']} thread{'s' if self.recipe['run']['threads'] > 1 else ''}, "
-            f"PyTorch {environment['torch']}; decoded: {averaged}"
+            f"PyTorch {self.environment.torch}; decoded: {averaged}"
         )
 
     @property
-    def attention(self) -> list[dict[str, Any]]:
+    def attention(self) -> tuple[Example, ...]:
         """The example sentences with their attention; empty where none was kept."""
         beside = self.path.parent / "attention.json"
-        path = beside if self.path.name == "result.json" else self.path.with_name(self.system + _ATTENTION)
-        return _read_json(path, list) if path.is_file() else []
-
-    @property
-    def _trained(self) -> Mapping[str, Any]:
-        return _mapping(self.values["training"])
+        return read_attention(
+            beside if self.path.name == "result.json" else self.path.with_name(self.system + _ATTENTION)
+        )
 
 
 def read_results(folder: Path) -> dict[str, Result]:
@@ -232,42 +217,16 @@ def read_results(folder: Path) -> dict[str, Result]:
         path for path in folder.glob("*.json") if path.name not in _OTHERS and not path.name.endswith(_ATTENTION)
     ]
     paths = {path.stem: path for path in committed} | {path.parent.name: path for path in folder.glob("*/result.json")}
-    return {system: _read_result(system, path) for system, path in sorted(paths.items())}
+    return {system: Result(system, path, read_result(path)) for system, path in sorted(paths.items())}
 
 
 def export(results: Path, out: Path) -> list[Path]:
     """Copy each run's result and attention from the folder `results` to `out`, named by system, to be committed."""
     written = []
     for system, result in read_results(results).items():
-        write_json(out / f"{system}.json", result.values)
+        write_json(out / f"{system}.json", plain(result.file))
         written.append(out / f"{system}.json")
         attention = result.path.parent / "attention.json"
         if result.path.name == "result.json" and attention.is_file():
             written.append(Path(shutil.copyfile(attention, out / (system + _ATTENTION))))
     return written
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    assert isinstance(value, Mapping)
-    return value
-
-
-def _read_result(system: str, path: Path) -> Result:
-    values = _read_json(path, dict)
-    missing = [key for key in _REQUIRED if key not in values]
-    if missing or not values["sets"]:
-        raise UserError(
-            f"{path}: not a result (no `{(missing or ['sets'])[0]}`); run `score` on the run again, or delete the file"
-        )
-    return Result(system, path, values)
-
-
-def _read_json(path: Path, kind: type) -> Any:
-    """The JSON value in `path`; UserError when it is damaged or not a `kind`."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        values = None
-    if not isinstance(values, kind):
-        raise UserError(f"{path}: damaged or not a result; run `score` on the run again, or delete the file")
-    return values

@@ -23,7 +23,8 @@ from common.files import write_json, write_whole
 from common.paper import Paper
 from common.recipe import OWN_SCALE, changes_no_number, differences, taken_of_the_corpus
 from common.report.claims import Outcome
-from common.report.results import Column, Result
+from common.report.results import Result
+from common.result import Column
 
 COST = ("updates", "hours", "FLOPs: time x rate", "FLOPs: counted")
 """Columns of a run's training cost."""
@@ -196,30 +197,28 @@ def every_score(results: Mapping[str, Result]) -> str:
     """Each set and column that was scored, by both metrics."""
     rows = []
     for result in results.values():
-        for test_set, values in result.values["sets"].items():
-            for name in values["columns"]:
-                column = result.column(name, test_set)
-                assert column is not None
+        for test_set, scored in result.file.sets.items():
+            for name, column in scored.columns.items():
                 rows.append(
                     [
                         f"`{result.system}`",
                         result.pair,
                         test_set,
                         {"all": "All", "no_unk": "No UNK"}[name],
-                        f"{column.values['sentences']:,}",
+                        f"{column.sentences:,}",
                         score(column.bleu, column.interval),
-                        number(column.values["sacrebleu"]),
+                        number(column.sacrebleu),
                     ]
                 )
     header = ["system", "languages", "set", "sentences", "count", "BLEU of the paper (95%)", "sacreBLEU"]
-    signatures = sorted({column["sacrebleu_signature"] for result in results.values() for column in _columns(result)})
+    signatures = sorted({column.sacrebleu_signature for result in results.values() for column in _columns(result)})
     return "\n".join(
         [table(header, rows, right=(4, 5, 6)), "", *(f"- sacreBLEU: `{signature}`" for signature in signatures)]
     )
 
 
-def _columns(result: Result) -> list[Mapping[str, Any]]:
-    return [column for values in result.values["sets"].values() for column in values["columns"].values()]
+def _columns(result: Result) -> list[Column]:
+    return [column for scored in result.file.sets.values() for column in scored.columns.values()]
 
 
 def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:

@@ -20,6 +20,7 @@ from common.prepare.workers import end_with
 from common.recipe import OWN_SCALE
 from common.run.plan import describe, plan
 from common.run.suite import SUITE
+from common.typed import plain
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, by the shell's convention."""
@@ -209,10 +210,10 @@ def _train(paper: Paper, options: argparse.Namespace) -> None:
     from common.train.parallel import is_first
 
     recipe = paper.recipe(options.recipe, options.overrides)
-    progress = train_run(paper, recipe, options.out, options.runs, _say)
+    steps = train_run(paper, recipe, options.out, options.runs, _say)
     if not is_first():
         return
-    _say(f"{recipe.name} trained: {progress.step:,} updates in {options.out}")
+    _say(f"{recipe.name} trained: {steps:,} updates in {options.out}")
     if options.score:
         average_run(options.out, recipe.evaluate.average)
         _say(summary(evaluate_run(paper, options.out, options.runs, _say)))
@@ -224,7 +225,7 @@ def _average(paper: Paper, options: argparse.Namespace) -> None:
     last = options.last if options.last is not None else read_recipe(paper, options.run).evaluate.average
     if last < 1:
         raise UserError(f"--last {last}: write at least 1")
-    steps = ", ".join(map(str, average_run(options.run, last)["averaged_steps"]))
+    steps = ", ".join(map(str, average_run(options.run, last)))
     _say(f"{options.run / 'model.safetensors'}: mean of the checkpoints at updates {steps}")
 
 
@@ -253,7 +254,7 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
                     f"--{name.replace('_', '-')} is for files; a RUN is scored as its recipe says, on the sets it names"
                 )
         result = evaluate_run(paper, options.run, options.runs, _say, options.overrides)
-        print(json.dumps(result, indent=2, ensure_ascii=False) if options.json else summary(result))
+        print(json.dumps(plain(result), indent=2, ensure_ascii=False) if options.json else summary(result))
         return
     if options.hypothesis is None or options.reference is None:
         raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")

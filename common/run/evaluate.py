@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +19,23 @@ from common.paper import Paper
 from common.prepare.prepared import Prepared
 from common.progress import clock
 from common.recipe import Decode
-from common.run.folder import REPOSITORY, LoadedRun, device_of, load_run, prepare_data, read_starts, steps_of
+from common.result import (
+    Column,
+    Example,
+    LongSentence,
+    Measured,
+    Reached,
+    ResultFile,
+    ScoredSet,
+    ScoredTraining,
+    Start,
+    Training,
+    facts,
+    read_starts,
+    read_training,
+    rows,
+)
+from common.run.folder import REPOSITORY, LoadedRun, device_of, load_run, prepare_data
 from common.run.plan import training_flops
 from common.run.record import commit, environment
 from common.score.bleu import sacre_bleu, sacre_metric
@@ -29,6 +43,7 @@ from common.score.by_length import without_unknown
 from common.score.files import notes, tokenised_scores
 from common.score.significance import bootstrap_interval
 from common.train.loop import negative_log_likelihood, read_log
+from common.typed import plain
 
 _TRAIN_SAMPLE = 1000
 """Training pairs whose likelihood is measured; enough for the two digits that Bahdanau2014 Table 2 prints."""
@@ -64,7 +79,7 @@ def translate(run: LoadedRun, lines: Iterable[str], together: int = 512) -> Iter
 
 def evaluate_run(
     paper: Paper, path: Path, runs: Path, say: Callable[[str], None], overrides: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> ResultFile:
     """Decode every set the recipe names, score it, and write RUN/result.json; returns what was written.
 
     overrides: as of `load_run`. UserError where the recipe's text is no longer the one the run was trained on.
@@ -73,65 +88,62 @@ def evaluate_run(
     sacre_metric(run.recipe.data.target, run.recipe.text.lowercase)  # refuses before hours of decoding, not after
     prepared = prepare_data(run.recipe, runs)
     starts = read_starts(path)
-    if starts and starts[-1]["data_sha256"] != prepared.identity:
+    if starts and starts[-1].data_sha256 != prepared.identity:
         raise UserError(
             f"{path}: was trained on other text than data.corpus {run.recipe.data.corpus} holds now, so its words have "
             "other ids; give back that text, or train again"
         )
-    training = _read_training(path, starts, max(steps_of(run.weights)))
+    training, complete = _read_training(path, starts, max(run.weights.steps))
     say(f"{run.recipe.name} decodes with {run.decoded}")
     sets = {name: _evaluate_set(run, prepared, name, say) for name in run.recipe.evaluate.sets}
-    result = {
-        "paper": paper.name,
-        "recipe": run.recipe.name,
-        "title": run.recipe.title,
-        "resolved_recipe": run.recipe.to_dict(),
-        "recipe_sha256": sha256_json(run.recipe.to_dict()),
-        "generated": prepared.manifest["generated"],
-        "data": prepared.facts,
-        "training": training | _likelihoods(run, prepared, path),
-        "weights": run.weights,
-        "environment": environment(device_of(run.recipe).type),
-        "flops_counted": training_flops(paper, run.recipe) * training["progress"]["step"],
-        "sets": sets,
+    result = ResultFile(
+        paper=paper.name,
+        recipe=run.recipe.name,
+        title=run.recipe.title,
+        resolved_recipe=run.recipe.to_dict(),
+        recipe_sha256=sha256_json(run.recipe.to_dict()),
+        generated=prepared.manifest["generated"],
+        data=prepared.facts,
+        training=_with_likelihoods(training, complete, run, prepared),
+        weights=run.weights,
+        environment=environment(device_of(run.recipe).type),
+        flops_counted=training_flops(paper, run.recipe) * training.progress.step,
+        sets=sets,
         **commit(REPOSITORY),
-    }
-    write_json(path / "attention.json", attention_examples(paper, run, prepared), indent=None)
-    write_json(path / "result.json", result)
+    )
+    write_json(path / "attention.json", plain(attention_examples(paper, run, prepared)), indent=None)
+    write_json(path / "result.json", plain(result))
     return result
 
 
-def _read_training(path: Path, starts: list[dict[str, Any]], step: int) -> dict[str, Any]:
-    """What is known of the training up to the decoded `step`: of a training that ended there, training.json.
+def _read_training(run: Path, starts: tuple[Start, ...], step: int) -> tuple[Training, bool]:
+    """What is known of the training up to the decoded `step`, and whether it ended there: then, training.json.
 
-    Otherwise what the last start and the log up to that step say, marked unfinished.
+    Otherwise what the last start and the log up to that step say.
     """
-    with suppress(FileNotFoundError):
-        training = json.loads((path / "training.json").read_text(encoding="utf-8"))
-        if training["progress"]["step"] == step:
-            return {**training, "starts": starts, "complete": True}
-    log = [entry for entry in read_log(path) if entry["step"] <= step]
+    training = read_training(run)
+    if training and training.progress.step == step:
+        return replace(training, starts=starts), True
+    log = [entry for entry in read_log(run) if entry["step"] <= step]
     if not log:
-        raise UserError(f"{path}: nothing trained yet; run `train` first")
-    progress = {"step": step, "epoch": log[-1]["epoch"], "seconds": log[-1]["seconds"]}
-    return {**(starts[-1] if starts else {}), "progress": progress, "starts": starts, "complete": False}
+        raise UserError(f"{run}: nothing trained yet; run `train` first")
+    reached = Reached(step=step, epoch=log[-1]["epoch"], seconds=log[-1]["seconds"])
+    return Training(progress=reached, starts=starts, **(facts(starts[-1]) if starts else {})), False
 
 
-def _likelihoods(run: LoadedRun, prepared: Prepared, path: Path) -> dict[str, Any]:
-    """Train and dev negative log-likelihood of the decoded weights, and the dev curve of the training."""
-    curve = [
-        {key: entry[key] for key in ("step", "dev_nll_per_token")}
-        for entry in read_log(path)
-        if "dev_nll_per_token" in entry
-    ]
-    return {
-        "train": negative_log_likelihood(run.model, prepared.train, _TRAIN_SAMPLE),
-        "dev": negative_log_likelihood(run.model, prepared.valid),
-        "dev_curve": curve,
-    }
+def _with_likelihoods(training: Training, complete: bool, run: LoadedRun, prepared: Prepared) -> ScoredTraining:
+    """The training with the likelihoods of the decoded weights, and the development curve of its log."""
+    curve = [entry for entry in read_log(run.path) if "dev_nll_per_token" in entry]
+    return ScoredTraining(
+        **vars(training),
+        complete=complete,
+        train=negative_log_likelihood(run.model, prepared.train, _TRAIN_SAMPLE),
+        dev=negative_log_likelihood(run.model, prepared.valid),
+        dev_curve=tuple(Measured(step=entry["step"], dev_nll_per_token=entry["dev_nll_per_token"]) for entry in curve),
+    )
 
 
-def _evaluate_set(run: LoadedRun, prepared: Prepared, name: str, say: Callable[[str], None]) -> dict[str, Any]:
+def _evaluate_set(run: LoadedRun, prepared: Prepared, name: str, say: Callable[[str], None]) -> ScoredSet:
     """The columns of one test set: all sentences and, where the recipe asks, those without unknown words."""
     lines = prepared.lines(name)
     decode = run.recipe.decode
@@ -146,19 +158,14 @@ def _evaluate_set(run: LoadedRun, prepared: Prepared, name: str, say: Callable[[
             columns["no_unk"] = _column(run, lines, known, _without_unk(decode), f"{name}, no UNK", say, "no-unk")
     lengths = np.array([len(line.split(" ")) for line in lines["source_tokens"]])
     longest = np.argsort(-lengths, kind="stable")[:_LONGEST]
-    hypotheses = columns["all"]["hypotheses"]
-    return {
-        "columns": columns,
-        "longest": [
-            {"source": lines["source"][i], "reference": lines["reference"][i], "hypothesis": hypotheses[i]}
-            for i in longest
-        ],
-    }
+    kept = ((lines["source"][i], lines["reference"][i], columns["all"].hypotheses[i]) for i in longest)
+    sentences = tuple(LongSentence(source=s, reference=r, hypothesis=h) for s, r, h in kept)
+    return ScoredSet(columns=columns, longest=sentences)
 
 
 def _without_unk(decode: Decode) -> Decode:
     """The search of the No-UNK column: UNK disallowed (Bahdanau2014 Table 1)."""
-    return Decode(**{**decode.__dict__, "suppress_unk": True})
+    return replace(decode, suppress_unk=True)
 
 
 def _column(
@@ -169,7 +176,7 @@ def _column(
     label: str,
     say: Callable[[str], None],
     subset: str | None = None,
-) -> dict[str, Any]:
+) -> Column:
     """Decode and score the chosen sentences of a set; `subset` is what signatures call them unless they are all."""
     kept = {key: [value for value, keep in zip(values, chosen, strict=True) if keep] for key, values in lines.items()}
     started = time.monotonic()
@@ -191,24 +198,24 @@ def _column(
     score = scores[metric]
     sacre = sacre_bleu(detokenised, kept["reference"], data.target, lowercase=run.recipe.text.lowercase, subset=subset)
     say(f"{run.recipe.name} {label}: {score.detail}")
-    return {
-        "bleu": score.value,
-        "interval": bootstrap_interval(score.statistics, score.of_sums),
-        "signature": score.signature,
-        "detail": score.detail,
-        "variants": {other.signature: other.value for other in scores.values()},
-        "sacrebleu": sacre.value,
-        "sacrebleu_signature": sacre.signature,
-        "notes": notes(data.target, kept["reference"], kept["reference_tokens"], sacre.signature),
-        "sentences": int(chosen.sum()),
-        "seconds": round(seconds, 3),
-        "statistics": [" ".join(map(str, row)) for row in score.statistics.tolist()],
-        "source_lengths": " ".join(str(len(line.split(" "))) for line in kept["source_tokens"]),
-        "hypotheses": detokenised,
-    }
+    return Column(
+        bleu=score.value,
+        interval=bootstrap_interval(score.statistics, score.of_sums),
+        signature=score.signature,
+        detail=score.detail,
+        variants={other.signature: other.value for other in scores.values()},
+        sacrebleu=sacre.value,
+        sacrebleu_signature=sacre.signature,
+        notes=tuple(notes(data.target, kept["reference"], kept["reference_tokens"], sacre.signature)),
+        sentences=int(chosen.sum()),
+        seconds=round(seconds, 3),
+        statistics=rows(score.statistics),
+        source_lengths=" ".join(str(len(line.split(" "))) for line in kept["source_tokens"]),
+        hypotheses=tuple(detokenised),
+    )
 
 
-def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list[dict[str, Any]]:
+def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list[Example]:
     """Attention between each example sentence and the run's own translation of it, teacher-forced."""
     chosen = list(run.recipe.run.examples) or _typical(run, prepared)
     examples = []
@@ -221,12 +228,12 @@ def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list
         if not attention:  # a model without any
             return []
         examples.append(
-            {
-                "line": line,
-                "source": [*run.text.source_tokens(line), "</s>"],
-                "target": [*run.text.target_pieces(ids), "</s>"],
-                "attention": attention[0],
-            }
+            Example(
+                line=line,
+                source=(*run.text.source_tokens(line), "</s>"),
+                target=(*run.text.target_pieces(ids), "</s>"),
+                attention=attention[0],
+            )
         )
     return examples
 
@@ -244,18 +251,20 @@ def _typical(run: LoadedRun, prepared: Prepared) -> list[str]:
     return fitting[:4]
 
 
-def summary(result: dict[str, Any]) -> str:
+def summary(result: ResultFile) -> str:
     """A result's scores as text, below the signatures of their metrics and what must be known of the language."""
-    columns = [column for values in result["sets"].values() for column in values["columns"].values()]
-    about = [f"  [{column[key]}]" for key in ("signature", "sacrebleu_signature") for column in columns]
-    about += [f"  note: {note}" for column in columns for note in column["notes"]]
-    title = f"{result['recipe']}: {result['title']}" + (" (generated text)" if result["generated"] else "")
+    columns = [
+        (f"{name} {kind}", column) for name, kept in result.sets.items() for kind, column in kept.columns.items()
+    ]
+    about = [f"  [{column.signature}]" for _, column in columns]
+    about += [f"  [{column.sacrebleu_signature}]" for _, column in columns]
+    about += [f"  note: {note}" for _, column in columns for note in column.notes or ()]
+    title = f"{result.recipe}: {result.title}" + (" (generated text)" if result.generated else "")
     lines = [title, *dict.fromkeys(about)]
-    for name, values in result["sets"].items():
-        for column, scores in values["columns"].items():
-            low, high = scores["interval"]
-            lines.append(
-                f"  {name} {column}: BLEU {scores['bleu']:.2f} (95% {low:.2f} to {high:.2f}), "
-                f"sacreBLEU {scores['sacrebleu']:.2f}, {scores['sentences']} sentences"
-            )
+    for name, column in columns:
+        low, high = column.interval
+        lines.append(
+            f"  {name}: BLEU {column.bleu:.2f} (95% {low:.2f} to {high:.2f}), "
+            f"sacreBLEU {column.sacrebleu:.2f}, {column.sentences} sentences"
+        )
     return "\n".join(lines)

@@ -15,7 +15,6 @@ RUN/attention.json       attention of the example sentences, for the figures (`s
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from common.paper import Paper
 from common.prepare.preparation import prepare
 from common.prepare.prepared import Prepared
 from common.recipe import Recipe, current, difference, override, read_yaml, recipe_from_dict
+from common.result import Reached, Start, Training, Weights, facts, read_starts, read_training
 from common.run.record import commit, environment, matmul_rate
 from common.text.pipeline import TextPipeline
 from common.train.checkpoint import (
@@ -42,9 +42,10 @@ from common.train.checkpoint import (
     restore,
     save_weights,
 )
-from common.train.loop import Progress, Trainer, TrainingText
+from common.train.loop import Trainer, TrainingText
 from common.train.parallel import World, is_first
 from common.train.parallel import world as joined
+from common.typed import build, plain
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -57,14 +58,14 @@ class LoadedRun:
     recipe: Recipe
     text: TextPipeline
     model: nn.Module
-    weights: dict[str, Any]
-    """What is known of the weights: the step, or the steps averaged."""
+    weights: Weights
 
     @property
     def decoded(self) -> str:
         """The weights in words: `the weights of update 1,000`."""
-        steps = ", ".join(f"{step:,}" for step in steps_of(self.weights))
-        return f"the mean of updates {steps}" if "averaged_steps" in self.weights else f"the weights of update {steps}"
+        steps = ", ".join(f"{step:,}" for step in self.weights.steps)
+        averaged = self.weights.averaged_steps is not None
+        return f"the mean of updates {steps}" if averaged else f"the weights of update {steps}"
 
 
 def device_of(recipe: Recipe) -> torch.device:
@@ -89,19 +90,19 @@ def prepare_data(recipe: Recipe, runs: Path, workers: int | None = None) -> Prep
     )
 
 
-def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable[[str], None]) -> Progress:
-    """Train `recipe` in the folder `run`, or go on with what is there; returns where it ended.
+def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable[[str], None]) -> int:
+    """Train `recipe` in the folder `run`, or go on with what is there; returns the updates made.
 
     A folder with updates belongs to the recipe that made them: fields that would make another model are refused, the
     others taken over and noted in starts.json. A folder without an update belongs to nobody.
     """
     device = device_of(recipe)
     changed = _changed(paper, run, recipe)
-    done = finished(run)
-    if done and done.step == recipe.train.steps:
+    done = read_training(run)
+    if done and done.progress.step == recipe.train.steps:
         if changed and is_first():
-            _take_over(run, recipe, runs, changed, done.step)
-        return done
+            _take_over(run, recipe, runs, changed, done)
+        return done.progress.step
     prepared = prepare_data(recipe, runs)
     torch.set_num_threads(recipe.run.threads)
     with joined(device) as world:
@@ -110,14 +111,23 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
         trainer = _trainer(paper, recipe, run, prepared, device, world)
         trainer.resume()
         world.wait()
-        start = _facts(prepared.identity, device, world)
+        (rate,) = world.sum([matmul_rate(device)], device)
+        start = Start(
+            step=trainer.progress.step,
+            time=_now(),
+            changed=changed,
+            data_sha256=prepared.identity,
+            environment=environment(device.type),
+            matmul_flops_per_second=rate,  # of all processes together
+            **commit(REPOSITORY),
+        )
         # Nothing of an earlier start is touched before here, where it is clear that this one can go on with it.
         if world.first:
-            _begin(run, recipe, prepared, changed, trainer.progress.step, start)
-        progress = trainer.fit(say if world.first else lambda line: None)
+            _begin(run, recipe, prepared, start)
+        steps = trainer.fit(say if world.first else lambda line: None).step
         if world.first:
             _end(run, trainer, start)
-    return progress
+    return steps
 
 
 def _trainer(
@@ -132,100 +142,66 @@ def _trainer(
     return Trainer(model, paper.build_optimization(model, recipe), text, recipe, run, world)
 
 
-def _begin(
-    run: Path, recipe: Recipe, prepared: Prepared, changed: dict[str, Any], step: int, start: dict[str, Any]
-) -> None:
+def _begin(run: Path, recipe: Recipe, prepared: Prepared, start: Start) -> None:
     """Make the folder this recipe's, and note the start."""
     write_recipe(run, recipe)
     (run / "text").mkdir(exist_ok=True)
     prepared.text.save(run / "text")
-    _note(run, step, changed, start)
+    _note(run, start)
     (run / "training.json").unlink(missing_ok=True)
 
 
-def _end(run: Path, trainer: Trainer, start: dict[str, Any]) -> None:
+def _end(run: Path, trainer: Trainer, start: Start) -> None:
     """Note that the training has come to the end of its recipe."""
-    write_json(
-        run / "training.json",
-        {
-            "finished": _now(),
-            "progress": asdict(trainer.progress),
-            "parameters": sum(parameter.numel() for parameter in trainer.parameters),
-            **start,
-            "starts": read_starts(run),
-        },
+    training = Training(
+        finished=_now(),
+        progress=Reached(**asdict(trainer.progress)),
+        parameters=sum(parameter.numel() for parameter in trainer.parameters),
+        **facts(start),
+        starts=read_starts(run),
     )
+    write_json(run / "training.json", plain(training))
 
 
-def finished(run: Path) -> Progress | None:
-    """Where a training ended that came to the end of its recipe, as that was then."""
-    path = run / "training.json"
-    return Progress(**json.loads(path.read_text(encoding="utf-8"))["progress"]) if path.is_file() else None
-
-
-def _changed(paper: Paper, run: Path, recipe: Recipe) -> dict[str, Any]:
-    """The fields that are other than when the updates in `run` were made: key -> [then, now].
+def _changed(paper: Paper, run: Path, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
+    """The fields that are other than when the updates in `run` were made: key -> (then, now).
 
     Raises UserError for one that would make another model.
     """
     if not has_updates(run):
         return {}
-    changed = {key: [before, now] for key, (now, before) in difference(recipe, read_recipe(paper, run)).items()}
+    changed = {key: (before, now) for key, (now, before) in difference(recipe, read_recipe(paper, run)).items()}
     for key, (before, now) in changed.items():
         if recipe.may_change(key) is None:
             raise UserError(
                 f"{run}: was trained by another recipe (`{key}` was {before}, now {now}), which makes another model; "
                 "choose another --out folder or delete it"
             )
-    done = finished(run)
-    if done and done.step > recipe.train.steps:
-        raise UserError(f"{run}: has made {done.step:,} updates; set train.steps, now {recipe.train.steps:,}, to more")
+    done = read_training(run)
+    if done and done.progress.step > recipe.train.steps:
+        made = f"{done.progress.step:,} updates"
+        raise UserError(f"{run}: has made {made}; set train.steps, now {recipe.train.steps:,}, to more")
     return changed
 
 
-def _take_over(run: Path, recipe: Recipe, runs: Path, changed: dict[str, Any], step: int) -> None:
+def _take_over(run: Path, recipe: Recipe, runs: Path, changed: dict[str, tuple[Any, Any]], done: Training) -> None:
     """Give a finished run the changed fields of `recipe`, noted; UserError where they name another text."""
-    last = {
-        key: value for key, value in (read_starts(run) or [{}])[-1].items() if key not in ("step", "time", "changed")
-    }
-    if any(key.startswith("data.") for key in changed):
-        identity = prepare_data(recipe, runs).identity
-        if last.get("data_sha256", identity) != identity:
-            raise UserError(
-                f"{run}: was trained on other text than data.corpus {recipe.data.corpus} holds; "
-                "give back that text, or choose another --out folder"
-            )
-    _note(run, step, changed, last)
+    starts = read_starts(run)
+    known = facts(starts[-1] if starts else done)
+    reads = any(key.startswith("data.") for key in changed)
+    if reads and prepare_data(recipe, runs).identity != known["data_sha256"]:
+        raise UserError(
+            f"{run}: was trained on other text than data.corpus {recipe.data.corpus} holds; "
+            "give back that text, or choose another --out folder"
+        )
+    _note(run, Start(step=done.progress.step, time=_now(), changed=changed, **known))
     write_recipe(run, recipe)
 
 
-def _facts(data_sha256: str, device: torch.device, world: World) -> dict[str, Any]:
-    """On what data, machine and commit a training starts; the rate is that of all its processes together."""
-    (rate,) = world.sum([matmul_rate(device)], device)
-    return {
-        "data_sha256": data_sha256,
-        "environment": environment(device.type),
-        "matmul_flops_per_second": rate,
-        **commit(REPOSITORY),
-    }
-
-
-def _note(run: Path, step: int, changed: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Add to starts.json from which update a training starts, or has other fields, with its `_facts`."""
-    starts = read_starts(run) if step else []
-    write_json(run / "starts.json", [*starts, {"step": step, "time": _now(), "changed": changed, **facts}])
-
-
-def read_starts(run: Path) -> list[dict[str, Any]]:
-    """Every start of the training in `run`, the first first; UserError when the file is damaged."""
-    path = run / "starts.json"
-    try:
-        starts = json.loads(path.read_text(encoding="utf-8"))
-        return [dict(start) for start in starts]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, TypeError):
-        raise UserError(f"{path}: damaged; move it away, and the run goes on without its history") from None
+def _note(run: Path, start: Start) -> None:
+    """Add a start to starts.json, which one from update 0 begins anew."""
+    starts = read_starts(run) if start.step else ()
+    write_json(run / "starts.json", plain((*starts, start)))
 
 
 def _now() -> str:
@@ -258,7 +234,7 @@ def read_recipe(paper: Paper, run: Path) -> Recipe:
     return recipe_from_dict(current(values), paper.sections, str(path))
 
 
-def average_run(run: Path, last: int) -> dict[str, Any]:
+def average_run(run: Path, last: int) -> tuple[int, ...]:
     """Mean of the run's `last` checkpoints into RUN/model.safetensors; returns the steps that went in."""
     kept = kept_checkpoints(run / "checkpoints")
     if not kept:
@@ -271,7 +247,7 @@ def average_run(run: Path, last: int) -> dict[str, Any]:
         )
     weights, about = average(kept[-last:])
     save_weights(run / "model.safetensors", weights, about)
-    return about
+    return _known(about, run).steps
 
 
 def load_run(paper: Paper, run: Path, overrides: Sequence[str] = ()) -> LoadedRun:
@@ -290,7 +266,8 @@ def load_run(paper: Paper, run: Path, overrides: Sequence[str] = ()) -> LoadedRu
     torch.set_num_threads(recipe.run.threads)
     model = paper.build_model(recipe)
     restore(model, weights, path)
-    return LoadedRun(run, recipe, TextPipeline.load(run / "text"), model.to(device_of(recipe)).eval(), about)
+    model = model.to(device_of(recipe)).eval()
+    return LoadedRun(run, recipe, TextPipeline.load(run / "text"), model, _known(about, path))
 
 
 def _weights(run: Path, name: str) -> Path:
@@ -300,7 +277,7 @@ def _weights(run: Path, name: str) -> Path:
         if not kept:
             raise UserError(f"{run}: no checkpoint yet; finish `train {name} --out {run}` first")
         return kept[-1]
-    steps = steps_of(read_about(averaged))
+    steps = _known(read_about(averaged), averaged).steps
     if kept and int(kept[-1].stem) > max(steps, default=0):
         raise UserError(
             f"{averaged}: is of update {', '.join(f'{step:,}' for step in steps)}, but training has gone on to "
@@ -309,6 +286,6 @@ def _weights(run: Path, name: str) -> Path:
     return averaged
 
 
-def steps_of(about: dict[str, Any]) -> list[int]:
-    """The updates after which the weights were taken that are decoded, several of an average."""
-    return [int(step) for step in about.get("averaged_steps", [about.get("step", 0)])]
+def _known(about: dict[str, Any], path: Path) -> Weights:
+    """The header of a file of weights, typed."""
+    return build(Weights, about, "about", str(path))

@@ -11,21 +11,23 @@ from typing import Any
 import sacrebleu
 import torch
 
+from common.result import Environment
 
-def environment(device: str | None = None) -> dict[str, Any]:
+
+def environment(device: str | None = None) -> Environment:
     """Hardware, thread count and versions of this process.
 
     `device` is where the run computes ("cpu", "cuda", ...); without it, the GPU if there is one.
     """
     on_gpu = torch.cuda.is_available() if device is None else device.startswith("cuda")
-    return {
-        "hardware": _gpus() if on_gpu else _cpu(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "sacrebleu": sacrebleu.__version__,
-        "platform": platform.platform(),
-    }
+    return Environment(
+        hardware=_gpus() if on_gpu else _cpu(),
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        sacrebleu=sacrebleu.__version__,
+        platform=platform.platform(),
+    )
 
 
 def commit(root: Path) -> dict[str, Any]:

@@ -7,13 +7,13 @@ time on two cores beat one on both; a large one wants a GPU for itself.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ from common.files import sha256_json
 from common.paper import Paper
 from common.progress import clock
 from common.recipe import Recipe
-from common.run.folder import finished
+from common.result import read_result, read_training
 from common.run.plan import training_flops
 
 SUITE = "ATTENTION_SUITE"
@@ -65,16 +65,15 @@ class Job:
     @property
     def trained(self) -> bool:
         """Whether the training came to this recipe's end."""
-        done = finished(self.run)
-        return done is not None and done.step == self.recipe.train.steps
+        done = read_training(self.run)
+        return done is not None and done.progress.step == self.recipe.train.steps
 
     def look(self) -> None:
         """See whether there is a result of this recipe: one of another, with fewer updates say, is made anew."""
-        try:
-            result = json.loads((self.run / "result.json").read_text(encoding="utf-8"))
-            self.finished = self.trained and result["recipe_sha256"] == sha256_json(self.recipe.to_dict())
-        except (OSError, ValueError, KeyError, TypeError):
-            self.finished = False
+        self.finished = False
+        with suppress(UserError):
+            result = read_result(self.run / "result.json")
+            self.finished = self.trained and result.recipe_sha256 == sha256_json(self.recipe.to_dict())
 
     @property
     def label(self) -> str:
@@ -153,7 +152,7 @@ def _ready(job: Job, jobs: Sequence[Job]) -> bool:
 
 
 def start(command: list[str], slot: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start Python with the words `command` in a slot: it sees no other GPU. Of several, torchrun starts one on each."""
+    """Start Python with the words `command` in a slot: it sees no other GPU. On several, torchrun starts one each."""
     kind, _, places = slot.partition(":")
     if kind == "cpu":
         own = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

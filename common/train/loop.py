@@ -26,6 +26,7 @@ from common.paper import Optimization
 from common.prepare.encoded import ParallelIds
 from common.progress import clock
 from common.recipe import Recipe
+from common.result import Likelihood
 from common.train.batching import load_batch, longest_first, minibatches
 from common.train.checkpoint import has_updates, kept_checkpoints, load_state, restore, save_state, save_weights
 from common.train.loss import cross_entropy_sum
@@ -143,7 +144,7 @@ class Trainer:
         """Unsmoothed negative log-likelihood of the dev set, teacher-forced, EOS included; nats."""
         measured = negative_log_likelihood(self.model, self.corpus.valid, world=self.world)
         self.model.train()
-        return {f"dev_{key}": value for key, value in measured.items()}
+        return {f"dev_{key}": value for key, value in asdict(measured).items()}
 
     def _update(self, batches: Iterator[Minibatch]) -> None:
         """One optimizer update, counted in `progress` and `window`."""
@@ -306,10 +307,10 @@ class Trainer:
 
 def negative_log_likelihood(
     model: nn.Module, ids: ParallelIds, limit: int | None = None, world: World = ALONE
-) -> dict[str, float]:
+) -> Likelihood:
     """Unsmoothed NLL of the pairs (the first `limit`), teacher-forced, EOS included; nats. world: who shares the work.
 
-    Keys: nll_per_token, nll_per_sentence, perplexity (per token). Leaves the model in evaluation mode.
+    Leaves the model in evaluation mode.
     """
     model.eval()
     device, total, tokens = next(model.parameters()).device, 0.0, 0.0
@@ -324,11 +325,11 @@ def negative_log_likelihood(
             tokens += int(batch.target_mask.sum())
     total, tokens = world.sum([total, tokens], device)
     per_token = total / tokens
-    return {
-        "nll_per_token": per_token,
-        "nll_per_sentence": total / len(lengths),
-        "perplexity": math.exp(min(per_token, 700.0)),
-    }
+    return Likelihood(
+        nll_per_token=per_token,
+        nll_per_sentence=total / len(lengths),
+        perplexity=math.exp(min(per_token, 700.0)),
+    )
 
 
 def _logged_step(line: str) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure as Drawing
 
 from common.report.results import Result
 from common.report.tables import COLOURS, Figure, png
+from common.result import Example
 from common.score.by_length import FEWEST, sliding_bleu
 
 CURVES = {
@@ -41,7 +41,7 @@ def bleu_by_length(results: Mapping[str, Result]) -> Figure | None:
     above, below = drawing.subplots(2, 1, sharex=True, height_ratios=(5, 1))
     for system, result in shown.items():
         colour, style = CURVES[system]
-        curve = sliding_bleu(result.all.statistics, result.all.lengths, width)
+        curve = sliding_bleu(result.all.counts, result.all.lengths, width)
         if curve:
             above.plot(*zip(*curve, strict=True), color=colour, linestyle=style, linewidth=2, label=result.title)
     longest = int(first.lengths.max())
@@ -81,12 +81,12 @@ def _cutoffs(axes: Axes, results: Mapping[str, Result], longest: int) -> None:
 
 def alignments(result: Result) -> Figure | None:
     """Bahdanau2014 Figure 3 "sample alignments": up to four sentences; None where no attention was kept."""
-    examples = [example for example in result.attention if example["attention"]][:4]
+    examples = [example for example in result.attention if example.attention][:4]
     if not examples:
         return None
     columns = min(2, len(examples))
     rows = -(-len(examples) // columns)
-    longest = max(max(len(example["source"]), len(example["target"])) for example in examples)
+    longest = max(max(len(example.source), len(example.target)) for example in examples)
     side = np.clip(0.23 * longest + 1.4, 3.2, 8.0)
     drawing = Drawing(figsize=(columns * side, rows * side), layout="constrained")
     panels = np.atleast_1d(drawing.subplots(rows, columns)).ravel()
@@ -101,10 +101,10 @@ def alignments(result: Result) -> Figure | None:
     return Figure("alignments", "Figure 3: alignments", caption, png(drawing))
 
 
-def _matrix(axes: Axes, example: Mapping[str, Any], letter: str) -> None:
+def _matrix(axes: Axes, example: Example, letter: str) -> None:
     """One alignment matrix, alpha_ij in row i, column j."""
-    axes.imshow(np.array(example["attention"]), cmap="gray", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
-    _words(axes, example["source"], example["target"])
+    axes.imshow(np.array(example.attention), cmap="gray", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
+    _words(axes, example.source, example.target)
     axes.set_xlabel(letter)
 
 

@@ -108,8 +108,8 @@ def _statistics(result: Result) -> list[str]:
         number(result.epochs, ".1f"),
         number(result.seconds / 3600, ".3g"),
         result.hardware,
-        number(result.likelihood("train", "nll_per_sentence"), ".1f"),
-        number(result.likelihood("dev", "nll_per_sentence"), ".1f"),
+        number(result.train.nll_per_sentence, ".1f"),
+        number(result.dev.nll_per_sentence, ".1f"),
     ]
 
 
@@ -126,7 +126,7 @@ def bins_table(rows: Results) -> str:
     width = figures.window(lengths)
     edges = list(range(1, int(lengths.max()) + width + 1, width))
     binned = [
-        {part.low: part for part in bleu_by_bins(result.all.statistics, result.all.lengths, edges)} for result in shown
+        {part.low: part for part in bleu_by_bins(result.all.counts, result.all.lengths, edges)} for result in shown
     ]
     lows = [low for low in edges[:-1] if low in binned[0]]
     header = ["source words", *(f"{low} to {low + width - 1}" for low in lows)]
@@ -148,18 +148,16 @@ def table3_part(rows: Results) -> list[str]:
     systems = [system for system in ("rnnencdec-50", "rnnsearch-50") if system in rows]
     if not systems:
         return []
-    sides = {rows[system].title: rows[system].values["sets"][rows[system].test_set]["longest"] for system in systems}
+    sides = {rows[system].title: rows[system].longest for system in systems}
     blocks = [f"## Table 3: long sentences{report.text_label(rows)}"]
     for index, example in enumerate(next(iter(sides.values()))):
-        lines = [("Source", example["source"]), ("Reference", example["reference"])]
+        lines = [("Source", example.source), ("Reference", example.reference)]
         lines += [
-            (title, kept[index]["hypothesis"])
-            for title, kept in sides.items()
-            if kept[index]["source"] == example["source"]
+            (title, kept[index].hypothesis) for title, kept in sides.items() if kept[index].source == example.source
         ]
         blocks.append(
             report.table(
-                [f"{len(example['source'].split())} words", ""], [[name, report.plain(text)] for name, text in lines]
+                [f"{len(example.source.split())} words", ""], [[name, report.plain(text)] for name, text in lines]
             )
         )
     return blocks

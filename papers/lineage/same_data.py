@@ -88,7 +88,7 @@ def table(group: Results) -> str:
             key.split("/")[0],
             result.title,
             report.score(result.all.bleu, result.all.interval),
-            number(result.all.values["sacrebleu"]),
+            number(result.all.sacrebleu),
             number(result.parameters, ","),
             *report.cost(result),
             report.run_cell(result),

@@ -6,7 +6,7 @@ The paper picked its words and heads by eye. Here rules pick them, so that the s
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 
 from common.report.results import Result
 from common.report.tables import COLOURS, Figure, png
+from common.result import Example
 
 Weights = npt.NDArray[np.float64]
 FAINT = 0.02
@@ -34,11 +35,11 @@ def chosen_layer(layers: int) -> int:
 
 def attention_figures(result: Result) -> list[Figure]:
     """Figures 3, 4 and 5 of one run; none where it kept no attention."""
-    examples = [example for example in result.attention if example["attention"]["encoder"]]
+    examples = [example for example in result.attention if example.attention["encoder"]]
     if not examples:
         return []
     drawn = [(example, _layer(example)) for example in examples]
-    layers = len(examples[0]["attention"]["encoder"])
+    layers = len(examples[0].attention["encoder"])
     where = f"Encoder self-attention of {result.title} ({result.pair}), layer {chosen_layer(layers) + 1} of {layers}"
     second = drawn[min(1, len(drawn) - 1)]
     return [
@@ -47,15 +48,15 @@ def attention_figures(result: Result) -> list[Figure]:
     ]
 
 
-def _layer(example: Mapping[str, Any]) -> Weights:
+def _layer(example: Example) -> Weights:
     """Weights of the chosen layer: (h, S, S), rows are the words that look."""
-    encoder = example["attention"]["encoder"]
+    encoder = example.attention["encoder"]
     return np.array(encoder[chosen_layer(len(encoder))])
 
 
-def long_distance(example: Mapping[str, Any], heads: Weights, where: str) -> Figure:
+def long_distance(example: Example, heads: Weights, where: str) -> Figure:
     """Vaswani2017 Figure 3 "long-distance dependencies": all heads, from the one word that looks furthest."""
-    words = [html.unescape(word) for word in example["source"]]
+    words = [html.unescape(word) for word in example.source]
     positions = np.arange(len(words))
     far = np.abs(positions[:, None] - positions) >= FAR
     word = _pick(words, (heads * far).sum(axis=(0, 2)))
@@ -74,9 +75,9 @@ def long_distance(example: Mapping[str, Any], heads: Weights, where: str) -> Fig
     return Figure("attention-long-distance", "Figure 3: attention over a distance", caption, png(drawing))
 
 
-def sharpest_heads(example: Mapping[str, Any], heads: Weights, where: str) -> Figure:
+def sharpest_heads(example: Example, heads: Weights, where: str) -> Figure:
     """Vaswani2017 Figure 4 "anaphora resolution": one head in full; it and another from one word."""
-    words = [html.unescape(word) for word in example["source"]]
+    words = [html.unescape(word) for word in example.source]
     order = np.argsort(entropy(heads).mean(axis=1), kind="stable")
     first, second = sorted(order[:2].tolist())
     best = int(order[0])
@@ -98,9 +99,9 @@ def sharpest_heads(example: Mapping[str, Any], heads: Weights, where: str) -> Fi
     return Figure("attention-sharp-heads", "Figure 4: two sharp heads", caption, png(drawing))
 
 
-def unlike_heads(example: Mapping[str, Any], heads: Weights, where: str) -> Figure:
+def unlike_heads(example: Example, heads: Weights, where: str) -> Figure:
     """Vaswani2017 Figure 5 "structure of the sentence": two heads that do different things, each in full."""
-    words = [html.unescape(word) for word in example["source"]]
+    words = [html.unescape(word) for word in example.source]
     pairs = list(combinations(range(len(heads)), 2))
     first, second = max(pairs, key=lambda pair: float(np.abs(heads[pair[0]] - heads[pair[1]]).sum()))
     drawing, panels = _panels(words, 2)

@@ -178,7 +178,7 @@ def sizes(changes: Iterable[str], result: Result | None) -> str:
 
 def _table3_cells(printed: Reported, result: Result | None, scale: str) -> list[str]:
     """PPL, BLEU and parameters, ours beside the paper's."""
-    perplexity = result.likelihood("dev", "perplexity") if result else None
+    perplexity = result.dev.perplexity if result else None
     parameters = result.parameters if result else None
     return [
         number(perplexity, ".2f" if (perplexity or 0) < 1000 else ".2e"),
@@ -270,9 +270,8 @@ def smoothing_claim(printed: Reported) -> Claim:
 
     def decide(runs: Results) -> Finding:
         difference = claim.compare(runs, BASE, plain)
-        smoothed, sharp = (runs[system].likelihood("dev", "perplexity") for system in (BASE, plain))
-        worse = smoothed is not None and sharp is not None and smoothed > sharp
-        verdict = claim.all_of(claim.beyond(difference, 0.0), "holds" if worse else "fails")
+        smoothed, sharp = (runs[system].dev.perplexity for system in (BASE, plain))
+        verdict = claim.all_of(claim.beyond(difference, 0.0), "holds" if smoothed > sharp else "fails")
         return (
             verdict,
             f"perplexity {number(smoothed)} against {number(sharp)}; {claim.show(difference)} BLEU",

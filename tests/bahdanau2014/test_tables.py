@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from common.result import Example
 from papers.bahdanau2014 import figures, tables
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
@@ -19,7 +20,12 @@ QUALITY = dict(zip(SYSTEMS, (0.5, 0.7, 0.6, 0.9, 0.95), strict=True))
 LENGTHS = [4, 5, 6, 14, 15, 16] * 12
 OURS = ["All: ours (95%)", "No UNK: ours (95%)", "difference", "difference 2", "the run behind it"]
 ALIGNMENT = [
-    {"source": ["$a^$_$", "b", "</s>"], "target": ["x", "</s>"], "attention": [[0.9, 0.1, 0.0], [0.0, 0.2, 0.8]]}
+    Example(
+        line="a b",
+        source=("$a^$_$", "b", "</s>"),
+        target=("x", "</s>"),
+        attention=[[0.9, 0.1, 0.0], [0.0, 0.2, 0.8]],
+    )
 ]
 
 
@@ -32,7 +38,7 @@ def values(system: str, **changed):
         "all": made.column(counts, LENGTHS, 60.06 + index),
         "no_unk": made.column(counts[:24], LENGTHS[:24], 70.07 + index),
     }
-    return made.values(PAPER.recipe(system), columns, **changed)
+    return made.result(PAPER.recipe(system), columns, **changed)
 
 
 @pytest.fixture
@@ -145,7 +151,7 @@ def test_long_sentences_survive_markdown(folder, tmp_path):
 
 def test_changes_come_from_the_run_not_from_todays_recipe(tmp_path):
     changed = values("rnnsearch-50")
-    changed["resolved_recipe"]["model"]["hidden"] = 777
+    changed.resolved_recipe["model"]["hidden"] = 777
     made.write(tmp_path, "rnnsearch-50", changed)
     rows = made.cells(build(tmp_path, tmp_path / "out").markdown, "## What these recipes change")
     assert [list(row.values()) for row in rows] == [["`model.hidden`", "1,000", "777", "rnnsearch-50"]]

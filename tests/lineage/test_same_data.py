@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from common.errors import UserError
+from common.result import ResultFile
 from papers.__main__ import build_sections
 from papers.lineage import PAPERS, same_data
 from tests import made_results as made
@@ -22,10 +24,12 @@ QUALITY = {
 }
 
 
-def values(paper: str, system: str, lengths: list[int] = LENGTHS, **changed: Any) -> dict[str, Any]:
+def values(
+    paper: str, system: str, lengths: list[int] = LENGTHS, words: Sequence[str] = (), **changed: Any
+) -> ResultFile:
     spread = [QUALITY[paper].get(system, 0.5) + 0.02 * (k % 3 - 1) for k in range(len(lengths))]
     columns = {"all": made.column(made.statistics(spread), lengths)}
-    return made.values(PAPERS[paper].recipe(f"demo/{system}"), columns, **changed)
+    return made.result(PAPERS[paper].recipe(f"demo/{system}", words), columns, **changed)
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def runs(tmp_path) -> Path:
     runs = tmp_path / "vaswani2017" / "clone" / "runs"
     for paper, systems in QUALITY.items():
         for system in systems:
-            cost = {"flops_counted": 8.88e9} if paper == "bahdanau2014" else {}
+            cost = {"flops_counted": 8_880_000_000} if paper == "bahdanau2014" else {}
             made.write(runs / "demo" / paper, system, values(paper, system, **cost))
     return runs
 
@@ -53,10 +57,10 @@ def test_a_table_has_all_systems_of_both_papers_on_one_test_set(runs, tmp_path):
         ("vaswani2017", "demo/base-enfr"),
         ("vaswani2017", "demo/big-enfr"),
     ]
-    scored = values("bahdanau2014", "rnnsearch-50")["sets"]["made"]["columns"]["all"]
+    scored = values("bahdanau2014", "rnnsearch-50").sets["made"].columns["all"]
     row = table[1]
-    assert row["BLEU of the paper (95%)"].startswith(f"{scored['bleu']:.2f} (")
-    assert row["sacreBLEU"] == f"{scored['sacrebleu']:.2f}" and row["parameters"] == "123,400,000"
+    assert row["BLEU of the paper (95%)"].startswith(f"{scored.bleu:.2f} (")
+    assert row["sacreBLEU"] == f"{scored.sacrebleu:.2f}" and row["parameters"] == "123,400,000"
     assert (row["FLOPs: counted"], row["hours"]) == ("8.9e9", "2")
     assert (tmp_path / "out" / "tables.md").read_text(encoding="utf-8") == section.markdown + "\n"
 
@@ -70,8 +74,8 @@ def test_the_transformer_beats_the_recurrent_model_if_it_is_better_for_less(runs
 
 
 def test_better_at_more_cost_fails(runs, tmp_path):
-    dear = values("vaswani2017", "base-enfr", flops_counted=9.99e9)
-    (runs / "demo" / "vaswani2017" / "base-enfr" / "result.json").write_text(json.dumps(dear))
+    dear = values("vaswani2017", "base-enfr", flops_counted=9_990_000_000)
+    made.write(runs / "demo" / "vaswani2017", "base-enfr", dear)
     (outcome,) = build(runs, tmp_path / "out").claims
     assert outcome.verdict == "fails" and outcome.difference.low > 0
 
@@ -79,7 +83,7 @@ def test_better_at_more_cost_fails(runs, tmp_path):
 def test_other_sentences_under_the_same_name_are_not_the_same_text(runs, tmp_path):
     for system in ("base-enfr", "big-enfr"):
         other = values("vaswani2017", system, lengths=[5, 9, 15] * 20)
-        (runs / "demo" / "vaswani2017" / system / "result.json").write_text(json.dumps(other))
+        made.write(runs / "demo" / "vaswani2017", system, other)
     section = build(runs, tmp_path / "out")
     assert "sacreBLEU |" not in section.markdown and [outcome.verdict for outcome in section.claims] == ["not run"]
 
@@ -108,11 +112,13 @@ def test_the_page_is_rebuilt_from_runs_by_its_command(runs, command):
 
 def test_the_suite_prints_and_reports_the_page(tmp_path, command):
     """Every system has run already, so that nothing is trained."""
+    words = [*TINY, "evaluate.average=1"]
     for name, paper in PAPERS.items():
-        for recipe in paper.systems("demo"):
-            system = recipe.rpartition("/")[2]
-            made.write(tmp_path / "demo" / name, system, values(name, system))
-    printed = command("papers", "demo", "all", "--runs", tmp_path, *TINY, "evaluate.average=1").stdout
+        for recipe in (paper.recipe(recipe, words) for recipe in paper.systems("demo")):
+            made.write(tmp_path / "demo" / name, recipe.system, values(name, recipe.system, words=words))
+            made.write_training(tmp_path / "demo" / name / recipe.system, recipe)
+    printed = command("papers", "demo", "all", "--runs", tmp_path, *words).stdout
+    assert not list(tmp_path.glob("demo/*/*/checkpoints"))
     assert f"# {same_data.TITLE}" in printed and "The Transformer beats the recurrent RNNsearch-50" in printed
     page = Path(re.search(r"Report with figures: (\S+)", printed)[1]).read_text(encoding="utf-8")
     assert f"<h1>{same_data.TITLE}</h1>" in page

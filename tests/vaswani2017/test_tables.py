@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from common.result import Example
 from papers.vaswani2017 import figures, tables
 from papers.vaswani2017.paper import PAPER
 from tests import made_results as made
@@ -32,16 +33,12 @@ OURS2 = ["EN-DE: ours (95%)", "EN-FR: ours (95%)", "difference", "difference 2",
 COST = ["updates", "hours", "FLOPs: time x rate", "FLOPs: counted"]
 
 
-def attention(words: int = 6, layers: int = 3, heads: int = 2) -> dict:
+def attention(words: int = 6, layers: int = 3, heads: int = 2) -> Example:
     generator = np.random.default_rng(1)
     weights = generator.dirichlet(np.full(words, 0.3), size=(layers, heads, words)).tolist()
-    names = [*(f"w${letter}$_$" for letter in "abcdefgh"[: words - 1]), "</s>"]
-    return {
-        "line": "x",
-        "source": names,
-        "target": names,
-        "attention": {"encoder": weights, "decoder": weights, "source": weights},
-    }
+    names = (*(f"w${letter}$_$" for letter in "abcdefgh"[: words - 1]), "</s>")
+    maps = {"encoder": weights, "decoder": weights, "source": weights}
+    return Example(line="x", source=names, target=names, attention=maps)
 
 
 def values(system: str, quality: float | None = None, **changed):
@@ -49,7 +46,7 @@ def values(system: str, quality: float | None = None, **changed):
     spread = [
         (QUALITY.get(system, 0.5) if quality is None else quality) + 0.02 * (k % 3 - 1) for k in range(len(LENGTHS))
     ]
-    return made.values(
+    return made.result(
         PAPER.recipe(system), {"all": made.column(made.statistics(spread), LENGTHS, 60.06 + index)}, **changed
     )
 
@@ -107,12 +104,8 @@ def test_training_cost_by_both_methods(folder, tmp_path):
 
 def test_the_rate_is_that_of_the_machine_that_trained(folder, tmp_path):
     """Older runs have only the rate of the machine that scored them, and the note names them."""
-    result = values("base")
-    result["training"]["matmul_flops_per_second"] = 5e6
-    (folder / "base" / "result.json").write_text(json.dumps(result))
-    none = values("big")
-    del none["matmul_flops_per_second"]
-    (folder / "big" / "result.json").write_text(json.dumps(none))
+    made.write(folder, "base", values("base", rate=5e6))
+    made.write(folder, "big", values("big", matmul_flops_per_second=None))
     text = build(folder, tmp_path).markdown
     rates = {
         (row["model"], row["languages"]): row["FLOPs: time x rate"]
@@ -174,8 +167,8 @@ def tiny(tmp_path) -> Path:
         ["multi30k/base", "multi30k/base-enfr", "variants/base-wu2021", "variants/base-enfr-wu2021"]
     ):
         column = made.column(made.statistics([0.5] * len(LENGTHS)), LENGTHS, 60.06 + index)
-        sets = {name: {"columns": {"all": column}, "longest": []} for name in ("test_2016_flickr", "another")}
-        made.write(tmp_path / "tiny", name.rpartition("/")[2], made.values(PAPER.recipe(name), {}, sets=sets))
+        sets = {name: made.scored({"all": column}) for name in ("test_2016_flickr", "another")}
+        made.write(tmp_path / "tiny", name.rpartition("/")[2], made.result(PAPER.recipe(name), sets))
     return tmp_path / "tiny"
 
 
@@ -200,7 +193,7 @@ def test_another_model_stands_in_a_row_of_its_own(tiny, tmp_path):
 
 def test_only_the_papers_own_systems_stand_in_its_rows(folder, tmp_path):
     """A recipe that extends `base` and keeps its title is not the paper's base model."""
-    made.write(folder, "mine", values("base", quality=0.1) | {"recipe": "mine"})
+    made.write(folder, "mine", replace(values("base", quality=0.1), recipe="mine"))
     rows = {row["model"]: row for row in made.cells(build(folder, tmp_path).markdown, "## Table 2: BLEU")}
     assert "`mine`" not in rows[BASE]["the runs behind it"] and "`wmt14/base`" in rows[BASE]["the runs behind it"]
     assert rows[f"{BASE}, `mine`"]["the runs behind it"].startswith("`mine`")

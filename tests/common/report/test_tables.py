@@ -7,6 +7,7 @@ import html
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from common.report.tables import (
     write_report,
     write_section,
 )
+from common.result import Example
 from common.score.bleu import bleu
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
@@ -39,7 +41,7 @@ LENGTHS = [5, 6, 7, 8, 15, 16, 17, 18] * 8
 
 def result(system: str, qualities, **changed) -> Result:
     columns = {"all": made.column(made.statistics(qualities), LENGTHS)}
-    return Result(system, None, made.values(RECIPE, columns, **changed))  # type: ignore[arg-type]
+    return Result(system, Path(), made.result(RECIPE, columns, **changed))
 
 
 def by_length(short: float, long: float) -> list[float]:
@@ -53,9 +55,9 @@ def test_missing_folder_has_no_results(tmp_path):
 
 def test_results_are_unpacked(tmp_path):
     counts = made.statistics([0.5, 0.75, 1.0])
-    made.write(tmp_path, "one", made.values(RECIPE, {"all": made.column(counts, [4, 9, 2])}, step=1200))
+    made.write(tmp_path, "one", made.result(RECIPE, {"all": made.column(counts, [4, 9, 2])}, step=1200))
     (one,) = read_results(tmp_path).values()
-    assert np.array_equal(one.all.statistics, counts) and one.all.lengths.tolist() == [4, 9, 2]
+    assert np.array_equal(one.all.counts, counts) and one.all.lengths.tolist() == [4, 9, 2]
     assert one.updates == "1,200 of 288,000 updates" and not one.complete
     assert one.epochs == 4.5 and one.pair == "EN-FR" and one.test_set == "made"
     assert one.flops_by_time == 7200.0 * 1e6
@@ -68,10 +70,10 @@ OLD = "multi-bleu|nrefs:1|case:{}|tok:moses-escaped|split:no|quotes:no|smooth:no
 def signed(name: str, signature: str, target: str = "fr", **text) -> Result:
     """A result whose columns have that signature, of RECIPE with another target or other fields of `text`."""
     recipe = replace(RECIPE, data=replace(RECIPE.data, target=target), text=replace(RECIPE.text, **text))
-    columns = {column: made.column(made.statistics([0.5] * 64), LENGTHS) for column in ("all", "no_unk")}
-    columns["all"]["signature"] = signature
-    columns["no_unk"]["signature"] = signature.replace("|case", "|subset:no-unk|case")
-    return Result(name, None, made.values(recipe, columns))  # type: ignore[arg-type]
+    column = made.column(made.statistics([0.5] * 64), LENGTHS)
+    signatures = {"all": signature, "no_unk": signature.replace("|case", "|subset:no-unk|case")}
+    columns = {key: replace(column, signature=written) for key, written in signatures.items()}
+    return Result(name, Path(), made.result(recipe, columns))
 
 
 def test_old_signatures_are_told_language_year_and_casing_by_the_recipe():
@@ -107,15 +109,15 @@ def test_damaged_result_is_named(tmp_path, content):
 
 
 def test_exported_results_read_the_same(tmp_path):
-    maps = [{"source": ["a"], "target": ["b"], "attention": [[1.0]]}]
-    first = made.values(RECIPE, {"all": made.column(made.statistics([0.5]), [3])})
+    maps = (Example(line="A", source=("a",), target=("b",), attention=[[1.0]]),)
+    first = made.result(RECIPE, {"all": made.column(made.statistics([0.5]), [3])})
     made.write(tmp_path / "runs", "one", first, maps)
     written = export(tmp_path / "runs", tmp_path / "kept")
     assert [path.name for path in written] == ["one.json", "one.attention.json"]
     (tmp_path / "kept" / "claims.json").write_text("[]")
     before, after = (read_results(tmp_path / folder)["one"] for folder in ("runs", "kept"))
-    assert after.values == before.values and after.attention == before.attention == maps
-    made.write(tmp_path / "kept", "one", first | {"title": "newer"})
+    assert after.file == before.file and after.attention == before.attention == maps
+    made.write(tmp_path / "kept", "one", replace(first, title="newer"))
     assert read_results(tmp_path / "kept")["one"].title == "newer", "a run folder comes before the committed file"
 
 
@@ -129,14 +131,12 @@ def test_better_needs_an_interval_beyond_zero():
     assert verdict("high", "low").verdict == "holds" and verdict("low", "high").verdict == "fails"
     assert verdict("same", "low").verdict == "undecided"
     assert (verdict("high", "absent").verdict, verdict("high", "absent").evidence) == ("not run", "needs absent")
-    assert verdict("high", "low").difference.value == pytest.approx(
-        bleu(high.all.statistics) - bleu(low.all.statistics)
-    )
+    assert verdict("high", "low").difference.value == pytest.approx(bleu(high.all.counts) - bleu(low.all.counts))
 
 
 def test_claims_on_other_references_or_unfinished_runs_say_so():
     other = made.column(made.statistics([0.5] * 64, words=12), LENGTHS)
-    runs = {"a": result("a", [0.9] * 64), "b": Result("b", None, made.values(RECIPE, {"all": other}))}  # type: ignore[arg-type]
+    runs = {"a": result("a", [0.9] * 64), "b": Result("b", Path(), made.result(RECIPE, {"all": other}))}
     (outcome,) = claims.evaluate([Claim("x", "x", "x", ("a", "b"), claims.better("a", "b"))], runs)
     assert outcome.verdict == "undecided" and "not comparable" in outcome.evidence
     runs = {"a": result("a", [0.9, 0.8] * 32, step=77), "b": result("b", [0.5, 0.6] * 32)}
@@ -159,7 +159,7 @@ def test_change_beyond_share_compares_two_falls(long, sign):
     ours, theirs = result("ours", by_length(0.9, long)), result("theirs", by_length(0.8, 0.4))
     difference = claims.change_beyond_share(ours, theirs, 1 / 3)
     halves = [
-        bleu(one.all.statistics[one.all.lengths > 11]) - bleu(one.all.statistics[one.all.lengths < 11])
+        bleu(one.all.counts[one.all.lengths > 11]) - bleu(one.all.counts[one.all.lengths < 11])
         for one in (ours, theirs)
     ]
     assert difference.value == pytest.approx(halves[0] - halves[1] / 3)

@@ -10,7 +10,9 @@ import torch
 
 from common.errors import UserError
 from common.files import sha256_json, write_json
+from common.result import Environment
 from common.run.record import commit, environment
+from common.typed import build, plain
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -33,15 +35,15 @@ def repository(tmp_path: Path) -> Path:
 
 def test_environment_is_complete_and_can_be_written() -> None:
     found = environment("cpu")
-    assert set(found) == {"hardware", "threads", "python", "torch", "sacrebleu", "platform"}
-    assert found["hardware"].endswith(f"{os.cpu_count()} cores") and found["hardware"][0] not in ", "
-    assert found["threads"] == torch.get_num_threads()
-    assert json.loads(json.dumps(found)) == found
+    assert set(plain(found)) == {"hardware", "threads", "python", "torch", "sacrebleu", "platform"}
+    assert found.hardware.endswith(f"{os.cpu_count()} cores") and found.hardware[0] not in ", "
+    assert found.threads == torch.get_num_threads()
+    assert build(Environment, json.loads(json.dumps(plain(found))), "environment", "here") == found
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_environment_names_the_gpu() -> None:
-    assert environment()["hardware"] == environment("cuda:0")["hardware"] == f"1x {torch.cuda.get_device_name(0)}"
+    assert environment().hardware == environment("cuda:0").hardware == f"1x {torch.cuda.get_device_name(0)}"
 
 
 def test_commit_of_a_clean_and_a_changed_tree(repository: Path) -> None:
