@@ -23,16 +23,7 @@ SYSTEMS = {"bahdanau2014": "demo/rnnsearch-50", "vaswani2017": "demo/base-enfr"}
 def train(paper: str, out: Path, *words: str, processes: int) -> Path:
     """Train the paper's system in `out`, by torchrun where there are several processes; weights of the last update."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [
-        sys.executable,
-        *(torchrun if processes > 1 else []),
-        "-m",
-        f"papers.{paper}",
-        "train",
-        SYSTEMS[paper],
-        *TINY,
-        *words,
-    ]
+    command = ["-m", f"papers.{paper}", "train", SYSTEMS[paper], *TINY, *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *(torchrun if processes > 1 else []), *command, "--runs", str(out.parent)],
