@@ -133,18 +133,18 @@ def prepare_once(declaration: Path, pairs: int, merges: int, workers: int) -> di
         with Memory() as memory:
             prepared = prepare(*sections(declaration, merges), Path(root), Path(root), workers=workers)
         seconds = time.monotonic() - started
-        steps = {step["step"]: step for step in prepared.manifest["steps"]}
+        manifest = prepared.manifest.to_dict()
         for name in ("summary.md", "lengths.png"):
             shutil.copy(prepared.directory / name, declaration.parent / name)
-        outputs = {name: facts["sha256"] for name, facts in prepared.manifest["outputs"].items()}
-    learning = steps["learn"]["seconds"]
+        outputs = {name: facts["sha256"] for name, facts in manifest["outputs"].items()}
+    learning = next(step["seconds"] for step in manifest["steps"] if step["step"] == "learn")
     return {
         "workers": workers,
         "seconds": round(seconds, 1),
         "lines_per_second": round(2 * pairs / seconds),
         "lines_per_second_without_learning": round(2 * pairs / (seconds - learning)),
-        "steps": prepared.manifest["steps"],
-        "counts": prepared.manifest["counts"],
+        "steps": manifest["steps"],
+        "counts": manifest["counts"],
         "outputs": outputs,
         "memory_mib": memory.curve,
     }

@@ -23,7 +23,7 @@ SYSTEMS = {"bahdanau2014": "demo/rnnsearch-50", "vaswani2017": "demo/base-enfr"}
 def train(paper: str, out: Path, *words: str, processes: int) -> Path:
     """Train the paper's system in `out`, by torchrun where there are several processes; weights of the last update."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = ["-m", f"papers.{paper}", "train", SYSTEMS[paper], *TINY, *words]
+    command = ["-m", f"papers.{paper}", "train", SYSTEMS[paper], *TINY, *words, "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *(torchrun if processes > 1 else []), *command, "--runs", str(out.parent)],
@@ -53,7 +53,7 @@ def test_two_processes_make_the_updates_of_one(paper: str, tmp_path: Path) -> No
     assert furthest(one, two) < 1e-3 * furthest(first, one)
     for here, there in zip(read_log(tmp_path / "one"), read_log(tmp_path / "two"), strict=True):
         for key in here.keys() - {"seconds", "target_tokens_per_second", "updates_per_second"}:
-            assert here[key] == pytest.approx(there[key], rel=1e-5)
+            assert here[key] == pytest.approx(there[key], rel=1e-4)
     told = [json.loads((tmp_path / name / "training.json").read_text()) for name in ("one", "two")]
     assert {key: value for key, value in told[0]["progress"].items() if key != "seconds"} == {
         key: value for key, value in told[1]["progress"].items() if key != "seconds"

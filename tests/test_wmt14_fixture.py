@@ -38,6 +38,7 @@ from common.train.loop import Trainer, TrainingText
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI
 from tests.conftest import ROOT
+from tests.made_results import cells
 
 CORPUS = f"data.corpus={ROOT / 'tests/fixtures/wmt14-fixture.yaml'}"
 SHARD = 700
@@ -177,16 +178,16 @@ def test_every_pair_of_english_german_is_what_the_rules_say(ende: Prepared, mirr
     # max_length of the recipe counts sub-words and is applied when the pairs are opened.
     everything = Prepared.open(ende.directory, None)
     assert decoded(everything) == expected
-    counts = ende.manifest["counts"]["train"]
-    assert {reason: counts[f"dropped_{reason}"] for reason in dropped} == dropped and dropped["empty"] == 3 * 4
+    counts = ende.manifest.counts.train
+    assert {reason: counts.dropped[reason] for reason in dropped} == dropped and dropped["empty"] == 3 * 4
     assert min(dropped.values()) >= 3
-    assert counts["source_unk_rate"] == counts["target_unk_rate"] == 0
-    assert [part["read"] for part in counts["parts"].values()] == [3021, 2521, 2821]
+    assert counts.source.unk_rate == counts.target.unk_rate == 0
+    assert [part["read"] for part in counts.parts.values()] == [3021, 2521, 2821]
     assert ende.train.source.shards[0].dtype == np.uint16 and len(ende.train.source.shards) == 5 + 4 + 5
 
 
 def test_sets_come_from_sgml(ende: Prepared, mirror: Path) -> None:
-    assert {name: facts["pairs"] for name, facts in ende.manifest["counts"].items() if name != "train"} == {
+    assert {name: counts.pairs for name, counts in ende.manifest.counts.held_out.items()} == {
         "valid": 1000,
         "newstest2012": 900,
         "newstest2013": 1000,
@@ -200,18 +201,18 @@ def test_sets_come_from_sgml(ende: Prepared, mirror: Path) -> None:
 
 def test_manifest_and_summary(ende: Prepared) -> None:
     manifest = ende.manifest
-    assert [step["step"] for step in manifest["steps"]] == (
+    assert [step.step for step in manifest.steps] == (
         ["download", "tokenise", "select", "count", "learn", "segment", "encode", "held out"]
     )
-    assert all(step["seconds"] >= 0 and step["peak_memory_bytes"] > 1 << 20 for step in manifest["steps"])
-    assert manifest["tools"]["sacremoses"] and len(manifest["inputs"]) == 5
+    assert all(step.seconds >= 0 and step.peak_memory_bytes > 1 << 20 for step in manifest.steps)
+    assert manifest.tools["sacremoses"] and len(manifest.inputs) == 5
     page = (ende.directory / "summary.md").read_text()
-    assert "| europarl-v7 | 3,021 |" in page and "so none is unknown" in page
+    assert cells(page, "## Training pairs")[0]["read"] == "3,021" and "so none is unknown" in page
     assert (ende.directory / "lengths.png").read_bytes().startswith(b"\x89PNG")
 
 
 def sums(prepared: Prepared) -> dict[str, str]:
-    return {name: facts["sha256"] for name, facts in prepared.manifest["outputs"].items()}
+    return {name: file.sha256 for name, file in prepared.manifest.outputs.items()}
 
 
 FEW_MERGES = [CORPUS, "text.bpe_merges=800"]
@@ -263,15 +264,15 @@ def test_wmt14_itself_has_the_older_news_commentary(
     served: ThreadingHTTPServer, runs: Path, few_merges: Prepared
 ) -> None:
     prepared = prepare_data(VASWANI.recipe("variants/base-wmt14", FEW_MERGES), runs, 2)
-    assert [part["read"] for part in prepared.manifest["counts"]["train"]["parts"].values()] == [3021, 2521, 2021]
+    assert [part["read"] for part in prepared.manifest.counts.train.parts.values()] == [3021, 2521, 2021]
     assert prepared.directory != few_merges.directory
 
 
 def test_english_french_in_word_pieces(served: ThreadingHTTPServer, runs: Path) -> None:
     prepared = prepare_data(VASWANI.recipe("base-enfr", [CORPUS]), runs, 2)
-    counts = prepared.manifest["counts"]["train"]
-    assert [part["read"] for part in counts["parts"].values()] == [3021, 2521, 2521, 2021, 4021]
-    assert prepared.text.segmentation == "wordpieces" and counts["piece_types"] <= 32_000
+    counts = prepared.manifest.counts.train
+    assert [part["read"] for part in counts.parts.values()] == [3021, 2521, 2521, 2021, 4021]
+    assert prepared.text.segmentation == "wordpieces" and counts.piece_types <= 32_000
     line = "The new parliament's 1,234 members (of 28 countries) don't agree."
     ids = prepared.text.encode_source(line)
     tokens = Tokeniser("en", False, "moses-2016").tokenise(line).split()
@@ -281,9 +282,9 @@ def test_english_french_in_word_pieces(served: ThreadingHTTPServer, runs: Path) 
 def test_english_french_selected_and_cut_to_shortlists(served: ThreadingHTTPServer, runs: Path, lmplz: None) -> None:
     recipe = BAHDANAU.recipe("rnnsearch-50", RNNSEARCH)
     prepared = prepare_data(recipe, runs, 2)
-    counts = prepared.manifest["counts"]["train"]
+    counts = prepared.manifest.counts.train
     for name, share in zip(recipe.data.parts, recipe.data.shares, strict=True):
-        part = counts["parts"][name]
+        part = counts.parts[name]
         if share == 1:
             assert "selected" not in part
             continue
@@ -293,9 +294,9 @@ def test_english_french_selected_and_cut_to_shortlists(served: ThreadingHTTPServ
         )
         assert len(scores) == part["kept"] == len(lines) and scores[kept].max() <= scores[~kept].min()
         assert (np.diff(lines) > 0).all() and lines[-1] <= part["read"]
-    assert counts["pairs"] == sum(part.get("selected", part["kept"]) for part in counts["parts"].values())
-    assert counts["source_vocabulary_words"] <= 29_998
-    assert prepared.manifest["counts"]["valid"]["pairs"] == 900 + 1000
+    assert counts.pairs == sum(part.get("selected", part["kept"]) for part in counts.parts.values())
+    assert counts.source.vocabulary_words <= 29_998
+    assert prepared.manifest.counts.held_out["valid"].pairs == 900 + 1000
 
 
 def one_step(paper: Paper, recipe: Recipe, run: Path, runs: Path) -> float:

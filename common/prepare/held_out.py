@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from common.files import write_whole
 from common.ids import UNK
 from common.prepare.encoded import SIDES, write_side
+from common.prepare.manifest import SetCounts, SideCounts
 from common.text.pipeline import TextPipeline
 
 Pairs = tuple[list[str], list[str]]
 """Lines of the source and of the target."""
 
 
-def write_held_out(raw: Mapping[str, Pairs], development: Sequence[str], out: Path) -> dict[str, dict[str, Any]]:
+def write_held_out(raw: Mapping[str, Pairs], development: Sequence[str], out: Path) -> dict[str, SetCounts]:
     """Write the sets `raw`, untokenised, into `out`, where the text pipeline is, and return what there is to count.
 
     The sets that `development` names make up `valid`, whatever the set of that name is.
@@ -34,25 +34,15 @@ def write_held_out(raw: Mapping[str, Pairs], development: Sequence[str], out: Pa
     return counts
 
 
-def side_counts(side: str, pairs: int, pieces: int, unknown: int, words: int) -> dict[str, Any]:
-    """What the manifest counts of one side of a set. pieces, unknown: of all sentences; words: of the vocabulary."""
-    return {
-        f"{side}_tokens": pieces,
-        f"{side}_mean_length": round(pieces / pairs + 1, 4),
-        f"{side}_unk_rate": round(unknown / max(pieces, 1), 6),
-        f"{side}_vocabulary_words": words,
-    }
-
-
-def _encode_split(text: TextPipeline, split: str, pairs: Pairs, out: Path) -> dict[str, Any]:
-    """Write the ids of both sides of a small split; pairs, pieces, mean length with EOS, share of UNK."""
-    counts: dict[str, Any] = {"pairs": len(pairs[0])}
+def _encode_split(text: TextPipeline, split: str, pairs: Pairs, out: Path) -> SetCounts:
+    """Write the ids of both sides of a set, of tokens joined by spaces."""
+    counts = []
     for side, vocabulary, lines in zip(SIDES, (text.source_vocabulary, text.target_vocabulary), pairs, strict=True):
         sentences = [vocabulary.encode(text.pieces(line)) for line in lines]
         write_side(out, split, side, sentences, vocabulary.size)
-        unknown = sum(ids.count(UNK) for ids in sentences)
-        counts |= side_counts(side, len(lines), sum(map(len, sentences)), unknown, len(vocabulary.words))
-    return counts
+        pieces, unknown = sum(map(len, sentences)), sum(ids.count(UNK) for ids in sentences)
+        counts.append(SideCounts.of(len(lines), pieces, unknown, len(vocabulary.words)))
+    return SetCounts(len(pairs[0]), *counts)
 
 
 def _write_text(lowercase: bool, out: Path, split: str, raw: Pairs, tokenised: Pairs) -> None:

@@ -28,9 +28,10 @@ from common.corpus.declaration import find_corpus
 from common.errors import UserError
 from common.files import checksum, locked, write_json, write_once
 from common.prepare.encoded import SIDES, shard_name, write_offsets
-from common.prepare.held_out import Pairs, side_counts, write_held_out
+from common.prepare.held_out import Pairs, write_held_out
 from common.prepare.language_model import tools
 from common.prepare.lexicon import encode
+from common.prepare.manifest import Counts, Manifest, Output, SideCounts, Step, TrainCounts
 from common.prepare.prepared import Prepared
 from common.prepare.selection import select
 from common.prepare.subwords import build_lexicons, learn_subwords
@@ -128,8 +129,8 @@ def relevant(data: Data, text: Text, corpus: str) -> dict[str, Any]:
 def _complete(directory: Path) -> bool:
     """Whether every file of the manifest is there with its size."""
     try:
-        outputs = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))["outputs"]
-        return all((directory / name).stat().st_size == facts["bytes"] for name, facts in outputs.items())
+        outputs = Manifest.read(directory).outputs
+        return all((directory / name).stat().st_size == file.bytes for name, file in outputs.items())
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -148,17 +149,12 @@ def _declared(bitext: Bitext) -> dict[str, Any]:
 
 def _bring_up_to_date(directory: Path, bitext: Bitext) -> None:
     """Write manifest and summary again if the declaration says something else of the same text than it did."""
-    manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-    now = _declared(bitext)
-    if any(manifest[key] != value for key, value in now.items()):
+    manifest = Manifest.read(directory)
+    now = dataclasses.replace(manifest, **_declared(bitext))
+    if now != manifest:
         with locked(directory):
-            _write_manifest(manifest | now, directory)
-
-
-def _write_manifest(manifest: dict[str, Any], directory: Path) -> None:
-    """The summary, and then the manifest, complete or not at all."""
-    write_summary(manifest, directory)
-    write_json(directory / "manifest.json", manifest)
+            write_summary(now, directory)
+            now.write(directory)
 
 
 @dataclass
@@ -173,7 +169,7 @@ class _Preparation:
     directory: Path
     cache: Path
     crew: Crew
-    steps: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     parts: dict[str, dict[str, int]] = field(default_factory=dict)
     """By training part: pairs read, kept, left out for which reason."""
     warnings: list[str] = field(default_factory=list)
@@ -219,9 +215,9 @@ class _Preparation:
         with self._step("encode"):
             encoded = self._encode(shard_paths, masks, lexicons)
         with self._step("held out"):
-            counts = {"train": self._train_counts(encoded, types)}
-            counts |= write_held_out(self._read_held_out(), self.bitext.development, self.out)
-        self._finish(counts)
+            train = self._train_counts(encoded, types)
+            held_out = write_held_out(self._read_held_out(), self.bitext.development, self.out)
+        self._finish(Counts(train, held_out))
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
@@ -230,7 +226,7 @@ class _Preparation:
         yield
         self.crew.look(at_once=True)
         seconds = time.monotonic() - started
-        self.steps.append({"step": name, "seconds": round(seconds, 2), "peak_memory_bytes": self.crew.peak})
+        self.steps.append(Step(name, round(seconds, 2), self.crew.peak))
 
     def _rules(self) -> Rules:
         data, text = self.data, self.text
@@ -316,14 +312,14 @@ class _Preparation:
         with progress(len(tasks), f"{label} of {self.name}", "part") as bar:
             self.crew.run(function, tasks, lambda task: bar.update())
 
-    def _train_counts(self, encoded: Sequence[Path], types: Sequence[Path]) -> dict[str, Any]:
-        """Write the offsets; pairs, pieces, mean length with EOS, share of UNK, by side; and by part."""
+    def _train_counts(self, encoded: Sequence[Path], types: Sequence[Path]) -> TrainCounts:
+        """Write the offsets and the lengths of sentences; what there is to count."""
         with_lengths = [np.load(path, allow_pickle=False) for path in encoded]
         pairs = sum(len(file["source.lengths"]) for file in with_lengths)
         if pairs == 0:
             raise UserError("the training text has no pair with words on both sides; check data.corpus")
         text = TextPipeline.load(self.out)
-        counts: dict[str, Any] = {"pairs": pairs, "parts": self.parts}
+        counts: dict[str, SideCounts] = {}
         histograms: dict[str, list[int]] = {}
         for index, side in enumerate(SIDES):
             lengths = (file[f"{side}.lengths"] for file in with_lengths)
@@ -331,16 +327,14 @@ class _Preparation:
             pieces = int(np.load(self.out / f"train.{side}.offsets.npy", mmap_mode="r")[-1])
             unknown = sum(int(file[f"{side}.unknown"]) for file in with_lengths)
             vocabulary = (text.source_vocabulary, text.target_vocabulary)[index]
-            counts |= side_counts(side, pairs, pieces, unknown, len(vocabulary.words))
-            counts[f"{side}_words"] = sum(int(file[f"{side}.words"]) for file in with_lengths)
             histograms[side] = np.sum([file[f"{side}.histogram"] for file in with_lengths], axis=0).tolist()
-            counts[f"{side}_word_types"] = count_types(types, index)
-        counts |= json.loads((self.work / "learned.json").read_text(encoding="utf-8"))
-        for reason in ("empty", "too_long", "ratio", "unselected"):
-            counts[f"dropped_{reason}"] = sum(part.get(reason, 0) for part in self.parts.values())
+            words = sum(int(file[f"{side}.words"]) for file in with_lengths)
+            of_side = SideCounts.of(pairs, pieces, unknown, len(vocabulary.words))
+            counts[side] = dataclasses.replace(of_side, words=words, word_types=count_types(types, index))
         # Sentences of 0, 1, ... lexicon.LONGEST pieces or more, EOS not counted.
         write_json(self.out / "train.lengths.json", histograms, indent=None)
-        return counts
+        learned = json.loads((self.work / "learned.json").read_text(encoding="utf-8"))
+        return TrainCounts(pairs, counts["source"], counts["target"], self.parts, **learned)
 
     def _read_held_out(self) -> dict[str, Pairs]:
         """The development and test sets as they are."""
@@ -352,7 +346,7 @@ class _Preparation:
                 self._warn(doubts(lines, file, self.text.tokeniser))
         return raw
 
-    def _finish(self, counts: dict[str, Any]) -> None:
+    def _finish(self, counts: Counts) -> None:
         """The manifest and the summary; then the folder is renamed, and what was only needed on the way removed.
 
         Raises UserError, and begins anew the next time, if a file was changed while it was read.
@@ -361,23 +355,21 @@ class _Preparation:
         if changed:
             shutil.rmtree(self.work)
             raise UserError(f"{changed[0]} was changed while {self.name} was prepared from it; run again")
-        outputs = {
-            path.name: {"bytes": path.stat().st_size, "sha256": checksum(path)} for path in sorted(self.out.iterdir())
-        }
-        manifest = {
-            "format": FORMAT,
-            "corpus": self.name,
+        manifest = Manifest(
+            format=FORMAT,
+            corpus=self.name,
             **_declared(self.bitext),
             **relevant(self.data, self.text, self.name),
-            "tools": {tool: version(tool) for tool in TOOLS},
-            "texts": self.bitext.texts,
-            "inputs": self.inputs,
-            "counts": counts,
-            "warnings": self.warnings,
-            "outputs": outputs,
-            "steps": self.steps,
-        }
-        _write_manifest(manifest, self.out)  # after the sums were taken: it tells times, which differ
+            tools={tool: version(tool) for tool in TOOLS},
+            texts=self.bitext.texts,
+            inputs=self.inputs,
+            counts=counts,
+            warnings=tuple(self.warnings),
+            outputs={path.name: Output(path.stat().st_size, checksum(path)) for path in sorted(self.out.iterdir())},
+            steps=tuple(self.steps),
+        )
+        write_summary(manifest, self.out)  # after the sums were taken: it tells times, which differ
+        manifest.write(self.out)
         shutil.rmtree(self.directory, ignore_errors=True)
         self.out.rename(self.directory)
         shutil.rmtree(self.work, ignore_errors=True)

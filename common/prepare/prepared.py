@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.files import sha256_json, utf8_lines
 from common.prepare.encoded import ParallelIds
+from common.prepare.manifest import Manifest
 from common.text.pipeline import TextPipeline
+
+
+@dataclass(frozen=True)
+class TrainUsed:
+    """What the length limit leaves of the training pairs."""
+
+    max_length: int | None
+    pairs: int
+    dropped_by_length: int
 
 
 @dataclass(frozen=True)
@@ -18,27 +27,27 @@ class Prepared:
     """A prepared corpus, opened."""
 
     directory: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
+    train_used: TrainUsed
     text: TextPipeline
     train: ParallelIds
     valid: ParallelIds
 
     @classmethod
     def open(cls, directory: Path, max_length: int | None) -> Prepared:
-        """The folder's contents, training pairs limited to `max_length` pieces a side; `valid` is not limited.
-
-        The manifest has `train_used` added: the limit and how many pairs it kept and dropped.
-        """
-        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-        train = ParallelIds.open(directory, "train", max_length)
-        dropped = manifest["counts"]["train"]["pairs"] - len(train)
-        manifest["train_used"] = {"max_length": max_length, "pairs": len(train), "dropped_by_length": dropped}
-        return cls(directory, manifest, TextPipeline.load(directory), train, ParallelIds.open(directory, "valid"))
+        """The folder's contents, training pairs limited to `max_length` pieces a side; `valid` is not limited."""
+        manifest, train = Manifest.read(directory), ParallelIds.open(directory, "train", max_length)
+        used = TrainUsed(max_length, len(train), manifest.counts.train.pairs - len(train))
+        return cls(directory, manifest, used, TextPipeline.load(directory), train, ParallelIds.open(directory, "valid"))
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The manifest without what differs from one preparation of the same data to the next: time and memory."""
-        return {key: value for key, value in self.manifest.items() if key != "steps"}
+        """What a result keeps, as plain values: the manifest and what was trained on.
+
+        Without what differs from one preparation of the same data to the next: time and memory.
+        """
+        manifest = {key: value for key, value in self.manifest.to_dict().items() if key != "steps"}
+        return {**manifest, "train_used": asdict(self.train_used)}
 
     @property
     def identity(self) -> str:
@@ -46,10 +55,9 @@ class Prepared:
 
         Development and test sets are not in it: a training may go on when they change.
         """
-        held_out = tuple(f"{split}." for split in self.manifest["counts"] if split != "train")
-        files = {name: facts["sha256"] for name, facts in self.manifest["outputs"].items()}
-        trained_on = {name: digest for name, digest in files.items() if not name.startswith(held_out)}
-        return sha256_json({"files": trained_on, "used": self.manifest["train_used"]})
+        held_out = tuple(f"{split}." for split in self.manifest.counts.held_out)
+        files = {name: file.sha256 for name, file in self.manifest.outputs.items() if not name.startswith(held_out)}
+        return sha256_json({"files": files, "used": asdict(self.train_used)})
 
     def lines(self, split: str) -> dict[str, list[str]]:
         """Lines of a split other than train.
@@ -65,6 +73,6 @@ class Prepared:
         }
         paths = {key: self.directory / f"{split}.{name}" for key, name in files.items()}
         if not all(path.is_file() for path in paths.values()):
-            known = ", ".join(name for name in self.manifest["counts"] if name != "train")
+            known = ", ".join(self.manifest.counts.held_out)
             raise UserError(f"{self.directory} has no text of `{split}`; it has {known}")
         return {key: utf8_lines(path.read_bytes(), str(path)) for key, path in paths.items()}

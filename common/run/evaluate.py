@@ -102,7 +102,7 @@ def evaluate_run(
         title=run.recipe.title,
         resolved_recipe=run.recipe.to_dict(),
         recipe_sha256=sha256_json(run.recipe.to_dict()),
-        generated=prepared.manifest["generated"],
+        generated=prepared.manifest.generated,
         data=prepared.facts,
         training=_with_likelihoods(training, complete, run, prepared),
         weights=run.weights,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from common.markdown import table
 from common.paper import Paper
 from common.recipe import read_yaml
 from common.report import claims as claim
@@ -67,7 +68,7 @@ def table1(reported: Reported, runs: Results, scale: str) -> str:
                 report.run_cell(runs.get(system)),
             ]
         )
-    return report.table([*header, "the run behind it"], rows, right=range(1, len(header)))
+    return table([*header, "the run behind it"], rows, right=range(1, len(header)))
 
 
 def _unprinted(result: Result) -> str:
@@ -98,7 +99,7 @@ def table2(reported: Reported, runs: Results) -> str:
     unit = (
         "NLL: negative log-likelihood of a sentence, ours in nats; the paper states neither its unit nor its sentences."
     )
-    return report.table(header, rows, right=(2, 3, 4, 6, 7)) + f"\n\n{unit}"
+    return table(header, rows, right=(2, 3, 4, 6, 7)) + f"\n\n{unit}"
 
 
 def _statistics(result: Result) -> list[str]:
@@ -135,7 +136,7 @@ def bins_table(rows: Results) -> str:
         [result.title, *(number(parts[low].bleu if low in parts else None) for low in lows)]
         for result, parts in zip(shown, binned, strict=True)
     ]
-    return report.table(header, [counts, *scores], right=range(1, len(header)))
+    return table(header, [counts, *scores], right=range(1, len(header)))
 
 
 def _alignments(rows: Results) -> Figure | None:
@@ -156,9 +157,7 @@ def table3_part(rows: Results) -> list[str]:
             (title, kept[index].hypothesis) for title, kept in sides.items() if kept[index].source == example.source
         ]
         blocks.append(
-            report.table(
-                [f"{len(example.source.split())} words", ""], [[name, report.plain(text)] for name, text in lines]
-            )
+            table([f"{len(example.source.split())} words", ""], [[name, report.plain(text)] for name, text in lines])
         )
     return blocks
 

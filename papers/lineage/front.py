@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from common.markdown import table
 from common.recipe import read_yaml
 from common.report.results import read_results
-from common.report.tables import number, score, table
+from common.report.tables import number, score
 from papers.lineage import PAPERS
 from papers.lineage.same_data import folders
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from common import markdown
 from common.errors import UserError
 from common.report import claims as claim
 from common.report import tables as report
@@ -95,7 +96,7 @@ def table(group: Results) -> str:
         ]
         for key, result in group.items()
     ]
-    return report.table(header, rows, right=range(2, len(header) - 1))
+    return markdown.table(header, rows, right=range(2, len(header) - 1))
 
 
 def claims(runs: Results) -> list[Claim]:

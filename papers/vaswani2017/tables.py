@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.markdown import table
 from common.paper import Paper
 from common.recipe import OWN_SCALE, read_yaml
 from common.report import claims as claim
@@ -112,7 +113,7 @@ def table2_bleu(rows: Mapping[str, Row], wu: Reported, scale: str) -> str:
             ours, theirs, *difference = report.beside(result.all if result else None, row.printed.get(pair), "g", scale)
             cells[-1] += [ours, theirs or _theirs(wu, result), *difference]
         cells[-1].append("; ".join(report.run_cell(row.runs[pair]) for pair in PAIRS if pair in row.runs))
-    return report.table([*header, "the runs behind it"], cells, right=range(1, len(header)))
+    return table([*header, "the runs behind it"], cells, right=range(1, len(header)))
 
 
 def _theirs(wu: Reported, result: Result | None) -> str:
@@ -131,7 +132,7 @@ def table2_cost(rows: Mapping[str, Row]) -> str:
         for pair in PAIRS
         if pair in row.runs or f"FLOPs {pair}" in row.printed
     ]
-    return report.table(["model", "languages", *report.COST, "FLOPs: paper"], cells, right=range(2, 7))
+    return table(["model", "languages", *report.COST, "FLOPs: paper"], cells, right=range(2, 7))
 
 
 def table3_parts(reported: Reported, runs: Results, rows: Mapping[str, Row], scale: str) -> list[str]:
@@ -163,7 +164,7 @@ def table3(lines: Iterable[Line], scale: str) -> str:
         [label, sizes(row["changes"], result), *_table3_cells(row, result, scale), report.run_cell(result)]
         for label, row, result in lines
     ]
-    return report.table([*header, "the run behind it"], cells, right=range(2, len(header)))
+    return table([*header, "the run behind it"], cells, right=range(2, len(header)))
 
 
 def values(result: Result) -> dict[str, Any]:
@@ -209,8 +210,8 @@ def beside_others(wu: Reported, runs: Results) -> list[str]:
     if not rows:
         return []
     header = ["system", "languages", "set", "BLEU: ours (95%)", "theirs", "known from", "difference"]
-    table = report.table([*header, "the run behind it"], rows, right=(3, 4, 6))
-    return [f"## Beside others on the same text{report.text_label(runs)}\n\n{table}\n\n{wu['source'].strip()}"]
+    compared = table([*header, "the run behind it"], rows, right=(3, 4, 6))
+    return [f"## Beside others on the same text{report.text_label(runs)}\n\n{compared}\n\n{wu['source'].strip()}"]
 
 
 def claims(reported: Reported) -> list[Claim]:

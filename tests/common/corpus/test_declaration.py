@@ -26,6 +26,7 @@ from common.prepare.workers import Crew
 from common.recipe import Data, Text
 from common.score.files import score_files
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
+from tests.made_results import cells
 
 TEXTS = {
     "train.en": "the cat\nthe dog sees it\n",
@@ -109,18 +110,18 @@ def test_only_the_first_pairs_counted_over_the_parts(
     for first in (1, 2, 3, 4):
         prepared = run(first=first)
         assert sources(prepared) == whole[:first]
-        parts = prepared.manifest["counts"]["train"]["parts"]
+        parts = prepared.manifest.counts.train.parts
         assert [parts[name]["read"] for name in ("a", "b")] == [min(first, 2), min(max(first - 2, 0), 1)]
-        assert prepared.manifest["expected"] == {"a": min(first, 2), "b": min(max(first - 2, 0), 1)}
+        assert prepared.manifest.expected == {"a": min(first, 2), "b": min(max(first - 2, 0), 1)}
     assert sources(run(parts=("b", "a"), first=2)) == ["a bird", "the cat"]
     assert run(first=3).directory != run().directory and sources(run()) == whole
 
 
 def test_generated_text_is_called_so(run: Prepare, tmp_path: Path) -> None:
-    assert run().manifest["generated"] is False
+    assert run().manifest.generated is False
     declare(tmp_path, generated=True)
     prepared = run()
-    assert prepared.manifest["generated"] is True
+    assert prepared.manifest.generated is True
     assert "\nGenerated text.\n" in (prepared.directory / "summary.md").read_text()
 
 
@@ -179,21 +180,28 @@ def test_a_corrected_member_is_prepared_anew(run: Prepare, tmp_path: Path) -> No
     assert sources(run()) == ["the cat", "the dog sees it"]
 
 
+def read_and_expected(summary: str) -> dict[str, tuple[str, str]]:
+    """Of each training part, as a summary shows them."""
+    return {row["part"]: (row["read"], row["expected"]) for row in cells(summary, "## Training pairs")}
+
+
 def test_title_licence_citation_and_expected_pairs_are_those_of_now(run: Prepare, tmp_path: Path) -> None:
     train = {"a": [{**TRAIN, "pairs": 2}], "b": [{**MORE, "pairs": 5}]}
     declare(tmp_path, title="old", licence="none yet", train=train)
     first = run()
-    assert "| a | 2 | 2 |" in (summary := (first.directory / "summary.md").read_text()) and "| b | 1 | 5 |" in summary
+    summary = (first.directory / "summary.md").read_text()
+    assert read_and_expected(summary) == {"a": ("2", "2"), "b": ("1", "5")}
     assert "# old, en-fr" in summary and "Licence: none yet" in summary
     train = {"a": [{**TRAIN, "pairs": 2}], "b": [{**MORE, "pairs": 1}]}
     declare(tmp_path, title="new", licence="CC0", citation="me", train=train)
     again = run()
     assert again.directory == first.directory
-    assert [again.manifest[key] for key in ("title", "licence", "citation")] == ["new", "CC0", "me"]
+    assert (again.manifest.title, again.manifest.licence, again.manifest.citation) == ("new", "CC0", "me")
     summary = (again.directory / "summary.md").read_text()
-    assert "# new, en-fr" in summary and "Licence: CC0" in summary and "| b | 1 | 1 |" in summary
+    assert "# new, en-fr" in summary and "Licence: CC0" in summary
+    assert read_and_expected(summary) == {"a": ("2", "2"), "b": ("1", "1")}
     declare(tmp_path, title="new", licence="CC0", citation="me")
-    assert "| a | 2 |  |" in (run().directory / "summary.md").read_text()
+    assert read_and_expected((run().directory / "summary.md").read_text())["a"] == ("2", "")
 
 
 def test_counts_that_are_not_as_declared_are_told(
@@ -276,7 +284,7 @@ def test_years_as_names(run: Prepare, tmp_path: Path) -> None:
         "sets: {2014: {en: test.en, fr: test.fr}, 2012: {en: valid.en, fr: valid.fr}}\n"
     )
     prepared = run("2014", parts=("010", "2013"), valid=("2012",))
-    assert sources(prepared) == ["a bird", "the cat", "the dog sees it"] and prepared.manifest["title"] == "2014"
+    assert sources(prepared) == ["a bird", "the cat", "the dog sees it"] and prepared.manifest.title == "2014"
     assert prepared.lines("2014")["source"] == ["a cat"] and prepared.lines("valid")["source"] == ["the bird"]
 
 

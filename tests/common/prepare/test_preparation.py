@@ -24,8 +24,9 @@ from common.corpus.declaration import declared_names, find_corpus
 from common.corpus.fetch import MIRROR
 from common.corpus.lines import read_lines
 from common.errors import UserError
+from common.prepare.manifest import Manifest, Output
 from common.prepare.preparation import prepare
-from common.prepare.prepared import Prepared
+from common.prepare.prepared import Prepared, TrainUsed
 from common.recipe import Data, Estimate, Text
 from common.text.pipeline import TextPipeline
 
@@ -85,7 +86,7 @@ def test_words_by_hand(run: Run) -> None:
         (text.source_vocabulary.decode(a), text.target_vocabulary.decode(b))
         for a, b in map(train.__getitem__, range(5))
     ]
-    assert len(train) == 5 and prepared.manifest["counts"]["train"]["dropped_empty"] == 3
+    assert len(train) == 5 and prepared.manifest.counts.train.dropped["empty"] == 3
     assert decoded[0] == ("The cat sees the dog .".split(), "Le chat voit le chien .".split())
     assert decoded[2] == ("It &apos;s a cat .".split(), "C&apos; est un chat .".split())
     assert decoded[3] == ("A line with odd spaces .".split(), "Une ligne .".split())
@@ -97,9 +98,9 @@ def test_shortlists_come_from_training_text_alone(run: Run) -> None:
     # Five full stops, three cats; `The` three times too, `dog`, `sees`, `the` twice: upper case sorts first.
     assert prepared.text.source_vocabulary.words == (".", "The", "cat", "dog")
     assert prepared.text.encode_source("The bird sees the dog.") == [3, 1, 1, 1, 5, 2]
-    counts = prepared.manifest["counts"]
-    assert counts["test"]["source_unk_rate"] == pytest.approx(4 / 7, abs=1e-6)
-    assert counts["train"]["source_word_types"] == len(
+    counts = prepared.manifest.counts
+    assert counts.held_out["test"].source.unk_rate == pytest.approx(4 / 7, abs=1e-6)
+    assert counts.train.source.word_types == len(
         Counter("The cat sees the dog . It &apos;s a A line with odd spaces cats see".split())
     )
 
@@ -155,15 +156,19 @@ def test_files_are_mapped_and_typed(run: Run) -> None:
 def test_manifest_tells_everything(run: Run, tmp_path: Path) -> None:
     prepared = run(WORDS)
     manifest = prepared.manifest
-    assert (manifest["title"], manifest["licence"], manifest["generated"]) == ("a toy", "free", False)
-    for name, digest in manifest["inputs"].items():
+    assert (manifest.title, manifest.licence, manifest.generated) == ("a toy", "free", False)
+    for name, digest in manifest.inputs.items():
         assert hashlib.sha256((tmp_path / "mirror/toy" / name).read_bytes()).hexdigest() == digest
-    assert len(manifest["inputs"]) == 6
+    assert len(manifest.inputs) == 6
     files = {path.name for path in prepared.directory.iterdir()} - {"manifest.json", "summary.md", "lengths.png"}
-    assert set(manifest["outputs"]) == files
-    for name, facts in manifest["outputs"].items():
+    assert set(manifest.outputs) == files
+    for name, file in manifest.outputs.items():
         content = (prepared.directory / name).read_bytes()
-        assert facts == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        assert file == Output(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    kept = json.loads((prepared.directory / "manifest.json").read_text(encoding="utf-8"))
+    assert kept == json.loads(json.dumps(manifest.to_dict())) and Manifest.read(prepared.directory) == manifest
+    assert kept["counts"]["train"]["dropped_empty"] == 3 and kept["counts"]["test"]["source_tokens"] == 7
+    assert {*prepared.facts} == {*kept} - {"steps"} | {"train_used"}
 
 
 def test_a_second_call_reuses_the_folder(run: Run) -> None:
@@ -212,7 +217,7 @@ def test_length_limit_counts_tokens_without_eos(run: Run) -> None:
     prepared = run(WORDS, max_length=5)
     assert (np.maximum(prepared.train.source_lengths, prepared.train.target_lengths) <= 6).all()
     assert len(prepared.train) == 2 and len(prepared.valid) == 2
-    assert prepared.manifest["train_used"] == {"max_length": 5, "pairs": 2, "dropped_by_length": 3}
+    assert prepared.train_used == TrainUsed(max_length=5, pairs=2, dropped_by_length=3)
     assert prepared.text.source_vocabulary.words == run(WORDS).text.source_vocabulary.words
 
 
@@ -268,7 +273,7 @@ def test_processed_text_is_warned_of_once_a_file_and_kept_on_record(
         "train.fr.gz, line 1: `L'e\u0301te\u0301.` looks decomposed (NFD) (4 of 4 lines do)",
         "test.fr.gz, line 1: `&eacute;t&eacute;` looks HTML-escaped (1 of 1 lines do)",
     ]
-    warnings = prepared.manifest["warnings"]
+    warnings = prepared.manifest.warnings
     assert printed == [f"warning: {warning}" for warning in warnings]
     assert len(warnings) == 3 and all(map(str.startswith, warnings, starts))
     summary = (prepared.directory / "summary.md").read_text(encoding="utf-8")
@@ -276,7 +281,7 @@ def test_processed_text_is_warned_of_once_a_file_and_kept_on_record(
 
 
 def test_plain_text_is_not_warned_of(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(WORDS).manifest["warnings"] == [] and "warning" not in capfd.readouterr().err
+    assert run(WORDS).manifest.warnings == () and "warning" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["text.json", "source.vocab", "target.vocab", "bpe.codes"])
@@ -415,8 +420,8 @@ def test_multi30k(tmp_path: Path, target: str, lengths: tuple[int, ...]) -> None
     data = Data(corpus="multi30k", source="en", target=target)
     text = dataclasses.replace(WORDS, vocabulary_size=10_000, lowercase=True)
     prepared = prepare(data, text, tmp_path / "data", tmp_path / "downloads", splits=["test_2016_flickr"])
-    counts = prepared.manifest["counts"]
-    assert [counts[split]["pairs"] for split in ("train", *find_corpus("multi30k").sets)] == [
+    counts = prepared.manifest.counts
+    assert [counts.train.pairs, *(counts.held_out[name].pairs for name in find_corpus("multi30k").sets)] == [
         29_000,
         1_014,
         1_000,
@@ -425,6 +430,6 @@ def test_multi30k(tmp_path: Path, target: str, lengths: tuple[int, ...]) -> None
         1_071,
     ]
     tests = ("test_2016_flickr", "test_2017_flickr", "test_2017_mscoco")
-    assert tuple(counts[split]["target_tokens"] for split in tests) == lengths
+    assert tuple(counts.held_out[name].target.tokens for name in tests) == lengths
     assert not list((tmp_path / "downloads").rglob("*.gz"))
     assert json.loads((prepared.directory / "manifest.json").read_text())["generated"] is False

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from common.errors import UserError
+from common.markdown import table
 from common.report import claims
 from common.report.claims import Claim, Outcome
 from common.report.results import Result, export, read_results
@@ -25,7 +26,6 @@ from common.report.tables import (
     changes,
     plain,
     provenance,
-    table,
     versus,
     write_report,
     write_section,

@@ -1,0 +1,21 @@
+"""Markdown, as pages and reports write it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """A markdown table that is as readable unrendered; `right` are the columns set flush right."""
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [header, *rows]]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
+    rule = ["-" * (width - 1) + ":" if column in right else "-" * width for column, width in enumerate(widths)]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
