@@ -1,16 +1,18 @@
-"""The plug: what a paper hands to the shared engine. Filled once, in papers/<paper>/paper.py."""
+"""The plug: what a paper hands to the shared engine. Each papers/<paper>/paper.py has one subclass of `Paper`."""
 
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 
+from common.contract import Batch
 from common.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
@@ -39,32 +41,48 @@ class ReportedTraining:
 
 
 @dataclass(frozen=True)
-class Paper:
+class Paper(ABC):
     """One paper: its recipes, its model, its optimizer, its tables."""
 
-    name: str
-    """Folder and module name: `bahdanau2014`."""
-    title: str
-    citation: str
     root: Path
     """The paper's folder: recipes/, reported.yaml, results/."""
-    model_config: type
+    name: ClassVar[str]
+    """Folder and module name: `bahdanau2014`."""
+    title: ClassVar[str]
+    citation: ClassVar[str]
+    model_config: ClassVar[type]
     """Dataclass of the recipe section `model`."""
-    optimizer_config: type
+    optimizer_config: ClassVar[type]
     """Dataclass of the recipe section `optimizer`."""
-    build_model: Callable[[Recipe], nn.Module]
-    """A freshly initialised model on the current default device, drawing from torch's global generator."""
-    build_optimization: Callable[[nn.Module, Recipe], Optimization]
-    hardware: Mapping[str, Mapping[str, float]]
+    hardware: ClassVar[Mapping[str, Mapping[str, float]]]
     """FLOP/s that named hardware sustained, by the system it was measured on; the first stands in for the others."""
-    rated_as: Callable[[Recipe], str]
-    """The system of `hardware` whose size and kind a recipe's model is nearest to."""
-    reported_training: Callable[[str], ReportedTraining | None]
-    """What reported.yaml has of the training of the paper's own system of that name."""
-    blocks: Callable[[str], str]
-    """The block that a parameter, given by name, is counted under by `plan`."""
-    attention: Callable[[nn.Module, Any], list[Any]]
-    """Attention of one teacher-forced batch, for the figures; the paper says which."""
+
+    @abstractmethod
+    def build_model(self, recipe: Recipe) -> nn.Module:
+        """Make the recipe's model, freshly initialised, on the current default device.
+
+        Draws from torch's global generator.
+        """
+
+    @abstractmethod
+    def build_optimization(self, model: nn.Module, recipe: Recipe) -> Optimization:
+        """Make the recipe's optimizer of the model's parameters, with its schedule and its clipping."""
+
+    @abstractmethod
+    def rated_as(self, recipe: Recipe) -> str:
+        """The system of `hardware` whose size and kind a recipe's model is nearest to."""
+
+    @abstractmethod
+    def reported_training(self, system: str) -> ReportedTraining | None:
+        """What reported.yaml has of the training of the paper's own system of that name."""
+
+    @abstractmethod
+    def block(self, parameter: str) -> str:
+        """The block that a parameter, given by name, is counted under by `plan`."""
+
+    @abstractmethod
+    def attention(self, model: nn.Module, batch: Batch) -> list[Any]:
+        """Attention of one teacher-forced batch, for the figures; the paper says which."""
 
     @property
     def sections(self) -> dict[str, type]:

@@ -30,7 +30,7 @@ def parameter_counts(paper: Paper, recipe: Recipe) -> dict[str, int]:
     counts: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            block = paper.blocks(name)
+            block = paper.block(name)
             counts[block] = counts.get(block, 0) + parameter.numel()
     return counts
 

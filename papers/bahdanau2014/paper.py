@@ -1,4 +1,4 @@
-"""What Bahdanau et al. 2014 hands to the shared engine."""
+"""The plug of Bahdanau et al. 2014: what the shared engine needs to know about this paper."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from pathlib import Path
 from torch import nn
 
 from common.contract import Batch
-from common.paper import Paper, ReportedTraining
+from common.paper import Optimization, Paper, ReportedTraining
 from common.recipe import Recipe, read_yaml
 from papers.bahdanau2014.fast import FastRNNsearch
 from papers.bahdanau2014.model import ModelConfig, RNNsearch
 from papers.bahdanau2014.optim import OptimizerConfig, build_optimization
-
-ROOT = Path(__file__).parent
 
 BLOCKS = {
     "encoder.embedding": "source embedding",
@@ -31,65 +29,55 @@ BLOCKS = {
 """Beginnings of parameter names, the first that fits counting, and the block of the model they belong to."""
 
 
-HARDWARE = {
-    "2 CPU cores": {"rnnsearch-50": 7.7e10},
-    "1x NVIDIA Quadro K6000, by Table 2": {"rnnsearch-50": 3.6e11, "rnnencdec-50": 5.7e11},
-    "1x NVIDIA RTX 5090": {"rnnsearch-50": 7.6e12},
-    "1x NVIDIA H200": {"rnnsearch-50": 6.4e12, "rnnencdec-50": 6.7e12},
-}
-"""Sustained FLOP/s; one word waits for the one before, so a GPU idles most of the time. CPU: 48% of the 160 GFLOP/s
-of two cores, measured with a plain PyTorch loop of these sizes. K6000: counted FLOPs in the hours of Table 2, 1.39 and
-0.65 s an update. At RNNsearch-50's rate RNNencdec-50 would take 171 hours there, 1.58 times the 108 of Table 2.
-RTX 5090: a public rebuild of 2026, 8 epochs of 12M pairs in 22 h at 240 sentences an update. H200: measured,
-padding not counted (benchmarks/results/gpu.json). Table 2's TITAN BLACK, on which the -30 models were trained, is left
-out: with the K6000's rates they come to 106 and 128 hours, where it took 109 and 113."""
+class Bahdanau2014(Paper):
+    """RNNsearch and RNNencdec."""
+
+    name = "bahdanau2014"
+    title = "Neural Machine Translation by Jointly Learning to Align and Translate"
+    citation = "D. Bahdanau, K. Cho and Y. Bengio, ICLR 2015, arXiv:1409.0473"
+    model_config = ModelConfig
+    optimizer_config = OptimizerConfig
+    hardware = {
+        "2 CPU cores": {"rnnsearch-50": 7.7e10},
+        "1x NVIDIA Quadro K6000, by Table 2": {"rnnsearch-50": 3.6e11, "rnnencdec-50": 5.7e11},
+        "1x NVIDIA RTX 5090": {"rnnsearch-50": 7.6e12},
+        "1x NVIDIA H200": {"rnnsearch-50": 6.4e12, "rnnencdec-50": 6.7e12},
+    }
+    """Sustained FLOP/s; one word waits for the one before, so a GPU idles most of the time. CPU: 48% of the 160 GFLOP/s
+    of two cores, measured with a plain PyTorch loop of these sizes. K6000: counted FLOPs in the hours of Table 2, 1.39
+    and 0.65 s an update. At RNNsearch-50's rate RNNencdec-50 would take 171 hours there, 1.58 times the 108 of Table 2.
+    RTX 5090: a public rebuild of 2026, 8 epochs of 12M pairs in 22 h at 240 sentences an update. H200: measured,
+    padding not counted (benchmarks/results/gpu.json). Table 2's TITAN BLACK, on which the -30 models were trained, is
+    left out: with the K6000's rates they come to 106 and 128 hours, where it took 109 and 113."""
+
+    def build_model(self, recipe: Recipe) -> RNNsearch:
+        kind = FastRNNsearch if recipe.run.path == "fast" else RNNsearch
+        return kind(recipe.model, recipe.text.vocabulary_size)
+
+    def build_optimization(self, model: nn.Module, recipe: Recipe) -> Optimization:
+        return build_optimization(model, recipe)
+
+    def rated_as(self, recipe: Recipe) -> str:
+        """The system of `hardware` with the recipe's architecture."""
+        return "rnnencdec-50" if recipe.model.architecture == "encdec" else "rnnsearch-50"
+
+    def reported_training(self, system: str) -> ReportedTraining | None:
+        """Hours and card of a row of Table 2."""
+        row = read_yaml(self.root / "reported.yaml")["tables"]["table2"]["rows"].get(system)
+        return ReportedTraining(row["hours"], f"1x NVIDIA {row['gpu']}", "Table 2") if row else None
+
+    def block(self, parameter: str) -> str:
+        return next(title for beginning, title in BLOCKS.items() if parameter.startswith(beginning))
+
+    def attention(self, model: nn.Module, batch: Batch) -> list[list[list[float]]]:
+        """alpha_ij of each sentence as rows of target words by columns of source words, EOS included on both sides.
+
+        Empty for RNNencdec, which attends to nothing.
+        """
+        if not isinstance(model, RNNsearch) or model.config.architecture == "encdec":
+            return []
+        rows = zip(model.alignment(batch), batch.target_mask, batch.source_mask, strict=True)
+        return [alpha[target][:, source].tolist() for alpha, target, source in rows]
 
 
-def build_model(recipe: Recipe) -> RNNsearch:
-    """Build RNNsearch or RNNencdec, freshly initialised."""
-    kind = FastRNNsearch if recipe.run.path == "fast" else RNNsearch
-    return kind(recipe.model, recipe.text.vocabulary_size)
-
-
-def rated_as(recipe: Recipe) -> str:
-    """The system of HARDWARE with the recipe's architecture."""
-    return "rnnencdec-50" if recipe.model.architecture == "encdec" else "rnnsearch-50"
-
-
-def reported_training(system: str) -> ReportedTraining | None:
-    """Hours and card of a row of Table 2."""
-    row = read_yaml(ROOT / "reported.yaml")["tables"]["table2"]["rows"].get(system)
-    return ReportedTraining(row["hours"], f"1x NVIDIA {row['gpu']}", "Table 2") if row else None
-
-
-def block(name: str) -> str:
-    """The block of the parameter of that name, for `plan`."""
-    return next(title for beginning, title in BLOCKS.items() if name.startswith(beginning))
-
-
-def attention(model: nn.Module, batch: Batch) -> list[list[list[float]]]:
-    """alpha_ij of each sentence as rows of target words by columns of source words, EOS included on both sides.
-
-    Empty for RNNencdec, which attends to nothing.
-    """
-    if not isinstance(model, RNNsearch) or model.config.architecture == "encdec":
-        return []
-    rows = zip(model.alignment(batch), batch.target_mask, batch.source_mask, strict=True)
-    return [alpha[target][:, source].tolist() for alpha, target, source in rows]
-
-
-PAPER = Paper(
-    name="bahdanau2014",
-    title="Neural Machine Translation by Jointly Learning to Align and Translate",
-    citation="D. Bahdanau, K. Cho and Y. Bengio, ICLR 2015, arXiv:1409.0473",
-    root=ROOT,
-    model_config=ModelConfig,
-    optimizer_config=OptimizerConfig,
-    build_model=build_model,
-    build_optimization=build_optimization,
-    hardware=HARDWARE,
-    rated_as=rated_as,
-    reported_training=reported_training,
-    blocks=block,
-    attention=attention,
-)
+PAPER = Bahdanau2014(Path(__file__).parent)

@@ -8,15 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from common.contract import Batch
-from common.paper import Paper, ReportedTraining
+from common.paper import Optimization, Paper, ReportedTraining
 from common.recipe import Recipe, read_yaml
 from papers.vaswani2017.fast import FastTransformer
 from papers.vaswani2017.model import ModelConfig, Transformer
 from papers.vaswani2017.optim import OptimizerConfig, build_optimization
 
-_ROOT = Path(__file__).resolve().parent
-
-_BLOCKS = {
+BLOCKS = {
     "self_attention": "self-attention",
     "source_attention": "attention to the source",
     "feed_forward": "feed-forward",
@@ -24,65 +22,75 @@ _BLOCKS = {
     "source_attention_norm": "layer norms",
     "feed_forward_norm": "layer norms",
 }
-
-_HARDWARE = {
-    "2 CPU cores": {"base": 1.0e11},
-    "8x NVIDIA P100, by section 5.2": {"base": 2.2e13, "big": 3.2e13},
-    "1x NVIDIA H200, float32": {"base": 3.3e13, "big": 3.9e13},
-    "1x NVIDIA H200, bfloat16": {"base": 1.05e14, "big": 2.0e14},
-}
-"""Sustained FLOP/s. CPU: 63% of the 160 GFLOP/s of two cores, measured. P100: counted FLOPs in the 12 hours and 3.5
-days of §5.2, which is 29% (base) and 42% (big) of the 9.5 TFLOP/s a GPU that Table 2 assumes. At base's rate big would
-take 120 hours there, 1.43 times the 84 that are reported. H200: measured, padding not counted
-(benchmarks/results/gpu.json)."""
+"""Parts of a layer, as parameter names have them, and the block of the model they belong to."""
 
 
-def build_model(recipe: Recipe) -> Transformer:
-    """Build the recipe's Transformer, freshly initialised."""
-    kind = FastTransformer if recipe.run.path == "fast" else Transformer
-    return kind(recipe.model, recipe.text.vocabulary_size)
+class Vaswani2017(Paper):
+    """The Transformer."""
 
+    name = "vaswani2017"
+    title = "Attention Is All You Need"
+    citation = (
+        "Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin 2017: Attention Is All You Need. NIPS 30"
+        " (arXiv:1706.03762; v5 where the tables of the two differ)"
+    )
+    model_config = ModelConfig
+    optimizer_config = OptimizerConfig
+    hardware = {
+        "2 CPU cores": {"base": 1.0e11},
+        "8x NVIDIA P100, by section 5.2": {"base": 2.2e13, "big": 3.2e13},
+        "1x NVIDIA H200, float32": {"base": 3.3e13, "big": 3.9e13},
+        "1x NVIDIA H200, bfloat16": {"base": 1.05e14, "big": 2.0e14},
+    }
+    """Sustained FLOP/s. CPU: 63% of the 160 GFLOP/s of two cores, measured. P100: counted FLOPs in the 12 hours and 3.5
+    days of §5.2, which is 29% (base) and 42% (big) of the 9.5 TFLOP/s a GPU that Table 2 assumes. At base's rate big
+    would take 120 hours there, 1.43 times the 84 that are reported. H200: measured, padding not counted
+    (benchmarks/results/gpu.json)."""
 
-def rated_as(recipe: Recipe) -> str:
-    """The system of _HARDWARE that is nearest in width, which decides how well a device is used."""
-    return "big" if recipe.model.d_model >= 1024 else "base"
+    def build_model(self, recipe: Recipe) -> Transformer:
+        kind = FastTransformer if recipe.run.path == "fast" else Transformer
+        return kind(recipe.model, recipe.text.vocabulary_size)
 
+    def build_optimization(self, model: nn.Module, recipe: Recipe) -> Optimization:
+        return build_optimization(model, recipe)
 
-def reported_training(system: str) -> ReportedTraining | None:
-    """Hours and machine of §5.2 for the base and the big models, in both languages."""
-    training = read_yaml(_ROOT / "reported.yaml")["training"]
-    hours = next((row["hours"] for row in training["rows"].values() if system in row["systems"]), None)
-    return None if hours is None else ReportedTraining(hours, training["hardware"], training["source"])
+    def rated_as(self, recipe: Recipe) -> str:
+        """The system of `hardware` that is nearest in width, which decides how well a device is used."""
+        return "big" if recipe.model.d_model >= 1024 else "base"
 
+    def reported_training(self, system: str) -> ReportedTraining | None:
+        """Hours and machine of §5.2 for the base and the big models, in both languages."""
+        training = read_yaml(self.root / "reported.yaml")["training"]
+        hours = next((row["hours"] for row in training["rows"].values() if system in row["systems"]), None)
+        return None if hours is None else ReportedTraining(hours, training["hardware"], training["source"])
 
-def blocks(name: str) -> str:
-    """The block of a parameter: the shared embedding, learned positions, or a stack's part."""
-    if name == "E":
-        return "embedding, shared by source, target and softmax"
-    if name.endswith("_positions.PE"):
-        return "learned positions"
-    stack, _, part = name.split(".")[:3]
-    return f"{stack} {_BLOCKS[part]}"
+    def block(self, parameter: str) -> str:
+        """The block of a parameter: the shared embedding, learned positions, or a stack's part."""
+        if parameter == "E":
+            return "embedding, shared by source, target and softmax"
+        if parameter.endswith("_positions.PE"):
+            return "learned positions"
+        stack, _, part = parameter.split(".")[:3]
+        return f"{stack} {BLOCKS[part]}"
 
+    def attention(self, model: nn.Module, batch: Batch) -> list[Any]:
+        """Per sentence, Vaswani2017 Figures 3 to 5: weights by [layer][head][query][key] without the padding.
 
-def attention(model: nn.Module, batch: Batch) -> list[Any]:
-    """Per sentence, Vaswani2017 Figures 3 to 5: weights by [layer][head][query][key] without the padding.
-
-    `encoder` and `decoder` are the stacks' self-attention, `source` the decoder's attention to the source.
-    """
-    assert isinstance(model, Transformer)
-    maps = model.attention_maps(batch)
-    sentences = []
-    for row in range(len(batch.source)):
-        S, T = int(batch.source_mask[row].sum()), int(batch.target_mask[row].sum())
-        sentences.append(
-            {
-                "encoder": _digits(maps.encoder[:, row, :, :S, :S]),
-                "decoder": _digits(maps.decoder[:, row, :, :T, :T]),
-                "source": _digits(maps.source[:, row, :, :T, :S]),
-            }
-        )
-    return sentences
+        `encoder` and `decoder` are the stacks' self-attention, `source` the decoder's attention to the source.
+        """
+        assert isinstance(model, Transformer)
+        maps = model.attention_maps(batch)
+        sentences = []
+        for row in range(len(batch.source)):
+            S, T = int(batch.source_mask[row].sum()), int(batch.target_mask[row].sum())
+            sentences.append(
+                {
+                    "encoder": _digits(maps.encoder[:, row, :, :S, :S]),
+                    "decoder": _digits(maps.decoder[:, row, :, :T, :T]),
+                    "source": _digits(maps.source[:, row, :, :T, :S]),
+                }
+            )
+        return sentences
 
 
 def _digits(weights: Tensor) -> list[Any]:
@@ -91,21 +99,4 @@ def _digits(weights: Tensor) -> list[Any]:
     return rounded
 
 
-PAPER = Paper(
-    name="vaswani2017",
-    title="Attention Is All You Need",
-    citation=(
-        "Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin 2017: Attention Is All You Need. NIPS 30"
-        " (arXiv:1706.03762; v5 where the tables of the two differ)"
-    ),
-    root=_ROOT,
-    model_config=ModelConfig,
-    optimizer_config=OptimizerConfig,
-    build_model=build_model,
-    build_optimization=build_optimization,
-    hardware=_HARDWARE,
-    rated_as=rated_as,
-    reported_training=reported_training,
-    blocks=blocks,
-    attention=attention,
-)
+PAPER = Vaswani2017(Path(__file__).parent)

@@ -57,7 +57,7 @@ def test_parameters_by_block_of_the_equations():
     }
     counts = dict.fromkeys(expected, 0)
     for name, parameter in on_meta("rnnsearch-50", "biases=none").named_parameters():
-        counts[PAPER.blocks(name)] += parameter.numel()
+        counts[PAPER.block(name)] += parameter.numel()
     assert counts == expected
 
 
