@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from common.contract import Batch
 from common.recipe import Recipe, load_recipe
@@ -81,8 +81,12 @@ class Paper(ABC):
         """The block that a parameter, given by name, is counted under by `plan`."""
 
     @abstractmethod
-    def attention(self, model: nn.Module, batch: Batch) -> list[Any]:
-        """Attention of one teacher-forced batch, for the figures; the paper says which."""
+    def attention(self, model: nn.Module, batch: Batch) -> list[dict[str, Tensor]]:
+        """Attention of one teacher-forced batch, for the figures: of each sentence, weights by name.
+
+        Weights are (..., words that look, words looked at), EOS included, padding left out; `source` is the decoder's
+        attention to the source, (..., T, S). The list is empty for a model that attends to nothing.
+        """
 
     @property
     def sections(self) -> dict[str, type]:

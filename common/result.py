@@ -246,7 +246,12 @@ class Example:
     target: tuple[str, ...]
     """T tokens, the end token included."""
     attention: Any
-    """As `Paper.attention` gives it."""
+    """Nested lists by name, as `Paper.attention` has them. Older files of Bahdanau2014 hold the list alone."""
+
+    def weights(self, name: str) -> npt.NDArray[np.float64]:
+        """The attention of that name, (..., words that look, words looked at)."""
+        maps = self.attention if isinstance(self.attention, dict) else {"source": self.attention}
+        return np.array(maps[name])
 
 
 def read_result(path: Path) -> ResultFile:

@@ -117,9 +117,10 @@ def result(recipe: Recipe, sets: dict[str, Column] | dict[str, ScoredSet], **cha
 
 
 def write(folder: Path, system: str, file: ResultFile, attention: Sequence[Example] = ()) -> None:
-    """A run folder with a result and its attention maps, as `common.run.evaluate` writes them."""
+    """A run folder with a result and, where there are any, attention maps, as `common.run.evaluate` writes them."""
     write_json(folder / system / "result.json", plain(file))
-    write_json(folder / system / "attention.json", plain(attention), indent=None)
+    if attention:
+        write_json(folder / system / "attention.json", plain(attention), indent=None)
 
 
 def write_training(run: Path, recipe: Recipe) -> None:

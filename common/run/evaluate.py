@@ -111,7 +111,9 @@ def evaluate_run(
         sets=sets,
         **commit(REPOSITORY),
     )
-    write_json(path / "attention.json", plain(attention_examples(paper, run, prepared)), indent=None)
+    (path / "attention.json").unlink(missing_ok=True)
+    if examples := attention_examples(paper, run, prepared):
+        write_json(path / "attention.json", plain(examples), indent=None)
     write_json(path / "result.json", plain(result))
     return result
 
@@ -216,7 +218,10 @@ def _column(
 
 
 def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list[Example]:
-    """Attention between each example sentence and the run's own translation of it, teacher-forced."""
+    """Attention between each example sentence and the run's own translation of it, teacher-forced.
+
+    Weights have four decimals, more than a figure can show. Empty for a model that attends to nothing.
+    """
     chosen = list(run.recipe.run.examples) or _typical(run, prepared)
     examples = []
     for line, ids in zip(chosen, translate_lines(run, chosen, run.recipe.decode), strict=True):
@@ -224,15 +229,15 @@ def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list
         target, target_mask = pad([[*ids, EOS]])
         batch = Batch(source, source_mask, target, target_mask).to(next(run.model.parameters()).device)
         with torch.inference_mode():
-            attention = paper.attention(run.model, batch)
-        if not attention:  # a model without any
+            maps = paper.attention(run.model, batch)
+        if not maps:
             return []
         examples.append(
             Example(
                 line=line,
                 source=(*run.text.source_tokens(line), "</s>"),
                 target=(*run.text.target_pieces(ids), "</s>"),
-                attention=attention[0],
+                attention={name: weights.double().round(decimals=4).tolist() for name, weights in maps[0].items()},
             )
         )
     return examples

@@ -9,7 +9,7 @@ RUN/starts.json          each start of the training: update, place, time, commit
 RUN/training.json        the same of the last start, once the training has come to its end
 RUN/model.safetensors    the weights that are decoded (`average`)
 RUN/result.json          scores with all that stands behind them (`score`)
-RUN/attention.json       attention of the example sentences, for the figures (`score`)
+RUN/attention.json       attention of the example sentences, for the figures, where the model has any (`score`)
 """
 
 from __future__ import annotations

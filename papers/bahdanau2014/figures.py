@@ -81,7 +81,7 @@ def _cutoffs(axes: Axes, results: Mapping[str, Result], longest: int) -> None:
 
 def alignments(result: Result) -> Figure | None:
     """Bahdanau2014 Figure 3 "sample alignments": up to four sentences; None where no attention was kept."""
-    examples = [example for example in result.attention if example.attention][:4]
+    examples = result.attention[:4]
     if not examples:
         return None
     columns = min(2, len(examples))
@@ -103,7 +103,7 @@ def alignments(result: Result) -> Figure | None:
 
 def _matrix(axes: Axes, example: Example, letter: str) -> None:
     """One alignment matrix, alpha_ij in row i, column j."""
-    axes.imshow(np.array(example.attention), cmap="gray", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
+    axes.imshow(example.weights("source"), cmap="gray", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
     _words(axes, example.source, example.target)
     axes.set_xlabel(letter)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from common.contract import Batch
 from common.paper import Optimization, Paper, ReportedTraining
@@ -69,15 +69,12 @@ class Bahdanau2014(Paper):
     def block(self, parameter: str) -> str:
         return next(title for beginning, title in BLOCKS.items() if parameter.startswith(beginning))
 
-    def attention(self, model: nn.Module, batch: Batch) -> list[list[list[float]]]:
-        """alpha_ij of each sentence as rows of target words by columns of source words, EOS included on both sides.
-
-        Empty for RNNencdec, which attends to nothing.
-        """
+    def attention(self, model: nn.Module, batch: Batch) -> list[dict[str, Tensor]]:
+        """`source`: alpha_ij of each sentence, (T, S). Empty for RNNencdec, which attends to nothing."""
         if not isinstance(model, RNNsearch) or model.config.architecture == "encdec":
             return []
         rows = zip(model.alignment(batch), batch.target_mask, batch.source_mask, strict=True)
-        return [alpha[target][:, source].tolist() for alpha, target, source in rows]
+        return [{"source": alpha[target][:, source]} for alpha, target, source in rows]
 
 
 PAPER = Bahdanau2014(Path(__file__).parent)

@@ -35,11 +35,11 @@ def chosen_layer(layers: int) -> int:
 
 def attention_figures(result: Result) -> list[Figure]:
     """Figures 3, 4 and 5 of one run; none where it kept no attention."""
-    examples = [example for example in result.attention if example.attention["encoder"]]
+    examples = result.attention
     if not examples:
         return []
     drawn = [(example, _layer(example)) for example in examples]
-    layers = len(examples[0].attention["encoder"])
+    layers = len(examples[0].weights("encoder"))
     where = f"Encoder self-attention of {result.title} ({result.pair}), layer {chosen_layer(layers) + 1} of {layers}"
     second = drawn[min(1, len(drawn) - 1)]
     return [
@@ -50,8 +50,8 @@ def attention_figures(result: Result) -> list[Figure]:
 
 def _layer(example: Example) -> Weights:
     """Weights of the chosen layer: (h, S, S), rows are the words that look."""
-    encoder = example.attention["encoder"]
-    return np.array(encoder[chosen_layer(len(encoder))])
+    encoder = example.weights("encoder")
+    return encoder[chosen_layer(len(encoder))]
 
 
 def long_distance(example: Example, heads: Weights, where: str) -> Figure:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -73,10 +72,10 @@ class Vaswani2017(Paper):
         stack, _, part = parameter.split(".")[:3]
         return f"{stack} {BLOCKS[part]}"
 
-    def attention(self, model: nn.Module, batch: Batch) -> list[Any]:
-        """Per sentence, Vaswani2017 Figures 3 to 5: weights by [layer][head][query][key] without the padding.
+    def attention(self, model: nn.Module, batch: Batch) -> list[dict[str, Tensor]]:
+        """What Vaswani2017 Figures 3 to 5 show: weights by layer, head, query and key.
 
-        `encoder` and `decoder` are the stacks' self-attention, `source` the decoder's attention to the source.
+        `encoder` (N, h, S, S) and `decoder` (N, h, T, T) are the stacks' self-attention, `source` is (N, h, T, S).
         """
         assert isinstance(model, Transformer)
         maps = model.attention_maps(batch)
@@ -85,18 +84,12 @@ class Vaswani2017(Paper):
             S, T = int(batch.source_mask[row].sum()), int(batch.target_mask[row].sum())
             sentences.append(
                 {
-                    "encoder": _digits(maps.encoder[:, row, :, :S, :S]),
-                    "decoder": _digits(maps.decoder[:, row, :, :T, :T]),
-                    "source": _digits(maps.source[:, row, :, :T, :S]),
+                    "encoder": maps.encoder[:, row, :, :S, :S],
+                    "decoder": maps.decoder[:, row, :, :T, :T],
+                    "source": maps.source[:, row, :, :T, :S],
                 }
             )
         return sentences
-
-
-def _digits(weights: Tensor) -> list[Any]:
-    """Nested lists of four decimals, more than a figure can show."""
-    rounded: list[Any] = weights.double().round(decimals=4).tolist()
-    return rounded
 
 
 PAPER = Vaswani2017(Path(__file__).parent)

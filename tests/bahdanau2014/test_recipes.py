@@ -197,10 +197,13 @@ def test_demo_compares_equals():
 def test_attention_of_a_batch_is_one_matrix_per_sentence():
     small = ["hidden=6", "embedding=3", "alignment=4", "maxout=2", "vocabulary_size=9"]
     batch = Batch(*pad([[2, 3, 4, EOS], [5, EOS]]), *pad([[6, EOS], [7, 8, 2, EOS]]))
-    matrices = PAPER.attention(PAPER.build_model(PAPER.recipe("rnnsearch-50", small)), batch)
-    assert [(len(matrix), len(matrix[0])) for matrix in matrices] == [(2, 4), (4, 2)]
-    for matrix in matrices:
-        assert [sum(row) for row in matrix] == pytest.approx([1.0] * len(matrix))
+    maps = PAPER.attention(PAPER.build_model(PAPER.recipe("rnnsearch-50", small)), batch)
+    assert [{name: tuple(weights.shape) for name, weights in one.items()} for one in maps] == [
+        {"source": (2, 4)},
+        {"source": (4, 2)},
+    ]
+    for one in maps:
+        assert one["source"].sum(1).tolist() == pytest.approx([1.0] * len(one["source"]))
     assert PAPER.attention(PAPER.build_model(PAPER.recipe("rnnencdec-50", small)), batch) == []
 
 

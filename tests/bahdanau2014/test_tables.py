@@ -24,7 +24,7 @@ ALIGNMENT = [
         line="a b",
         source=("$a^$_$", "b", "</s>"),
         target=("x", "</s>"),
-        attention=[[0.9, 0.1, 0.0], [0.0, 0.2, 0.8]],
+        attention={"source": [[0.9, 0.1, 0.0], [0.0, 0.2, 0.8]]},
     )
 ]
 

@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import UserError
 from common.files import write_json
-from common.result import Start, Training, Weights, read_attention, read_result, read_starts, read_training
+from common.result import Example, Start, Training, Weights, read_attention, read_result, read_starts, read_training
 from common.run.evaluate import evaluate_run
 from common.run.folder import average_run, train_run
 from common.typed import plain
@@ -41,7 +41,10 @@ def test_a_committed_attention_is_what_its_classes_write(path: Path) -> None:
     assert plain(read_attention(path)) == json.loads(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(("paper", "recipe"), [("bahdanau2014", "demo/rnnsearch-50"), ("vaswani2017", "demo/base")])
+@pytest.mark.parametrize(
+    ("paper", "recipe"),
+    [("bahdanau2014", "demo/rnnsearch-50"), ("bahdanau2014", "demo/rnnencdec-50"), ("vaswani2017", "demo/base")],
+)
 def test_what_a_run_writes_is_read_as_it_was(paper: str, recipe: str, tmp_path: Path) -> None:
     plug, run = PAPERS[paper], tmp_path / "run"
     small = plug.recipe(recipe, TINY)
@@ -53,7 +56,10 @@ def test_what_a_run_writes_is_read_as_it_was(paper: str, recipe: str, tmp_path: 
         assert plain(read(run)) == json.loads((run / f"{name}.json").read_text(encoding="utf-8"))
     assert read_result(run / "result.json") == result
     assert plain(result) == json.loads((run / "result.json").read_text(encoding="utf-8"))
-    assert plain(read_attention(run / "attention.json")) == json.loads((run / "attention.json").read_text("utf-8"))
+    if recipe == "demo/rnnencdec-50":
+        assert not (run / "attention.json").exists() and read_attention(run / "attention.json") == ()
+    else:
+        assert plain(read_attention(run / "attention.json")) == json.loads((run / "attention.json").read_text("utf-8"))
     assert (result.weights.steps, unfinished.weights.steps) == ((8, 12), (12,))
     assert result.training.complete and result.training.starts == read_starts(run)
 
@@ -99,6 +105,15 @@ def test_other_damaged_files_have_cures_of_their_own(tmp_path: Path) -> None:
         read_starts(tmp_path)
     with pytest.raises(UserError, match="training.json: missing or damaged; delete it"):
         read_training(tmp_path)
+
+
+def test_attention_is_read_by_name_from_older_files_too() -> None:
+    """Bahdanau2014's committed files have the matrix alone: it is the attention to the source."""
+    old, new = (
+        Example(line="A", source=("a", "b"), target=("c",), attention=weights)
+        for weights in ([[0.25, 0.75]], {"source": [[0.25, 0.75]]})
+    )
+    assert old.weights("source").tolist() == new.weights("source").tolist() == [[0.25, 0.75]]
 
 
 def test_only_what_is_not_known_is_left_out() -> None:

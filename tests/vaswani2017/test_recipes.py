@@ -274,9 +274,9 @@ def test_attention_of_a_batch_comes_sentence_by_sentence_without_padding() -> No
     for attention, source, target in zip(
         PAPER.attention(model, Batch(*pad(sources), *pad(targets))), sources, targets, strict=True
     ):
-        shapes = {name: tuple(torch.tensor(weights).shape) for name, weights in attention.items()}
+        shapes = {name: tuple(weights.shape) for name, weights in attention.items()}
         S, T = len(source), len(target)
         assert shapes == {"encoder": (2, 3, S, S), "decoder": (2, 3, T, T), "source": (2, 3, T, S)}
         for weights in attention.values():
-            sums = torch.tensor(weights).sum(-1)
-            torch.testing.assert_close(sums, torch.ones_like(sums), atol=1e-3, rtol=0)
+            sums = weights.sum(-1)
+            torch.testing.assert_close(sums, torch.ones_like(sums), atol=1e-6, rtol=0)

@@ -109,7 +109,7 @@ def test_damaged_result_is_named(tmp_path, content):
 
 
 def test_exported_results_read_the_same(tmp_path):
-    maps = (Example(line="A", source=("a",), target=("b",), attention=[[1.0]]),)
+    maps = (Example(line="A", source=("a",), target=("b",), attention={"source": [[1.0]]}),)
     first = made.result(RECIPE, {"all": made.column(made.statistics([0.5]), [3])})
     made.write(tmp_path / "runs", "one", first, maps)
     written = export(tmp_path / "runs", tmp_path / "kept")
