@@ -30,8 +30,8 @@ class Vaswani2017(Paper):
     name = "vaswani2017"
     title = "Attention Is All You Need"
     citation = (
-        "Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin 2017: Attention Is All You Need. NIPS 30"
-        " (arXiv:1706.03762; v5 where the tables of the two differ)"
+        "A. Vaswani, N. Shazeer, N. Parmar, J. Uszkoreit, L. Jones, A. N. Gomez, Ł. Kaiser and I. Polosukhin, "
+        "NIPS 2017, arXiv:1706.03762 (v5 where the tables of the two differ)"
     )
     model_config = ModelConfig
     optimizer_config = OptimizerConfig
