@@ -227,6 +227,6 @@ def export(results: Path, out: Path) -> list[Path]:
         write_json(out / f"{system}.json", plain(result.file))
         written.append(out / f"{system}.json")
         attention = result.path.parent / "attention.json"
-        if result.path.name == "result.json" and attention.is_file():
+        if result.path.name == "result.json" and result.attention:
             written.append(Path(shutil.copyfile(attention, out / (system + _ATTENTION))))
     return written
