@@ -171,7 +171,7 @@ def test_beam_search_finds_the_same(variant: Variant, search: str) -> None:
     readable, fast = twins(variant)
     decode = Decode(
         beam=3, length_penalty="gnmt", alpha=0.6, search=search, max_factor=1.0, max_extra=4, min_factor=0.5,
-        suppress_unk=True, retry=True, batch=4,
+        suppress_unk=True, retry=True,
     )  # fmt: skip
     expected, found = (beam_search(model, *pad(SOURCES), decode) for model in (readable, fast))
     for ours, theirs in zip(found, expected, strict=True):
@@ -235,11 +235,11 @@ def test_a_recipe_says_which_program_runs(paper: Any, name: str, readable: type,
     for path, kind in (("readable", readable), ("fast", fast)):
         recipe = paper.recipe(name, [f"run.path={path}"])
         assert type(paper.build_model(recipe)) is kind
-        assert recipe.to_dict()["train"]["path"] == path
+        assert recipe.to_dict()["run"]["path"] == path
 
 
 def test_a_recipe_from_before_the_choice_is_the_readable_program() -> None:
     values = BAHDANAU.recipe("demo/rnnsearch-50").to_dict()
-    del values["train"]["path"]
+    del values["run"]["path"]
     recipe = recipe_from_dict(values, BAHDANAU.sections, "recipe.yaml")
     assert type(BAHDANAU.build_model(recipe)) is bahdanau.RNNsearch

@@ -31,7 +31,7 @@ NEVER = -math.inf
 
 def settings_for(**changes) -> Decode:
     plain = dict(beam=4, length_penalty="none", alpha=0.0, search="fixed", max_factor=1.0, max_extra=0,
-                 min_factor=0.0, suppress_unk=False, retry=False, batch=8)  # fmt: skip
+                 min_factor=0.0, suppress_unk=False, retry=False)  # fmt: skip
     return Decode(**{**plain, **changes})
 
 

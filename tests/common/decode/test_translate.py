@@ -15,7 +15,7 @@ from common.ids import EOS
 from common.recipe import Decode
 
 COPY = Decode(beam=2, length_penalty="none", alpha=0.0, search="fixed", max_factor=1.0, max_extra=0,
-              min_factor=0.0, suppress_unk=False, retry=False, batch=3)  # fmt: skip
+              min_factor=0.0, suppress_unk=False, retry=False)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Copier:
 def test_ids_come_back_in_order_whatever_their_length():
     sentences = [[3], [], [4, 5, 6, 7], [8, 8], [2, 3, 4], [], [5], [7, 2]]
     model, seen = Copier(), []
-    found = decode_ids(model, sentences, COPY, progress=lambda done, total: seen.append((done, total)))
+    found = decode_ids(model, sentences, COPY, together=3, progress=lambda done, total: seen.append((done, total)))
     assert [list(hypothesis.tokens) for hypothesis in found] == sentences
     assert found[1] == found[5] == Hypothesis((), 0.0, True)
     assert all(hypothesis.finished for hypothesis in found)
@@ -66,7 +66,7 @@ def test_a_batch_of_any_size_gives_the_same():
     sentences = [[word] * (1 + word % 4) for word in (3, 5, 2, 8, 7, 6, 4)]
     expected = decode_ids(Copier(), sentences, COPY)
     for batch in (1, 2, 7, 100):
-        assert decode_ids(Copier(), sentences, replace(COPY, batch=batch)) == expected
+        assert decode_ids(Copier(), sentences, COPY, together=batch) == expected
 
 
 def test_lines_keep_their_order_and_blank_lines_stay_empty():
