@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from common.files import HALF
@@ -202,6 +203,30 @@ def test_a_run_is_lengthened_and_logged_otherwise(train: Train, tmp_path: Path) 
     assert yaml.safe_load((run / "recipe.yaml").read_text())["train"]["steps"] == 8
     one_line(train("train.steps=6", check=2), "8 updates", "6")
     assert yaml.safe_load((run / "recipe.yaml").read_text())["train"]["steps"] == 8
+
+
+def test_a_run_of_an_earlier_version_goes_on(train: Train, tmp_path: Path) -> None:
+    """Its recipe had other sections, its state one random stream: of the eight updates, the last four are the same."""
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    train("train.steps=4")
+    now = yaml.safe_load((run / "recipe.yaml").read_text())
+    text, speed, estimate = now.pop("text"), now.pop("run"), now.pop("estimate")
+    now["data"] |= {
+        **text, "max_length": now["batch"].pop("max_length"), "pairs": estimate["pairs"],
+        "mean_source_tokens": estimate["source_tokens"], "mean_target_tokens": estimate["target_tokens"],
+    }  # fmt: skip
+    now["decode"]["batch"], now["evaluate"]["examples"] = speed.pop("decode_batch"), speed.pop("examples")
+    now["train"] |= speed
+    del now["reproduces"]
+    (run / "recipe.yaml").write_text(yaml.safe_dump(now))
+    state = torch.load(run / "state.pt", weights_only=True)
+    (state["rng"],) = state["rng"]
+    torch.save(state, run / "state.pt")
+    train("train.steps=8")
+    train("train.steps=8", out=whole)
+    ours, theirs = (load_weights(folder / "checkpoints" / "000000008.safetensors")[0] for folder in (run, whole))
+    assert all(ours[key].equal(theirs[key]) for key in theirs)
+    assert yaml.safe_load((run / "recipe.yaml").read_text())["text"] == text
 
 
 @pytest.mark.parametrize("word", ["train.seed=9", "model.d_ff=32", "label_smoothing=0.3", "text.lowercase=true"])
