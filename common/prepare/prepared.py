@@ -11,6 +11,7 @@ from common.files import sha256_json, utf8_lines
 from common.prepare.encoded import ParallelIds
 from common.prepare.manifest import Manifest
 from common.text.pipeline import TextPipeline
+from common.typed import plain
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Prepared:
         Without what differs from one preparation of the same data to the next: time and memory.
         """
         manifest = {key: value for key, value in self.manifest.to_dict().items() if key != "steps"}
-        return {**manifest, "train_used": asdict(self.train_used)}
+        facts: dict[str, Any] = plain({**manifest, "train_used": asdict(self.train_used)})
+        return facts
 
     @property
     def identity(self) -> str:
