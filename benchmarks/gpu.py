@@ -30,7 +30,7 @@ from common.recipe import Recipe
 from common.run.cli import utf8_output
 from common.run.plan import minibatch_shape, training_flops
 from common.run.record import commit, environment
-from common.train.loop import Corpus, Trainer, read_log
+from common.train.loop import Trainer, TrainingText, read_log
 from common.typed import plain
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI
@@ -43,7 +43,7 @@ SPREAD = 0.5
 """Standard deviation of the logarithm of a sentence's length: assumed, as is how far a pair's two sides agree."""
 
 
-def write_corpus(folder: Path, recipe: Recipe, pairs: int) -> Corpus:
+def write_corpus(folder: Path, recipe: Recipe, pairs: int) -> TrainingText:
     """`pairs` of random words, their lengths log-normal around the recipe's means; a small dev set."""
     draw = np.random.default_rng(1)
     means, limit = (recipe.estimate.source_tokens, recipe.estimate.target_tokens), recipe.batch.max_length or 255
@@ -55,7 +55,7 @@ def write_corpus(folder: Path, recipe: Recipe, pairs: int) -> Corpus:
             words = draw.integers(UNK + 1, recipe.text.vocabulary_size, size=lengths.sum())
             sentences = [part.tolist() for part in np.split(words, lengths.cumsum()[:-1])]
             write_side(folder, split, side, sentences, recipe.text.vocabulary_size)
-    return Corpus(ParallelIds.open(folder, "train"), ParallelIds.open(folder, "valid"), "random")
+    return TrainingText(ParallelIds.open(folder, "train"), ParallelIds.open(folder, "valid"), "random")
 
 
 def measure(paper: Paper, name: str, precision: str, warm: int, updates: int) -> dict[str, Any]:

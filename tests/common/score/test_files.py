@@ -64,10 +64,10 @@ def test_each_way_to_another_number_has_another_signature(tmp_path: Path):
     for expected, score in scores.items():
         assert score["tokeniser"] == expected and f"|{expected}|split:no|" in score["tokenised"]["signature"]
     assert [(score["recipe"], score["language"]) for score in scores.values()] == [
-        ("rnnsearch-50", "fr"),
-        ("base", "fr"),
-        ("base", "de"),
-        ("base", "de"),
+        ("wmt14/rnnsearch-50", "fr"),
+        ("wmt14/base", "fr"),
+        ("wmt14/base", "de"),
+        ("wmt14/base", "de"),
     ]
 
 
