@@ -118,7 +118,7 @@ def test_average_score_and_tables(paper, runs, trained, command):
     assert result["training"]["progress"]["step"] == 12 and re.fullmatch(r"[0-9a-f]{64}", result["recipe_sha256"])
     for key in ("environment", "commit", "resolved_recipe", "data"):
         assert key in result
-    assert result["resolved_recipe"]["train"]["path"] in ("readable", "fast")
+    assert result["resolved_recipe"]["run"]["path"] in ("readable", "fast")
 
 
 @both_papers
@@ -219,24 +219,6 @@ def test_another_recipe_in_the_same_folder_is_refused(trained, command, runs):
     words = ["train", SYSTEMS["vaswani2017"], *TINY, "train.seed=77", "--out", trained["vaswani2017"], "--runs", runs]
     done = command("papers.vaswani2017", *words, check=2)
     assert "train.seed" in done.stderr and done.stderr.count("\n") == 1
-
-
-def test_a_run_saved_under_an_earlier_name_of_a_field_is_still_one(trained, command, tmp_path, runs):
-    old = tmp_path / "old"
-    subprocess.run(["cp", "-r", str(trained["vaswani2017"]), str(old)], check=True)
-    for name, now, then in (
-        ("recipe.yaml", "tokeniser: moses-2016", "moses_2014_quotes: false"),
-        ("text/text.json", '"tokeniser": "moses-2016"', '"moses_2014_quotes": false'),
-    ):
-        text = (old / name).read_text()
-        assert now in text
-        (old / name).write_text(text.replace(now, then))
-    lines = "A man sees a dog.\n"
-    new, again = (
-        command("papers.vaswani2017", "translate", run, stdin=lines).stdout for run in (trained["vaswani2017"], old)
-    )
-    assert new == again
-    command("papers.vaswani2017", "train", SYSTEMS["vaswani2017"], *TINY, "--out", old, "--runs", runs)
 
 
 def test_foreign_and_damaged_checkpoints(trained, command, tmp_path, runs):

@@ -69,7 +69,7 @@ def test_truncated_checkpoint_is_one_line(tmp_path, keep):
 
 def test_damaged_state_is_one_line(tmp_path):
     path = tmp_path / "state.pt"
-    save_state(path, {"step": 1, "model": {"W": torch.zeros(9)}, "optimizer": {}, "data": "x", "window": {}})
+    save_state(path, {"step": 1, "model": {"W": torch.zeros(9)}, "optimizer": {}, "data": "x", "window": {}, "rng": []})
     assert load_state(path)["step"] == 1
     whole = path.read_bytes()
     for damaged in (b"", b"hello", whole[: len(whole) // 2]):
