@@ -20,6 +20,7 @@ from common.prepare.workers import end_with
 from common.recipe import OWN_SCALE
 from common.run.plan import describe, plan
 from common.run.suite import SUITE
+from common.train.parallel import is_first, is_one_of_several
 from common.typed import plain
 
 INTERRUPTED = 130
@@ -39,7 +40,13 @@ def main(paper: Paper, arguments: list[str] | None = None) -> int:
     options = _parse(paper, arguments)
     if suite := os.environ.get(SUITE):
         end_with(int(suite))
-    return guarded(lambda: options.verb(paper, options), f"python -m papers.{paper.name}")
+    status = guarded(lambda: options.verb(paper, options), f"python -m papers.{paper.name}")
+    if is_one_of_several():
+        # The threads of torch.distributed can abort Python's own way of ending, and torchrun then kills the others.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def _parse(paper: Paper, arguments: list[str] | None) -> argparse.Namespace:
@@ -207,7 +214,6 @@ def _prepare(paper: Paper, options: argparse.Namespace) -> None:
 def _train(paper: Paper, options: argparse.Namespace) -> None:
     from common.run.evaluate import evaluate_run, summary
     from common.run.folder import average_run, train_run
-    from common.train.parallel import is_first
 
     recipe = paper.recipe(options.recipe, options.overrides)
     steps = train_run(paper, recipe, options.out, options.runs, _say)

@@ -78,7 +78,7 @@ def world(device: torch.device) -> Iterator[World]:
 
     On CUDA each process computes on the GPU of its local rank, which becomes the current device.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not is_one_of_several():
         yield ALONE
         return
     if device.type == "cuda":
@@ -93,3 +93,8 @@ def world(device: torch.device) -> Iterator[World]:
 def is_first() -> bool:
     """Whether this process is the first of a training, or alone: the one that speaks, averages and scores."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def is_one_of_several() -> bool:
+    """Return whether torchrun has started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
