@@ -1,8 +1,9 @@
-"""Minibatches for both papers from one generator: pool, sort, cut.
+"""Minibatches for both papers from one generator, which pools, sorts and cuts the sentence pairs.
 
-RNNsearch: pools of 20 minibatches, cut at 80 sentences, emitted short to long (Bahdanau2014 App. B.2; GroundHog
-`get_batch_iterator`). Transformer: the whole epoch as one pool, cut at a number of padded positions, in random
-order (Vaswani2017 §5.1 "sentence pairs were batched together by approximate sequence length").
+RNNsearch: pools of 20 minibatches, cut at 80 sentences, trained on from short to long (Bahdanau2014 App. B.2; GroundHog
+`get_batch_iterator`). Transformer: the whole epoch is one pool, cut at a number of padded positions, and the
+minibatches are in random order (Vaswani2017 §5.1 "sentence pairs were batched together by approximate sequence
+length").
 
 Letters: B sentences of a minibatch, N pairs of the corpus.
 """
@@ -23,27 +24,31 @@ from common.recipe import Batching
 Indices = npt.NDArray[np.int64]
 
 POSITIONS = 64
-"""Padded positions a sentence for which memory is allowed in measuring and decoding; most sentences are shorter."""
+"""Padded positions per sentence that `longest_first` allows for. Most sentences are shorter."""
 
 
 def minibatches(
     source_lengths: Indices, target_lengths: Indices, batching: Batching, seed: int, epoch: int
 ) -> list[Indices]:
-    """The pairs of each minibatch of one epoch, in the order they are trained on: every pair exactly once.
+    """Return the indices of the pairs of each minibatch of one epoch, in training order.
 
-    source_lengths, target_lengths (N,): tokens of each pair, EOS included. The result depends on the arguments
-    alone, so a run resumes by skipping. With `sentences` every minibatch is full but the epoch's last pool's
-    longest; with `tokens`, sentences x longest side stays within the budget, except that a pair longer than
-    the whole budget is a minibatch of its own.
+    Every pair occurs exactly once. source_lengths, target_lengths (N,): tokens of each pair, EOS included. The result
+    depends on the arguments only, so a resumed run skips the minibatches it has already used.
 
-    Departs from GroundHog in one point: GroundHog reads round and round, so its pools run across the end of the
-    corpus; here an epoch ends with a smaller pool.
+    With `batching.sentences` every minibatch is full, except the one with the longest pairs of the last pool. With
+    `batching.tokens` the number of sentences times the length of the longest side stays within the budget. A pair that
+    is longer than the whole budget is a minibatch of its own.
+
+    This differs from GroundHog in one point. GroundHog reads the corpus in a circle, so its pools cross the end of the
+    corpus. Here the last pool of an epoch is smaller.
     """
     longer = np.maximum(source_lengths, target_lengths)  # (N,)
     order = _reading_order(len(longer), batching, seed, epoch)
+    # A generator of its own: this order changes with the epoch even where the reading order does not.
     emit = np.random.default_rng([seed % 2**32, epoch, 1])
     batches: list[Indices] = []
     for pool in _pools(order, longer, batching):
+        # Stable, so that pairs of equal length keep their random order and the result is the same on every machine.
         pool = pool[np.argsort(longer[pool], kind="stable")]
         cuts = [pool[start:end] for start, end in _cuts(longer[pool], batching)]
         if batching.shuffle:
@@ -53,24 +58,29 @@ def minibatches(
 
 
 def _reading_order(pairs: int, batching: Batching, seed: int, epoch: int) -> Indices:
-    """Shuffled once and read in that order every epoch (Bahdanau2014 App. B.2), or anew where the epoch is the pool."""
+    """Return a random order of the pairs.
+
+    With pools, the order is the same in every epoch: the corpus is shuffled once (Bahdanau2014 App. B.2). Where the
+    whole epoch is one pool, each epoch has an order of its own.
+    """
     turn = 0 if batching.pool else epoch
     return np.random.default_rng([seed % 2**32, turn, 0]).permutation(pairs)
 
 
 def _pools(order: Indices, longer: Indices, batching: Batching) -> list[Indices]:
-    """`order` in stretches of `pool` minibatches' worth of sentences, or of tokens."""
+    """Split `order` into pools, each the size of `batching.pool` minibatches in sentences or in tokens."""
     if batching.pool is None:
         return [order]
     if batching.sentences is not None:
         size = batching.pool * batching.sentences
         return np.split(order, range(size, len(order), size))
+    # Real lengths: how much padding a pair gets is only known after its pool is sorted.
     share = np.cumsum(longer[order]) // (batching.pool * (batching.tokens or 1))
     return np.split(order, np.flatnonzero(np.diff(share)) + 1)
 
 
 def _cuts(ascending: Indices, batching: Batching) -> Iterator[tuple[int, int]]:
-    """Start and end of each minibatch in a pool whose lengths ascend."""
+    """Yield start and end of each minibatch of a pool whose lengths ascend."""
     start, end = 0, len(ascending)
     while start < end:
         stop = start + batching.sentences if batching.sentences else _fill(ascending, start, batching.tokens or 1)
@@ -79,16 +89,20 @@ def _cuts(ascending: Indices, batching: Batching) -> Iterator[tuple[int, int]]:
 
 
 def _fill(ascending: Indices, start: int, tokens: int) -> int:
-    """The furthest end at which (end - start) sentences, padded to the last one's length, fit; at least one fits."""
+    """Return the furthest end for which the sentences from `start` to `end` fit into `tokens` padded positions.
+
+    Every sentence is padded to the length of the last one. At least one sentence is taken, even if it does not fit.
+    """
+    # The padded size grows with `end`, because the lengths ascend: a binary search finds the last end that fits.
     ends = range(start + 1, len(ascending) + 1)
     return start + max(1, bisect_right(ends, tokens, key=lambda end: (end - start) * int(ascending[end - 1])))
 
 
 def longest_first(lengths: Indices, sentences: int) -> Iterator[Indices]:
-    """Batches for measuring and decoding, where the order is free: of at most `sentences`, the longest first.
+    """Yield batches for validation and decoding, the longest sentences first, of at most `sentences` sentences.
 
-    lengths (N,): positions of each sentence. A batch that would have more than `sentences` * POSITIONS padded positions
-    has fewer sentences, one at least: a single long line must not make all that share its batch as long.
+    lengths (N,): positions of each sentence. A batch has at most `sentences` * POSITIONS padded positions, or a single
+    sentence. Without this limit one long line would pad the whole batch to its own length.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
@@ -100,7 +114,7 @@ def longest_first(lengths: Indices, sentences: int) -> Iterator[Indices]:
 
 
 def load_batch(ids: ParallelIds, indices: Indices) -> Batch:
-    """The pairs `indices` (B,) of a corpus, EOS appended, padded on the right."""
+    """Load the pairs `indices` (B,) of a corpus, with EOS appended and padding on the right."""
     rows = ids.rows[indices]
     arrays = (*ids.source.gather(rows), *ids.target.gather(rows))
     return Batch(*(torch.from_numpy(array) for array in arrays))

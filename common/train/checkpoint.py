@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, loaded without pickle, averaged in float64."""
+"""Checkpoints: a file is written completely or not at all, loaded without pickle, and averaged in float64."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from common.files import write_whole
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Weights as safetensors, with `about` (step, recipe hash, inputs of an average) in the header."""
+    """Save weights as safetensors, with `about` in the header.
+
+    about: for instance the update, the recipe's name, the updates that an average was made of.
+    """
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     _write(path, lambda part: save_file(held, part, metadata={"about": json.dumps(about, sort_keys=True)}))
 
 
 def _write(path: Path, save: Callable[[Path], None]) -> None:
-    """`write_whole`, for libraries that report a full disk as errors of their own."""
+    """Call `write_whole` for a library that reports a full disk as an error of its own.
+
+    Raise OSError instead of that error.
+    """
 
     def write(part: Path) -> None:
         try:
@@ -35,9 +41,9 @@ def _write(path: Path, save: Callable[[Path], None]) -> None:
 
 
 def load_weights(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and the header's `about`; UserError when the file is missing, damaged or foreign.
+    """Load weights and the header's `about`.
 
-    tensors: false reads the header alone.
+    tensors: False reads the header only. Raise UserError if the file is missing, damaged or of another format.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; train the run first")
@@ -50,13 +56,14 @@ def load_weights(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], d
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """The header's `about` alone, as `load_weights` gives it."""
+    """Read the header's `about` only. Raise UserError as `load_weights` does."""
     return load_weights(path, tensors=False)[1]
 
 
 def restore(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Load `weights` into `model`; UserError naming the first tensor that does not fit."""
+    """Load `weights` into `model`. Raise UserError that names the first tensor that does not fit."""
     own = model.state_dict()
+    # All names and shapes are checked before the first tensor is loaded: after an error the model is unchanged.
     for name in sorted(own.keys() ^ weights.keys()):
         raise UserError(
             f"{path}: checkpoint of another model: `{name}` is only in {'the recipe' if name in own else 'the file'}"
@@ -69,16 +76,17 @@ def restore(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> N
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Everything a killed run needs to go on bit for bit; tensors and plain values only."""
+    """Save everything that a killed run needs to continue bit for bit: tensors and plain values only."""
     _write(path, lambda part: torch.save(state, part))
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """What `save_state` wrote; UserError when damaged or foreign."""
+    """Load what `save_state` saved. Raise UserError if the file is damaged or holds something else."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        # Looked up so that a file without one of them fails here and not in the middle of a resume.
         state["step"], state["model"], state["optimizer"], state["data"], state["window"]
-        if isinstance(state["rng"], Tensor):  # as it was before a training could have several processes
+        if isinstance(state["rng"], Tensor):  # a file from before training could have several processes
             state["rng"] = [state["rng"]]
         return state
     except Exception as error:  # torch.load raises half a dozen kinds on a damaged archive
@@ -89,21 +97,24 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def kept_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints in a folder, oldest first; their names are their steps."""
+    """Return the checkpoints in a folder, the oldest first. A checkpoint's name is its number of updates."""
     return sorted(path for path in folder.glob("*.safetensors") if path.stem.isdigit())
 
 
 def has_updates(run: Path) -> bool:
-    """Whether a run folder holds anything that updates have made; one without belongs to nobody."""
+    """Return whether a run folder holds anything that updates have made.
+
+    A folder without such a file may be used for any recipe.
+    """
     made = (run / "state.pt", run / "model.safetensors", run / "training.json")
     return any(path.is_file() for path in made) or bool(kept_checkpoints(run / "checkpoints"))
 
 
 def average(paths: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Arithmetic mean of the weights in `paths`, accumulated in float64 one file at a time.
+    """Return the arithmetic mean of the checkpoints in `paths`, and which updates it was made of (Vaswani2017 §6.1).
 
-    Vaswani2017 §6.1. Integer tensors must be equal in all files. Returns the weights in their own type
-    and which steps went in. UserError when there is no file or the files do not belong together.
+    Sums are in float64, one file at a time. The means have the tensors' own types. Integer tensors must be equal in all
+    files. Raise UserError if there is no file or the files do not belong together.
     """
     if not paths:
         raise UserError("no checkpoints to average; train the run first")
@@ -128,7 +139,7 @@ def average(paths: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _accumulate(total: dict[str, Tensor], weights: dict[str, Tensor], path: Path) -> None:
-    """Add one checkpoint to the running sum in place."""
+    """Add one checkpoint to the running sum in place. Raise UserError if its tensors do not match the sum's."""
     if total.keys() != weights.keys():
         raise UserError(f"{path}: holds other tensors than the checkpoints before it; average one run's only")
     for name, tensor in weights.items():

@@ -1,8 +1,8 @@
-"""The training loop: accumulate, condition gradients, set the rate, update, log, validate, save, resume.
+"""The training loop: accumulate gradients, condition them, set the learning rate, update, log, validate, save, resume.
 
-A run killed at any moment goes on from its last saved state and ends with the same weights, bit for bit, as
-an uninterrupted one on the same processor: the state holds weights, optimizer, random generators and the
-position in the data, whose order is a function of seed and epoch alone.
+A run that is killed at any moment continues from its last saved state. On the same processor it ends with the same
+weights, bit for bit, as a run that was never interrupted. The state holds the weights, the optimizer, the random
+generators and the position in the data. The order of the data is a function of seed and epoch only.
 """
 
 from __future__ import annotations
@@ -33,53 +33,54 @@ from common.train.loss import cross_entropy_sum
 from common.train.parallel import ALONE, World
 
 _VALIDATION_SENTENCES = 64
+"""Most sentences of a batch when likelihoods are measured."""
 
 
 @dataclass
 class Progress:
-    """Where a run is; all counts are since its first update."""
+    """Where a run is. All counts begin with its first update."""
 
     step: int = 0
     """Updates made."""
     epoch: int = 0
     position: int = 0
-    """Minibatches of this epoch already used."""
+    """Minibatches of this epoch that are already used."""
     sentences: int = 0
     target_tokens: int = 0
-    """EOS included."""
+    """Target tokens, EOS included."""
     seconds: float = 0.0
-    """Wall time spent in updates, validation included, over all restarts."""
+    """Wall time of training, validation included, summed over all restarts."""
 
 
 @dataclass
 class Window:
-    """The updates since the last line of the log; saved with the state, so that a kill leaves no gap in the log."""
+    """The updates since the last line of the log. It is saved with the state, so a kill leaves no gap in the log."""
 
     updates: int = 0
     loss: float = 0.0
-    """Summed, nats."""
+    """Summed over the updates, in nats."""
     tokens: int = 0
-    """Of the target, EOS included."""
+    """Target tokens, EOS included."""
     seconds: float = 0.0
-    """Wall time, validation left out."""
+    """Wall time without validation."""
 
 
 @dataclass(frozen=True)
 class TrainingText:
-    """The encoded training and dev parts, and what identifies them."""
+    """The encoded training and development sets, and what identifies them."""
 
     train: ParallelIds
     valid: ParallelIds
     identity: str
-    """Hash of the prepared data; a state made from other data is refused."""
+    """Hash of the prepared data. A state that was made from other data is refused."""
 
 
 @dataclass(frozen=True)
 class Minibatch:
-    """What one process computes of a minibatch, and how large the minibatch is."""
+    """One process's part of a minibatch, and the size of the whole minibatch."""
 
     batch: Batch | None
-    """This process's pairs; None where there are fewer pairs than processes."""
+    """This process's pairs. None if there are fewer pairs than processes."""
     sentences: int
     tokens: int
     """Target tokens of the whole minibatch, EOS included."""
@@ -103,24 +104,24 @@ class Trainer:
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.progress, self.window = Progress(), Window()
         self._validated = 0
-        """The last update after which the dev set was measured."""
+        """The last update after which the development set was measured."""
         self._log = run / "log.jsonl"
 
     def fit(self, say: Callable[[str], None]) -> Progress:
-        """Train to `recipe.train.steps` from where `resume` has brought this trainer.
+        """Train until `recipe.train.steps`, from the update to which `resume` has brought this trainer.
 
-        say: receives a line of progress (loss, rate, time left) every `log_every` updates.
-        UserError when the loss stops being a number or the memory does not suffice; the last saved state stays.
+        say: receives a line of progress (loss, rate, time left) every `log_every` updates. Raise UserError if the loss
+        is not finite or the memory does not suffice. The last saved state is kept.
         """
         settings = self.recipe.train
         if self.progress.step == settings.steps:
-            self._save()  # a run that continues another for no further update still has its own weights
+            self._save()  # a run that continues another one without a further update still needs weights of its own
         self.model.train()
         batches = self._data()
         started = lap = time.monotonic()
         before = self.progress.seconds
         while True:
-            # Measured after the state is saved: whatever goes wrong on the dev set costs no update.
+            # Only after the state is saved: an error on the development set then loses no update.
             if self._validation_due():
                 self._record(self.validate())
                 self._validated, lap = self.progress.step, time.monotonic()
@@ -129,6 +130,7 @@ class Trainer:
                 return self.progress
             self._update(batches)
             now, step = time.monotonic(), self.progress.step
+            # `lap` was set anew after validation, which would otherwise lower the logged rate.
             self.window.seconds, lap = self.window.seconds + now - lap, now
             self.progress.seconds = before + now - started
             if step % self.recipe.run.log_every == 0 or step == settings.steps:
@@ -136,35 +138,42 @@ class Trainer:
             self._save()
 
     def _validation_due(self) -> bool:
-        """Whether the dev set is to be measured here and the log does not have it yet."""
+        """Return whether this update asks for a validation that the log does not have yet."""
         every, step = self.recipe.run.validate_every, self.progress.step
         return self._validated < step and (step % every == 0 or step == self.recipe.train.steps)
 
     def validate(self) -> dict[str, float]:
-        """Unsmoothed negative log-likelihood of the dev set, teacher-forced, EOS included; nats."""
+        """Measure the unsmoothed negative log-likelihood of the development set.
+
+        Teacher-forced, EOS included, in nats.
+        """
         measured = negative_log_likelihood(self.model, self.corpus.valid, world=self.world)
         self.model.train()
         return {f"dev_{key}": value for key, value in asdict(measured).items()}
 
     def _update(self, batches: Iterator[Minibatch]) -> None:
-        """One optimizer update, counted in `progress` and `window`."""
+        """Make one optimizer update and count it in `progress` and `window`."""
         train = self.recipe.train
         group = [next(batches) for _ in range(self.recipe.batch.accumulate)]
+        # Of all processes, as gradients are summed over them.
         tokens = sum(minibatch.tokens for minibatch in group)
         self.optimization.optimizer.zero_grad(set_to_none=True)
         total = 0.0
         cure = "raise batch.accumulate and lower batch.sentences or batch.tokens by as much"
-        if min(minibatch.sentences for minibatch in group) == 1:
+        if min(minibatch.sentences for minibatch in group) == 1:  # a minibatch that cannot be made smaller
             cure = "lower batch.max_length, which leaves longer lines out, or shorten that line"
         with enough_memory(f"{self.run}: update {self.progress.step + 1:,}", cure):
             for batch in (minibatch.batch for minibatch in group if minibatch.batch):
                 loss = self._loss(batch)
-                # One mean over all tokens of the update, however many minibatches it is made of (tensor2tensor v1.0).
+                # The mean is over all tokens of the update, not of each minibatch (tensor2tensor v1.0). A sum stays a
+                # sum, because the norm at which Bahdanau2014 clips is that of the summed loss (GroundHog).
                 (loss / tokens if train.loss == "token_mean" else loss).backward()
                 total += float(loss.detach())
         self.world.sum_gradients(self.parameters)
         (total,) = self.world.sum([total], self.device)
         self.progress.step += 1
+        # Before the optimizer step, so that no weights and no state are made from such a loss. A gradient that is not
+        # finite is the paper's affair: GroundHog has a rule for it, which `condition_gradients` applies.
         if not math.isfinite(total):
             raise UserError(
                 f"{self.run}: the loss is {total} at update {self.progress.step}; the last saved state is intact: "
@@ -173,6 +182,7 @@ class Trainer:
         if self.optimization.condition_gradients is not None:
             self.optimization.condition_gradients(self.parameters)
         if self.optimization.learning_rate is not None:
+            # `step` counts this update already: the papers' schedules begin with update 1.
             for group_settings in self.optimization.optimizer.param_groups:
                 group_settings["lr"] = self.optimization.learning_rate(self.progress.step)
         self.optimization.optimizer.step()
@@ -182,14 +192,16 @@ class Trainer:
         self.window.tokens += tokens
 
     def _loss(self, batch: Batch) -> Tensor:
+        """Return the summed loss of a batch: a scalar, in nats."""
         batch = batch.to(self.device)
         mixed = self.recipe.train.precision == "bfloat16"
+        # With bfloat16 the matrix products are rounded. Weights, optimizer and loss stay in float32.
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
             logits = self.model(batch)
         return cross_entropy_sum(logits, batch.target, batch.target_mask, self.recipe.train.label_smoothing)
 
     def _data(self) -> Iterator[Minibatch]:
-        """Minibatches from the saved position on, epoch after epoch."""
+        """Yield minibatches from the saved position on, epoch after epoch."""
         train, progress = self.corpus.train, self.progress
         while True:
             order = minibatches(
@@ -206,7 +218,7 @@ class Trainer:
             progress.epoch, progress.position = progress.epoch + 1, 0
 
     def _save(self) -> None:
-        """Keep a checkpoint and the resumable state where the recipe wants them, and at the end."""
+        """Save a checkpoint and the state at the updates that the recipe names, and at the end."""
         settings, step = self.recipe.train, self.progress.step
         checkpoint = step % settings.checkpoint_every == 0 or step == settings.steps
         if checkpoint and self.world.first:
@@ -214,14 +226,16 @@ class Trainer:
             save_weights(
                 folder / f"{step:09d}.safetensors", self.model.state_dict(), {"step": step, "recipe": self.recipe.name}
             )
+            # Deleted after the new one is complete: a kill in between leaves one too many, never one too few.
             for old in kept_checkpoints(folder)[: -settings.keep_checkpoints]:
                 old.unlink()
         if step % self.recipe.run.state_every == 0 or checkpoint:
-            state = self._state()  # of all processes
+            state = self._state()  # every process must call it: it gathers their random states
             if self.world.first:
                 save_state(self.run / "state.pt", state)
 
     def _state(self) -> dict[str, Any]:
+        """Collect what `resume` needs."""
         return {
             "step": self.progress.step,
             "progress": asdict(self.progress),
@@ -234,9 +248,10 @@ class Trainer:
         }
 
     def resume(self) -> None:
-        """Load the run's own state, or the finished sibling's that the recipe continues; without one, nothing.
+        """Load the run's own state, or the state of the finished run that the recipe continues.
 
-        UserError for a state of other data or another model, or past the end of the recipe; nothing is changed then.
+        Without either, do nothing. Raise UserError if the state is of other data or another model, or is past the
+        recipe's last update. In that case nothing has been changed.
         """
         own = self.run / "state.pt"
         path = own
@@ -247,6 +262,7 @@ class Trainer:
                 )
             if self.recipe.train.continues is None:
                 if self.world.first:
+                    # Left by a training that was killed before it saved a state.
                     self._log.unlink(missing_ok=True)
                 return
             path = self.run.parent / self.recipe.train.continues / "state.pt"
@@ -265,7 +281,7 @@ class Trainer:
         restore(self.model, state["model"], path)
         self.optimization.optimizer.load_state_dict(state["optimizer"])
         rank = self.world.rank
-        if rank < len(state["rng"]):  # a process that joins now keeps the stream of its own seed
+        if rank < len(state["rng"]):  # a process beyond those of the saved run keeps the stream of its own seed
             torch.set_rng_state(state["rng"][rank])
         if self.device.type == "cuda" and rank < len(state["cuda_rng"]):
             torch.cuda.set_rng_state(state["cuda_rng"][rank])
@@ -273,7 +289,7 @@ class Trainer:
         self._cut_log(path.parent / "log.jsonl")
 
     def _cut_log(self, source: Path) -> None:
-        """Take over the log up to the resumed step: what came after it will be done, and logged, again."""
+        """Keep the log's lines up to the resumed update. Later updates will be made and logged again."""
         lines = source.read_text(encoding="utf-8").split("\n") if source.is_file() else []
         kept = [line for line in lines if _logged_step(line) <= self.progress.step]
         entries = [json.loads(line) for line in kept if line]
@@ -282,6 +298,7 @@ class Trainer:
             write_whole(self._log, "".join(f"{line}\n" for line in kept if line))
 
     def _record(self, values: dict[str, float]) -> None:
+        """Add a line to the log."""
         entry = {
             "step": self.progress.step,
             "epoch": self.progress.epoch,
@@ -293,7 +310,7 @@ class Trainer:
                 handle.write(json.dumps(entry) + "\n")
 
     def _tell(self, say: Callable[[str], None]) -> None:
-        """Log the updates since the last line and say where the training is."""
+        """Log the updates since the last line and report where the training is."""
         window, progress, steps = self.window, self.progress, self.recipe.train.steps
         seconds = max(window.seconds, 1e-9)
         loss, tokens, rate = window.loss / window.tokens, window.tokens / seconds, window.updates / seconds
@@ -308,9 +325,9 @@ class Trainer:
 def negative_log_likelihood(
     model: nn.Module, ids: ParallelIds, limit: int | None = None, world: World = ALONE
 ) -> Likelihood:
-    """Unsmoothed NLL of the pairs (the first `limit`), teacher-forced, EOS included; nats. world: who shares the work.
+    """Measure the unsmoothed NLL of the pairs (of the first `limit`): teacher-forced, EOS included, in nats.
 
-    Leaves the model in evaluation mode.
+    world: the processes that share the work. The model is in evaluation mode afterwards.
     """
     model.eval()
     device, total, tokens = next(model.parameters()).device, 0.0, 0.0
@@ -328,12 +345,12 @@ def negative_log_likelihood(
     return Likelihood(
         nll_per_token=per_token,
         nll_per_sentence=total / len(lengths),
-        perplexity=math.exp(min(per_token, 700.0)),
+        perplexity=math.exp(min(per_token, 700.0)),  # exp(710) is beyond float64
     )
 
 
 def _logged_step(line: str) -> float:
-    """The step of a log line; infinity for a line cut off by a kill."""
+    """Return the update of a log line, or infinity for a line that a kill has cut off."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
@@ -341,7 +358,7 @@ def _logged_step(line: str) -> float:
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """The run's log entries in order."""
+    """Return the run's log entries in order."""
     path = run / "log.jsonl"
     lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
     return [json.loads(line) for line in lines if _logged_step(line) < math.inf]

@@ -1,7 +1,7 @@
-"""One training over several processes, each with its GPU or CPU core, as torchrun starts them.
+"""One training by several processes, which torchrun starts, each on a GPU or CPU core of its own.
 
-Every process holds the whole model. Of each minibatch it takes every `size`-th pair; the gradients are summed, so an
-update is the same sum over the same pairs whatever the number of processes, but for the order of rounding.
+Every process holds the whole model. It takes every `size`-th pair of each minibatch, and the gradients of all processes
+are summed. An update is therefore the same sum over the same pairs for any number of processes, up to rounding.
 """
 
 from __future__ import annotations
@@ -19,27 +19,33 @@ from torch import Tensor, distributed, nn
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a training: this one's number and how many there are."""
+    """The processes of a training: the number of this process and how many there are."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes and speaks."""
+        """Whether this process is the one that writes files and reports progress."""
         return self.rank == 0
 
     def part(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """This process's share of the pairs `rows` (B,): every `size`-th, none where there are fewer than processes."""
+        """Return this process's share of the pairs `rows` (B,): every `size`-th one.
+
+        The share is empty where there are fewer pairs than processes.
+        """
+        # Not a contiguous part: the pairs are sorted by length, and so all processes get about the same work.
         return rows[self.rank :: self.size]
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Sum the gradients of all processes, in place, in one exchange. A missing gradient counts as zero."""
+        """Sum the gradients of all processes in place. A missing gradient counts as zero."""
         if self.size == 1:
             return
+        # A process without pairs takes part with zeros, since the exchange waits for every process.
         gradients = [
             parameter.grad if parameter.grad is not None else torch.zeros_like(parameter) for parameter in parameters
         ]
+        # One long vector (all parameters,): one exchange is much faster than one for each tensor.
         together = torch.cat([gradient.reshape(-1) for gradient in gradients])
         distributed.all_reduce(together)
         sizes = [parameter.numel() for parameter in parameters]
@@ -47,7 +53,7 @@ class World:
             parameter.grad = summed.view_as(parameter)
 
     def sum(self, values: Sequence[float], device: torch.device) -> list[float]:
-        """The sum over all processes of each value."""
+        """Return the sum of each value over all processes."""
         if self.size == 1:
             return list(values)
         together = torch.tensor(values, dtype=torch.float64, device=device)
@@ -55,28 +61,30 @@ class World:
         return [float(value) for value in together]
 
     def gather(self, state: Tensor) -> list[Tensor]:
-        """The random state of every process, by rank."""
+        """Return the random state of every process, in the order of their numbers."""
         if self.size == 1:
             return [state]
+        # As objects, because random states lie in CPU memory and NCCL exchanges only tensors in GPU memory.
         states: list[Tensor] = [state] * self.size
         distributed.all_gather_object(states, state)
         return states
 
     def wait(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process has reached this call."""
         if self.size > 1:
             distributed.barrier()
 
 
 ALONE = World()
-"""A training of one process."""
+"""A training by a single process."""
 
 
 @contextmanager
 def world(device: torch.device) -> Iterator[World]:
-    """The processes that torchrun has started for this training, joined for the time of the block; else one alone.
+    """Join the processes that torchrun started for this training, for the duration of the block.
 
-    On CUDA each process computes on the GPU of its local rank, which becomes the current device.
+    Without torchrun, yield a single process. On CUDA each process computes on the GPU of its local rank, which becomes
+    the current device.
     """
     if not is_one_of_several():
         yield ALONE
@@ -91,7 +99,8 @@ def world(device: torch.device) -> Iterator[World]:
 
 
 def is_first() -> bool:
-    """Whether this process is the first of a training, or alone: the one that speaks, averages and scores."""
+    """Return whether this process is the first of a training, or the only one: it reports, averages and scores."""
+    # torchrun's variable and not `World`, because this is also asked before the processes join and after they part.
     return os.environ.get("RANK", "0") == "0"
 
 
