@@ -12,12 +12,12 @@ _IGNORED = -100
 
 
 def cross_entropy_sum(logits: Tensor, target: Tensor, mask: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Sum over unmasked positions of the cross-entropy against the smoothed target; nats, a scalar.
+    """Return the cross-entropy against the smoothed target, summed over unmasked positions: a scalar, in nats.
 
-    logits (B, T, V); target (B, T) ids; mask (B, T) True where the loss counts. The true word has
-    probability 1 - smoothing and each of the V - 1 others smoothing / (V - 1), as in tensor2tensor
-    (Vaswani2017 §5.4). PyTorch mixes in a uniform distribution over all V words instead, the true one
-    included; the two agree when its rate is smoothing * V / (V - 1).
+    logits (B, T, V); target (B, T) ids; mask (B, T) True where the loss counts. The true word has probability 1 -
+    smoothing and each of the V - 1 others smoothing / (V - 1), as in tensor2tensor (Vaswani2017 §5.4). PyTorch mixes in
+    a uniform distribution over all V words instead, the true one included. The two agree when PyTorch's rate is
+    smoothing * V / (V - 1).
     """
     size = logits.size(-1)
     return functional.cross_entropy(
