@@ -1,1 +1,1 @@
-"""Scores of text with their signatures and their uncertainty."""
+"""Scores of text, with their signatures and their uncertainty."""

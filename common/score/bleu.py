@@ -1,8 +1,8 @@
 """Corpus BLEU as the papers measured it (multi-bleu.perl) and as it is compared today (sacreBLEU).
 
-N-grams are counted by sacreBLEU, sentence by sentence, and every score is a function of the summed counts,
-so that the same statistics serve confidence intervals, paired tests and BLEU by sentence length.
-A signature holds every choice that changes the number, the language and year of the tokenisation among them.
+sacreBLEU counts the n-grams of each sentence, and every score is a function of the summed counts. The same statistics
+therefore serve confidence intervals, paired tests and BLEU by sentence length. A signature names every choice that
+changes the number, the language and the year of the tokenisation included.
 """
 
 import re
@@ -18,28 +18,36 @@ from common.corpus.lines import check_parallel
 from common.errors import UserError
 from common.text.moses import base_language
 
-# (sentences, 10): clipped n-gram matches for n = 1..4, hypothesis n-grams for n = 1..4,
-# hypothesis length, reference length (lengths in tokens).
 Statistics = npt.NDArray[np.int64]
+"""N-gram statistics by sentence, (sentences, 10): clipped matches for n = 1..4, n-grams of the hypothesis for n = 1..4,
+length of the hypothesis and length of the reference, both in tokens."""
 Sums = npt.NDArray[np.int64] | npt.NDArray[np.float64]
+"""Statistics summed over sentences, (..., 10)."""
 
 DOUBLE_QUOTES = re.compile("[«»“”„‟〝〞〟＂❝❞⹂]")
-# The Perl pipelines read bytes, where only ASCII white space separates words; Python would also split at
-# French no-break spaces. Those are swapped for private characters before sacreBLEU, which splits as Python does.
+"""Unicode double quotes, which the 2017 reference has in ASCII (`ascii_quotes`)."""
+
 _OTHER_SPACES = {
     code: 0xF0000 + code for code in range(0x3001) if chr(code).isspace() and chr(code) not in " \t\n\r\f\v"
 }
+"""White space beyond ASCII and a private character for each. The Perl pipelines read bytes, so only ASCII white space
+separates words there. sacreBLEU splits as Python does, also at French no-break spaces, and must not see them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A BLEU score that carries its own provenance."""
+    """A BLEU score with its provenance."""
 
-    value: float  # BLEU x 100
-    signature: str  # every choice that affects the number
-    statistics: Statistics  # per sentence, in input order
-    detail: str  # precisions, brevity penalty and lengths as the metric's own tool prints them
-    of_sums: Callable[[Sums], npt.NDArray[np.float64]]  # the same score of summed statistics, (..., 10) to (...)
+    value: float
+    """BLEU x 100."""
+    signature: str
+    """Every choice that changes the number."""
+    statistics: Statistics
+    """By sentence, in the order of the input."""
+    detail: str
+    """Precisions, brevity penalty and lengths, as the metric's own tool prints them."""
+    of_sums: Callable[[Sums], npt.NDArray[np.float64]]
+    """The same score as a function of summed statistics, (..., 10) to (...)."""
 
 
 def tokenised_bleu(
@@ -51,13 +59,13 @@ def tokenised_bleu(
     reference_quotes: bool = False,
     subset: str | None = None,
 ) -> Score:
-    """The papers' BLEU: multi-bleu.perl on text that is already tokenised, one reference.
+    """Compute the papers' BLEU: multi-bleu.perl on text that is already tokenised, with one reference.
 
-    `tokenization` says how the caller cased and tokenised, as `Tokeniser.signature` does; `subset` which sentences
-    of a set these are. Both enter the signature and change nothing else.
+    `tokenization` names casing and tokenisation, as `Tokeniser.signature` does. `subset` names the sentences if they
+    are only a part of a set. Both enter the signature and change nothing else.
     `compound_split` splits hyphenated words on both sides (Vaswani2017, see `split_compounds`).
     `reference_quotes` makes the references' quotes ASCII (Vaswani2017, see `ascii_quotes`).
-    Raises UserError for unequal or empty inputs.
+    Raise UserError if the inputs are empty or of unequal length.
     """
     check_parallel(hypotheses, references, ("the hypotheses", "the references"))
     if reference_quotes:
@@ -83,24 +91,27 @@ def sacre_bleu(
     lowercase: bool = False,
     subset: str | None = None,
 ) -> Score:
-    """sacreBLEU on detokenised text, one reference, with the signature sacreBLEU itself prints.
+    """Compute sacreBLEU on detokenised text with one reference, with the signature that sacreBLEU prints.
 
-    The tokeniser is the one that sacreBLEU chooses for the target `language`. `subset`: as in `tokenised_bleu`.
-    Raises UserError for unequal or empty inputs, and as `sacre_metric` does.
+    sacreBLEU chooses its tokeniser by the target `language`.
+    `subset`: as in `tokenised_bleu`.
+    Raise UserError if the inputs are empty or of unequal length, and as `sacre_metric` does.
     """
     check_parallel(hypotheses, references, ("the hypotheses", "the references"))
     metric = sacre_metric(language, lowercase)
     score = metric.corpus_score(hypotheses, [references])
     signature = metric.get_signature()
     signature.update("subset", subset)
+    # A second metric for the counts, so that the signature is the one of sacreBLEU's default settings.
     statistics = _count(sacre_metric(language, lowercase, effective_order=True), hypotheses, references)
     return Score(score.score, f"BLEU|{signature}", statistics, str(score), sacre_bleu_of_sums)
 
 
 def sacre_metric(language: str, lowercase: bool, effective_order: bool = False) -> BLEU:
-    """sacreBLEU as its command line sets it up for a target language, of which it knows two letters: zh, not zh-TW.
+    """Set sacreBLEU up for a target language, as its command line does.
 
-    Raises UserError where the packages that split the language into words are not installed.
+    sacreBLEU knows languages by two letters: zh, not zh-TW. Raise UserError if the packages that split the language
+    into words are not installed.
     """
     base = base_language(language)
     try:
@@ -112,12 +123,12 @@ def sacre_metric(language: str, lowercase: bool, effective_order: bool = False) 
 
 
 def bleu(statistics: Statistics) -> float:
-    """Corpus BLEU x 100 of these sentences by multi-bleu's rules: unsmoothed, 0 if any precision is 0."""
+    """Return corpus BLEU x 100 of these sentences by multi-bleu's rules: unsmoothed, 0 if any precision is 0."""
     return float(bleu_of_sums(statistics.sum(axis=0)))
 
 
 def bleu_of_sums(sums: Sums) -> npt.NDArray[np.float64]:
-    """BLEU x 100 of summed statistics, (..., 10) to (...); Papineni et al. 2002 with N = 4."""
+    """Return BLEU x 100 of summed statistics, (..., 10) to (...): Papineni et al. 2002 with N = 4."""
     matches, totals, hypothesis, reference = sums[..., :4], sums[..., 4:8], sums[..., 8], sums[..., 9]
     with np.errstate(divide="ignore", invalid="ignore"):  # only where a precision is 0, discarded below
         log_precision = np.log(matches / totals).mean(axis=-1)
@@ -127,48 +138,53 @@ def bleu_of_sums(sums: Sums) -> npt.NDArray[np.float64]:
 
 
 def sacre_bleu_of_sums(sums: Sums) -> npt.NDArray[np.float64]:
-    """The same as sacreBLEU smooths it (`exp`): the k-th n-gram order without a match counts 1 / 2^k matches.
+    """Return the same with sacreBLEU's smoothing `exp`: the k-th n-gram order without a match counts 1 / 2^k matches.
 
-    0 remains where there is no match at all, or no n-gram of some order.
+    The score stays 0 if there is no match of any order, or if some order has no n-gram.
     """
     matches, totals = sums[..., :4], sums[..., 4:8]
-    missing = matches == 0
+    missing = matches == 0  # (..., 4)
     smoothed = missing & (totals > 0) & ~missing.all(axis=-1, keepdims=True)
     matches = np.where(smoothed, 0.5 ** missing.cumsum(axis=-1), matches)
     return bleu_of_sums(np.concatenate([matches, sums[..., 4:]], axis=-1))
 
 
 def split_compounds(line: str) -> str:
-    """Split hyphenated words, `a-b` to `a ##AT##-##AT## b`, as the 2017 get_ende_bleu script did.
+    """Split hyphenated words as the 2017 get_ende_bleu script did: `a-b` becomes `a ##AT##-##AT## b`.
 
-    The original is a byte-wise Perl substitution without overlap: in `a-b-c` only the first hyphen splits,
-    in `a-é-b` both do since `é` is two bytes. Text from Moses' aggressive tokeniser is split already.
+    The original is a substitution in Perl that reads bytes and whose matches do not overlap. In `a-b-c` only the first
+    hyphen splits. In `a-é-b` both do, since `é` is two bytes. Text from Moses' aggressive tokeniser is already split.
     """
+    # On bytes, as the script: on text the two hyphens of `a-é-b` would share the character between them.
     return re.sub(rb"(\S)-(\S)", rb"\1 ##AT##-##AT## \2", line.encode()).decode()
 
 
 def ascii_quotes(line: str) -> str:
-    """Turn each Unicode double quote of a tokenised, escaped line into the token `&quot;`.
+    """Replace each Unicode double quote of a tokenised, escaped line by the token `&quot;`.
 
-    That is what the Moses tokeniser would have written had the quote been ASCII, including the spaces around
-    it: the change made to the reference behind the 2017 English-German scores. Single quotes stay.
+    The Moses tokeniser would have written this token, with a space on both sides, if the quote had been ASCII. The
+    reference behind the 2017 English-German scores was changed in this way. Single quotes stay.
     """
     return DOUBLE_QUOTES.sub(" &quot; ", line)
 
 
 def _as_perl_reads(line: str, compound_split: bool) -> str:
-    """The line for sacreBLEU to split at spaces where Perl does, which reads bytes."""
+    """Prepare a line so that sacreBLEU splits it at the spaces where Perl does, which reads bytes."""
     return (split_compounds(line) if compound_split else line).translate(_OTHER_SPACES)
 
 
 def _count(metric: BLEU, hypotheses: Iterable[str], references: Iterable[str]) -> Statistics:
-    """Per-sentence statistics. Effective order is on only to keep sacreBLEU from warning: counts ignore it."""
+    """Count the n-grams of each sentence with sacreBLEU."""
+    # The caller's metric has effective order only because sacreBLEU warns without it. The counts do not depend on it.
     scores = (metric.sentence_score(hyp, [ref]) for hyp, ref in zip(hypotheses, references, strict=True))
     return np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores], dtype=np.int64)
 
 
 def _multi_bleu_line(statistics: Statistics) -> str:
-    """The line multi-bleu.perl prints; where that divides by zero (no hypothesis has a word), zeros."""
+    """Return the line that multi-bleu.perl prints, with zeros where the script divides by zero.
+
+    It does so if no hypothesis has a word.
+    """
     *counts, hypothesis, reference = statistics.sum(axis=0).tolist()
     if reference == 0:
         return "BLEU = 0, 0/0/0/0 (BP=0, ratio=0, hyp_len=0, ref_len=0)"

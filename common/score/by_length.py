@@ -1,6 +1,7 @@
-"""BLEU as a function of sentence length (Bahdanau2014 Fig. 2) and on sentences without unknown words.
+"""BLEU as a function of sentence length (Bahdanau2014 Fig. 2), and BLEU on sentences without unknown words.
 
-Lengths are words per sentence, whichever side the caller counts; the paper does not say, the source is likely.
+Lengths are words per sentence. The caller chooses which side is counted. The paper does not say which, but it is
+probably the source.
 """
 
 from collections.abc import Container, Sequence
@@ -23,22 +24,23 @@ from common.score.significance import (
 
 Lengths = Sequence[int] | npt.NDArray[np.int64]
 FEWEST = 10
-"""Sentences that a point of `sliding_bleu` rests on, at least."""
+"""Fewest sentences that a point of `sliding_bleu` may rest on."""
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Pooled BLEU x 100 of the sentences with low <= length < high."""
+    """BLEU x 100 of all sentences with low <= length < high together."""
 
     low: int
     high: int
     sentences: int
     bleu: float
-    interval: tuple[float, float]  # 95% bootstrap
+    interval: tuple[float, float]
+    """95% bootstrap interval."""
 
 
 def bleu_by_bins(statistics: Statistics, lengths: Lengths, edges: Sequence[int]) -> list[Bin]:
-    """BLEU between each two neighbouring edges. Empty bins, and sentences beyond the edges, are left out."""
+    """Return BLEU between each two neighbouring edges. Empty bins and sentences outside the edges are left out."""
     lengths = np.asarray(lengths)
     bins = []
     for low, high in pairwise(edges):
@@ -49,15 +51,15 @@ def bleu_by_bins(statistics: Statistics, lengths: Lengths, edges: Sequence[int])
 
 
 def sliding_bleu(statistics: Statistics, lengths: Lengths, width: int) -> list[tuple[int, float]]:
-    """(length, BLEU x 100) for each length, pooling the sentences in the window of `width` lengths around it.
+    """Return (length, BLEU x 100) for each length, over all sentences in a window of `width` lengths around it.
 
-    An even window reaches one further down than up: width 10 at 30 covers 25 to 34. Lengths whose window
+    An even window has one length more below its centre than above: width 10 at 30 covers 25 to 34. Lengths whose window
     holds fewer than FEWEST sentences are left out.
     """
     lengths = np.asarray(lengths)
     curve = []
     for centre in range(int(lengths.min()), int(lengths.max()) + 1):
-        distance = 2 * (lengths - centre)
+        distance = 2 * (lengths - centre)  # doubled, so that half of an odd width needs no rounding
         window = statistics[(-width <= distance) & (distance < width)]
         if len(window) >= FEWEST:
             curve.append((centre, bleu(window)))
@@ -65,16 +67,17 @@ def sliding_bleu(statistics: Statistics, lengths: Lengths, width: int) -> list[t
 
 
 def changes_with_length(lengths: Lengths, *systems: Statistics) -> list[tuple[float, Samples]]:
-    """Of each system, BLEU x 100 of the long sentences minus BLEU of the others, and its resamples (SAMPLES,).
+    """Return for each system BLEU x 100 of the long sentences minus BLEU of the others, and its resamples (SAMPLES,).
 
-    Long are the sentences above the median length. Both sides are resampled apart, with the same draws for every
-    system. Raises UserError where no sentence is long.
+    Long sentences are those above the median length. Long and other sentences are resampled separately, with the same
+    draws for every system. Raise UserError if no sentence is long.
     """
     lengths = np.asarray(lengths)
     is_long = lengths > np.median(lengths)
     if not is_long.any():
         raise UserError("no sentence is longer than the median length; score a test set of unequal lengths")
     generator = np.random.default_rng(SEED)
+    # Separately: one draw over all sentences would also vary how many of them are long.
     sides = [[statistics[side] for statistics in systems] for side in (is_long, ~is_long)]
     above, below = (resample(generator, *side) for side in sides)
     return [
@@ -84,9 +87,9 @@ def changes_with_length(lengths: Lengths, *systems: Statistics) -> list[tuple[fl
 
 
 def length_slope(lengths: Lengths, statistics: Statistics) -> Difference:
-    """BLEU above the median length minus BLEU at or below it, as in `changes_with_length`.
+    """Return BLEU above the median length minus BLEU at or below it, as in `changes_with_length`.
 
-    Negative where quality falls with length; `high < 0` says that it falls reliably.
+    The difference is negative if quality falls with length. `high < 0` says that it falls reliably.
     """
     ((value, scores),) = changes_with_length(lengths, statistics)
     return interval_difference(value, scores)
@@ -98,7 +101,7 @@ def without_unknown(
     source_words: Container[str],
     target_words: Container[str],
 ) -> npt.NDArray[np.bool_]:
-    """Which sentences have every word in their side's shortlist (Bahdanau2014 Table 1, column "No UNK")."""
+    """Return which sentences have all their words in their side's shortlist (Bahdanau2014 Table 1, column "No UNK")."""
     return np.array(
         [
             all(word in source_words for word in source) and all(word in target_words for word in reference)

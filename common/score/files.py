@@ -1,4 +1,4 @@
-"""Scores of text: the papers' tokenised BLEU in its variants, and files of hypotheses against references."""
+"""Scores of text: the variants of the papers' tokenised BLEU, and files of hypotheses against references."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ from common.text.doubts import doubts, warn
 from common.text.moses import Tokeniser, base_language
 
 _BIN = 10
-"""Source words a bin of BLEU by length."""
+"""Width of a bin of BLEU by length, in source words."""
 _WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]+")
-"""Thai, Lao, Tibetan, Burmese, Khmer, Japanese and Chinese: written without spaces between words."""
+"""Thai, Lao, Tibetan, Burmese, Khmer, Japanese and Chinese, which are written without spaces between words."""
 _LONGEST_WORD = 4
-"""Characters of those scripts that stand together on average where the words have been set apart."""
+"""Mean length, in characters of those scripts, up to which the text counts as split into words."""
 
 
 def tokenised_scores(
     hypotheses: Sequence[str], references: Sequence[str], metric: str, *, tokenization: str, subset: str | None = None
 ) -> dict[str, Score]:
-    """multi-bleu's BLEU of tokenised text; where a paper split compounds, also without and with the quote change.
+    """Compute multi-bleu's BLEU of tokenised text in every variant that the recipe's metric asks for.
 
-    metric: `tokenised` or `tokenised_compound`, as in the recipe section `evaluate`; it is among the keys.
+    With `tokenised_compound` there are three: with unsplit words, with split compounds, and with split compounds and
+    ASCII quotes.
+    metric: `tokenised` or `tokenised_compound`, as in the recipe section `evaluate`. It is among the keys of the
+    result.
     tokenization, subset: as in `tokenised_bleu`.
     """
     options = {
@@ -54,11 +57,14 @@ def score_files(
     language: str | None = None,
     lowercase: bool = False,
 ) -> dict[str, Any]:
-    """Tokenised BLEU and sacreBLEU of detokenised text files, with intervals, and BLEU by source length.
+    """Compute tokenised BLEU and sacreBLEU of detokenised text files, with intervals, and BLEU by source length.
 
-    recipe: says how to tokenise and which BLEU is the paper's. language: of hypothesis and reference, by default the
-    recipe's target. lowercase: lower-case before tokenising, as some recipes do anyway. Source length is in words
-    between white space. Raises UserError for files that are missing, empty, not UTF-8 or of unequal length.
+    recipe: says how to tokenise and which BLEU is the paper's.
+    language: of hypothesis and reference. The default is the recipe's target.
+    lowercase: lower-case before tokenising, which some recipes do in any case.
+    Raise UserError if a file is missing, empty, not UTF-8 or of another length than the others.
+
+    Source length is in words between white space.
     """
     hypotheses, references, *sources = read_parallel(hypothesis, reference, *([source] if source else []))
     language, lowercase = language or recipe.data.target, lowercase or recipe.text.lowercase
@@ -87,9 +93,11 @@ def score_files(
 
 
 def notes(language: str, references: Sequence[str], tokens: Sequence[str], sacre_signature: str) -> list[str]:
-    """What a reader of scores must know of the language: rules that Moses does not have, words not told apart.
+    """Return what a reader of the scores must know: Moses has no rules for the language, or the text is not split into
+    words.
 
-    references: detokenised; tokens: the same, tokenised.
+    references: detokenised lines.
+    tokens: the same lines, tokenised.
     """
     found = []
     if base_language(language) not in NonbreakingPrefixes().available_langs.values():
@@ -105,12 +113,13 @@ def notes(language: str, references: Sequence[str], tokens: Sequence[str], sacre
 
 
 def _unsplit(lines: Sequence[str]) -> bool:
-    """Whether most of the text is in scripts that do without spaces, and its words are not told apart either."""
+    """Return whether most of the text is in scripts without spaces and is not split into words."""
     together = [len(word) for line in lines for word in _WITHOUT_SPACES.findall(line)]
     letters = sum(map(str.isalpha, "".join(lines)))
     return sum(together) > letters / 2 and sum(together) > _LONGEST_WORD * len(together)
 
 
 def _with_interval(score: Score) -> dict[str, Any]:
+    """Return a score as plain values, with its interval."""
     low, high = bootstrap_interval(score.statistics, score.of_sums)
     return {"bleu": score.value, "low": low, "high": high, "signature": score.signature}

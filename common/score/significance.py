@@ -10,20 +10,22 @@ from common.errors import UserError
 from common.score.bleu import Statistics, Sums, bleu, bleu_of_sums
 
 Samples = npt.NDArray[np.float64]
+"""A score on each drawn test set, (SAMPLES,)."""
 
 SAMPLES = 1000
-"""Test sets drawn for an interval."""
+"""Test sets that are drawn for an interval."""
 CONFIDENCE = 0.95
+"""Share of the resamples that an interval encloses."""
 SEED = 12345
-"""Of the draws, so that a score's interval is the same wherever it is computed."""
+"""Seed of the draws: a score has the same interval wherever it is computed."""
 
 
 @dataclass(frozen=True)
 class Difference:
     """BLEU(a) - BLEU(b) in BLEU points, with its bootstrap interval.
 
-    `p` is one-sided: the share of resamples in which a does not beat b. It is near 0 where a is reliably
-    better and near 1 where it is reliably worse, so the direction is the caller's claim, not the data's.
+    `p` is one-sided: the share of resamples in which a does not beat b. It is near 0 if a is reliably better and near 1
+    if a is reliably worse. The caller decides which system is a, and therefore what is claimed.
     """
 
     value: float
@@ -35,18 +37,19 @@ class Difference:
 def bootstrap_interval(
     statistics: Statistics, of_sums: Callable[[Sums], Samples] = bleu_of_sums
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of corpus BLEU x 100 over sentences (Koehn 2004).
+    """Return the percentile bootstrap interval of corpus BLEU x 100 over sentences (Koehn 2004).
 
-    of_sums: the score that stands beside the interval, `Score.of_sums`.
+    of_sums: the score that the interval belongs to, `Score.of_sums`.
     """
     return _interval(resample(np.random.default_rng(SEED), statistics, of_sums=of_sums)[0])
 
 
 def paired_bootstrap(a: Statistics, b: Statistics) -> Difference:
-    """Compare two systems on the same test set, drawing the same sentences for both (Koehn 2004).
+    """Compare two systems on the same test set, with the same sentences drawn for both (Koehn 2004).
 
-    Raises UserError if the two were not scored against the same references in the same order.
+    Raise UserError if the two were not scored against the same references in the same order.
     """
+    # Statistics hold no text. The references' lengths (sentences,) are what they have of the references.
     if not np.array_equal(a[:, 9], b[:, 9]):
         raise UserError(
             f"the two systems ({len(a)} and {len(b)} sentences) were scored against different references; "
@@ -59,20 +62,26 @@ def paired_bootstrap(a: Statistics, b: Statistics) -> Difference:
 def resample(
     generator: np.random.Generator, *systems: Statistics, of_sums: Callable[[Sums], Samples] = bleu_of_sums
 ) -> list[Samples]:
-    """BLEU x 100 of each system on SAMPLES draws with replacement, the draws shared by all: (SAMPLES,) each."""
+    """Return BLEU x 100 of each system on SAMPLES test sets drawn with replacement: (SAMPLES,) each.
+
+    All systems share the draws. Raise UserError if there is no sentence.
+    """
     sentences = len(systems[0])
     if sentences == 0:
         raise UserError("no sentences to resample: the selection is empty; widen it")
-    # How often each sentence is drawn. Floats because only they use the fast matrix product; sums stay exact.
+    # How often each sentence is drawn, (SAMPLES, sentences). One matrix product then sums all draws. It is in floats
+    # because NumPy has a fast product for these only. Sums of counts are whole numbers and stay exact.
     draws = generator.multinomial(sentences, np.full(sentences, 1 / sentences), size=SAMPLES).astype(np.float64)
     return [of_sums(draws @ statistics) for statistics in systems]
 
 
 def _interval(scores: Samples) -> tuple[float, float]:
+    """Return the percentiles between which CONFIDENCE of the resamples lie."""
     low, high = np.quantile(scores, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def interval_difference(value: float, scores: Samples) -> Difference:
-    """A difference and the percentile interval of its resamples (SAMPLES,)."""
+    """Return a difference with the percentile interval of its resamples (SAMPLES,)."""
+    # A tie counts against a: a system must not look better than one with the same output.
     return Difference(value, *_interval(scores), p=float(np.mean(scores <= 0)))

@@ -110,8 +110,8 @@ class Trainer:
     def fit(self, say: Callable[[str], None]) -> Progress:
         """Train until `recipe.train.steps`, from the update to which `resume` has brought this trainer.
 
-        say: receives a line of progress (loss, rate, time left) every `log_every` updates. Raise UserError if the loss
-        is not finite or the memory does not suffice. The last saved state is kept.
+        say: receives a line of progress (loss, rate, time left) every `log_every` updates.
+        Raise UserError if the loss is not finite or the memory does not suffice. The last saved state is kept.
         """
         settings = self.recipe.train
         if self.progress.step == settings.steps:
