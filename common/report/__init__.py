@@ -1,1 +1,1 @@
-"""Finished runs read back, and what is shown of them: tables, claims, figures, pages."""
+"""Finished runs, read back, and what is shown of them: tables, claims, figures, pages."""

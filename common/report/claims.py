@@ -1,7 +1,7 @@
-"""What a paper concludes, as statements that code decides on finished runs.
+"""A paper's conclusions, as statements that code decides on finished runs.
 
-A verdict rests on 95% bootstrap intervals over the test sentences. They cover the choice of sentences, not of the
-random seed: each system here is one training run.
+A verdict rests on 95% bootstrap intervals over the test sentences. They cover the choice of sentences and not the
+random seed, because each system here is a single training run.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from common.score.significance import Difference, interval_difference, paired_bo
 
 Verdict = Literal["holds", "fails", "undecided", "not run"]
 Results = Mapping[str, Result]
+"""Runs by system."""
 Finding = tuple[Verdict, str, Difference | None]
-"""Verdict, evidence in words, and the difference it rests on."""
+"""Verdict, evidence in words, and the difference that the verdict rests on."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,20 @@ class Claim:
     statement: str
     """In our words."""
     source: str
-    """Where the paper draws it: section and table."""
+    """Section and table where the paper draws it."""
     systems: tuple[str, ...]
-    """The runs it needs."""
+    """The runs that the claim needs."""
     decide: Callable[[Results], Finding]
-    """Asked only when all the runs are there."""
+    """Called only if all these runs exist."""
     criterion: str = ""
-    """How it is decided, where that is more than one paired comparison."""
+    """How the claim is decided, if that takes more than one paired comparison."""
     printed: str = ""
-    """The paper's own figures."""
+    """The scores that the paper prints for it."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A claim decided."""
+    """A claim with its verdict."""
 
     claim: Claim
     verdict: Verdict
@@ -53,11 +54,12 @@ class Outcome:
 
 
 def evaluate(claims: Sequence[Claim], results: Results) -> list[Outcome]:
-    """Each claim's verdict on these runs; `not run` where one is missing."""
+    """Decide each claim on these runs. A claim with a missing run is `not run`."""
     return [_outcome(claim, results) for claim in claims]
 
 
 def _outcome(claim: Claim, results: Results) -> Outcome:
+    """Decide one claim, and add to the evidence which runs are unfinished or were scored differently."""
     missing = [system for system in claim.systems if system not in results]
     if missing or not claim.systems:
         return Outcome(claim, "not run", f"needs {', '.join(missing)}" if missing else "not reproduced here")
@@ -72,14 +74,17 @@ def _outcome(claim: Claim, results: Results) -> Outcome:
 
 
 def _unlike(results: Sequence[Result]) -> list[str]:
-    """The fields in which these results' signatures differ, version aside: their BLEU differs by that alone."""
+    """Return the fields in which the results' signatures differ, apart from the version.
+
+    Two BLEU scores with other fields are not measured in the same way.
+    """
     fields = [result.all.signature.partition("|version:")[0].split("|") for result in results]
     every = dict.fromkeys(field for one in fields for field in one)
     return [field for field in every if not all(field in one for one in fields)]
 
 
 def better(a: str, b: str) -> Callable[[Results], Finding]:
-    """Decides "a scores higher BLEU than b" on the same sentences."""
+    """Make the rule that decides "a scores higher BLEU than b" on the same sentences."""
 
     def decide(results: Results) -> Finding:
         difference = compare(results, a, b)
@@ -89,45 +94,53 @@ def better(a: str, b: str) -> Callable[[Results], Finding]:
 
 
 def compare(results: Results, a: str, b: str) -> Difference:
-    """BLEU of a minus BLEU of b, paired. UserError where their sentences are not the same."""
+    """Return BLEU of a minus BLEU of b, paired. Raise UserError if their sentences are not the same."""
     return paired_bootstrap(results[a].all.counts, results[b].all.counts)
 
 
 def beyond(difference: Difference, bound: float) -> Verdict:
-    """Holds when the whole interval lies above `bound`, fails when it lies below, else undecided."""
+    """Return `holds` if the whole interval is above `bound`, `fails` if it is below, else `undecided`."""
     return "holds" if difference.low > bound else "fails" if difference.high < bound else "undecided"
 
 
 def within(difference: Difference, margin: float) -> Verdict:
-    """Holds when the whole interval lies inside +-margin, fails when it lies outside, else undecided."""
+    """Return `holds` if the whole interval is inside +-margin, `fails` if it is outside, else `undecided`."""
     if -margin < difference.low and difference.high < margin:
         return "holds"
     return "fails" if difference.low > margin or difference.high < -margin else "undecided"
 
 
 def all_of(*verdicts: Verdict) -> Verdict:
-    """The verdict on a claim of several parts: one failure fails it, one doubt leaves it undecided."""
-    order: tuple[Verdict, ...] = ("not run", "fails", "undecided")
+    """Return the verdict on a claim of several parts.
+
+    The claim fails if one part fails, and is undecided if one part is undecided.
+    """
+    order: tuple[Verdict, ...] = ("not run", "fails", "undecided")  # the first that occurs decides
     return next((verdict for verdict in order if verdict in verdicts), "holds")
 
 
 def show(difference: Difference) -> str:
-    """`+7.41 (+6.80 to +8.02)`."""
+    """Return a difference as text: `+7.41 (+6.80 to +8.02)`."""
     return f"{difference.value:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
 
 
 def fall(result: Result) -> Difference:
-    """BLEU above the test set's median source length minus BLEU at or below it; negative where it falls."""
+    """Return BLEU above the test set's median source length minus BLEU at or below it.
+
+    It is negative if BLEU falls with length.
+    """
     return length_slope(result.all.lengths, result.all.counts)
 
 
 def change_beyond_share(a: Result, b: Result, share: float) -> Difference:
-    """How much better a keeps up with length than `share` of what b does: change(a) - share x change(b).
+    """Return change(a) - share * change(b), with its interval. change: as in `fall`.
 
-    change: as in `fall`. Above 0, a falls by less than `share` of b's fall. Long and short sentences are
-    resampled apart, the same draws for both systems.
+    It is above 0 if a falls with length by less than `share` of b's fall. Long and short sentences are resampled
+    separately, with the same draws for both systems.
+    Raise UserError if the two were scored on different test sets.
     """
     if not np.array_equal(a.all.lengths, b.all.lengths):
         raise UserError(f"{a.system} and {b.system} were scored on different test sets")
+    # Of both systems together: with shared draws, what an easy or hard sample does to both cancels.
     ours, theirs = changes_with_length(a.all.lengths, a.all.counts, b.all.counts)
     return interval_difference(ours[0] - share * theirs[0], ours[1] - share * theirs[1])

@@ -1,4 +1,4 @@
-"""What the papers' notebooks show: source code, drawings, and parts of the committed results."""
+"""What the papers' notebooks show: source code, drawings and parts of the committed results."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ from common.report.tables import Section, png
 
 
 def code(*objects: Any) -> Markdown:
-    """The source of functions and classes, as it stands in their files."""
+    """Return the source of functions and classes as it is in their files."""
     sources = (textwrap.dedent(inspect.getsource(item)).rstrip() for item in objects)
     return Markdown("```python\n" + "\n\n\n".join(sources) + "\n```")
 
 
 def drawn(drawing: Drawing, alt: str) -> Image:
-    """A picture of the drawing; `alt` says what it shows to those who cannot see it."""
+    """Return a picture of the drawing. `alt` describes it for readers who cannot see it."""
     return Image(png(drawing), retina=True, alt=alt)
 
 
 def committed(paper: Paper, scale: str) -> Section | None:
-    """Tables, figures and claims of the results committed in papers/<paper>/results/<scale>; None without any."""
+    """Build tables, figures and claims from papers/<paper>/results/<scale>.
+
+    Return None if nothing is committed there.
+    """
     folder = paper.root / "results" / scale
     if not read_results(folder):
         return None
@@ -39,7 +42,7 @@ def committed(paper: Paper, scale: str) -> Section | None:
 
 
 def show(section: Section | None, *headings: str) -> None:
-    """Display the parts of a section whose headings begin with one of `headings`, figures in their places."""
+    """Display the parts of a section whose headings begin with one of `headings`, with their figures."""
     if section is None:
         print("No demo results are committed yet; ./reproduce.sh demo makes them.")
         return
@@ -48,6 +51,6 @@ def show(section: Section | None, *headings: str) -> None:
         print(f"The committed results have no {' or '.join(headings)}.")
     pictures = {figure.name: Image(figure.png, retina=True, alt=figure.title) for figure in section.figures}
     for part in parts:
-        # Every second piece is the name of a picture.
+        # `split` returns what its group matched too, so every second piece is the name of a picture.
         for index, piece in enumerate(re.split(r"!\[[^\]]*\]\(figures/([^)]+)\.png\)", f"### {part}")):
             display(pictures[piece] if index % 2 else Markdown(piece.strip()))

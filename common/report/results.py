@@ -1,7 +1,7 @@
-"""What finished runs left behind, read back for tables, figures and claims.
+"""The results of finished runs, read back for tables, figures and claims.
 
-A folder of results holds, for each system, either a run folder `<system>/` with its result.json, or a committed
-copy `<system>.json`; attention maps lie beside as attention.json or `<system>.attention.json`.
+A folder of results holds one of two things for each system: a run folder `<system>/` with its result.json, or a
+committed copy `<system>.json`. The attention maps are beside it, as attention.json or `<system>.attention.json`.
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ from common.text.moses import Tokeniser
 from common.typed import plain
 
 _OTHERS = ("claims.json",)
-"""JSON files that `write_section` puts into the same folder."""
+"""JSON files that `write_section` writes into the same folder."""
 _ATTENTION = ".attention.json"
+"""End of the name of a committed file with attention maps."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One system's result, and what tables show of it."""
+    """The result of one system, and what tables show of it."""
 
     system: str
     path: Path
-    """Of the result.json, or of its committed copy."""
+    """Path of the result.json, or of its committed copy."""
     file: ResultFile
 
     @property
     def name(self) -> str:
-        """The recipe: `demo/rnnsearch-50`."""
+        """Name of the recipe: `demo/rnnsearch-50`."""
         return self.file.recipe
 
     @property
@@ -55,23 +56,23 @@ class Result:
 
     @property
     def generated(self) -> bool:
-        """Whether its text was made by a program."""
+        """Whether the text was made by a program."""
         return self.file.generated
 
     @cached_property
     def recipe(self) -> Mapping[str, Any]:
-        """The resolved recipe, as plain values in the names of today."""
+        """The resolved recipe as plain values, with today's names of its fields."""
         values: Mapping[str, Any] = current(self.file.resolved_recipe)
         return values
 
     @property
     def pair(self) -> str:
-        """Its languages, as the papers write them: `EN-FR`."""
+        """The languages as the papers write them: `EN-FR`."""
         return f"{self.recipe['data']['source']}-{self.recipe['data']['target']}".upper()
 
     @property
     def test_set(self) -> str:
-        """The set that tables print: the first one its recipe names."""
+        """The test set that tables show: the first one that the recipe names."""
         return next(iter(self.file.sets))
 
     @property
@@ -80,13 +81,16 @@ class Result:
         return str(self.file.data["title"])
 
     def column(self, name: str = "all", test_set: str | None = None) -> Column | None:
-        """The column `all` or `no_unk` of a set (default: the first), or None where it was not scored."""
+        """Return the column `all` or `no_unk` of a test set, or None if it was not scored.
+
+        test_set: the default is the first one.
+        """
         scored = self.file.sets.get(test_set or self.test_set)
         column = scored.columns.get(name) if scored else None
         return None if column is None else replace(column, signature=self._told(column.signature))
 
     def _told(self, signature: str) -> str:
-        """A signature that does not yet tell casing, language and year is told them by the recipe."""
+        """Complete an old signature, which does not name casing, language and year, from the recipe."""
         if "|tok:moses-escaped|" not in signature:
             return signature
         target, text = self.recipe["data"]["target"], self.recipe["text"]
@@ -95,14 +99,14 @@ class Result:
 
     @cached_property
     def all(self) -> Column:
-        """Every sentence of the first set."""
+        """The column with every sentence of the first test set."""
         column = self.column()
         assert column is not None, "every set has it (common.result.ScoredSet)"
         return column
 
     @property
     def longest(self) -> tuple[LongSentence, ...]:
-        """The first set's longest sentences, with their translations."""
+        """The longest sentences of the first test set, with their translations."""
         return self.file.sets[self.test_set].longest
 
     @property
@@ -112,37 +116,38 @@ class Result:
 
     @property
     def planned(self) -> int:
-        """Updates the recipe asks for."""
+        """Updates that the recipe asks for."""
         return int(self.recipe["train"]["steps"])
 
     @property
     def complete(self) -> bool:
+        """Whether the training came to its end, and the decoded weights are from there."""
         return self.file.training.complete and self.step >= self.planned
 
     @property
     def updates(self) -> str:
-        """`3,000 updates`, or of an unfinished run `1,200 of 3,000 updates`."""
+        """`3,000 updates`, or for an unfinished run `1,200 of 3,000 updates`."""
         return f"{self.step:,} updates" if self.complete else f"{self.step:,} of {self.planned:,} updates"
 
     @property
     def seconds(self) -> float:
-        """Wall time spent training, over all restarts."""
+        """Wall time of training, summed over all restarts."""
         return self.file.training.progress.seconds
 
     @property
     def epochs(self) -> float | None:
-        """Passes over the training pairs, by sentences seen; None where the log did not say."""
+        """Passes over the training pairs, counted in sentences. None if the log does not say."""
         seen, used = self.file.training.progress.sentences, int(self.file.data["train_used"]["pairs"])
         return None if seen is None else seen / used
 
     @property
     def parameters(self) -> int | None:
-        """Trainable parameters; None of a run that has not ended."""
+        """Number of trainable parameters. None for a run that has not ended."""
         return self.file.training.parameters
 
     @property
     def environment(self) -> Environment:
-        """Machine and versions that trained it or, where that is not known, that scored it."""
+        """Machine and versions of the training or, if they are not known, of the scoring."""
         return self.file.training.environment or self.file.environment
 
     @property
@@ -151,12 +156,12 @@ class Result:
 
     @property
     def train(self) -> Likelihood:
-        """Of training pairs, by the decoded weights."""
+        """Likelihood of training pairs by the decoded weights."""
         return self.file.training.train
 
     @property
     def dev(self) -> Likelihood:
-        """Of the development set, by the decoded weights."""
+        """Likelihood of the development set by the decoded weights."""
         return self.file.training.dev
 
     @property
@@ -166,7 +171,7 @@ class Result:
 
     @property
     def rate_is_of_training(self) -> bool:
-        """Whether the machine that trained it measured its rate; of older runs the one that scored them did."""
+        """Whether the machine that trained measured its rate. For older runs, the machine that scored did."""
         return self.file.training.matmul_flops_per_second is not None
 
     @property
@@ -178,13 +183,13 @@ class Result:
 
     @property
     def commit(self) -> str:
-        """The commit it was trained on, short; `+` where tracked files differed from it."""
+        """The commit of the training, shortened. A `+` says that tracked files differed from it."""
         source = self.file if self.file.training.commit == "" else self.file.training
         return "no commit" if source.commit is None else f"{source.commit[:7]}{'+' if source.dirty else ''}"
 
     @property
     def provenance(self) -> str:
-        """Everything needed to find or repeat the run, in one line."""
+        """One line with everything that is needed to find or repeat the run."""
         steps = self.file.weights.steps
         averaged = (
             f"mean of the checkpoints at {', '.join(f'{step:,}' for step in steps)}"
@@ -201,7 +206,7 @@ class Result:
 
     @property
     def attention(self) -> tuple[Example, ...]:
-        """The example sentences with their attention; empty where none was kept."""
+        """The example sentences with their attention. Empty if none was kept."""
         beside = self.path.parent / "attention.json"
         return read_attention(
             beside if self.path.name == "result.json" else self.path.with_name(self.system + _ATTENTION)
@@ -209,9 +214,10 @@ class Result:
 
 
 def read_results(folder: Path) -> dict[str, Result]:
-    """Every system's result in `folder`, by system; empty when there is no such folder.
+    """Read the result of every system in `folder`. Return them by system; nothing if the folder does not exist.
 
-    A run folder comes before a committed file of the same name. Raises UserError naming a damaged file.
+    A run folder takes precedence over a committed file of the same name.
+    Raise UserError that names a damaged file.
     """
     committed = [
         path for path in folder.glob("*.json") if path.name not in _OTHERS and not path.name.endswith(_ATTENTION)

@@ -1,4 +1,4 @@
-"""A paper's section of the report: markdown tables, figures and claims, on disk and as one HTML file."""
+"""A paper's section of the report: markdown tables, figures and claims, on disk and in one HTML file."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ from common.report.results import Result
 from common.result import Column
 
 COST = ("updates", "hours", "FLOPs: time x rate", "FLOPs: counted")
-"""Columns of a run's training cost."""
+"""Columns for the training cost of a run."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
-"""Okabe and Ito's palette, apart for colour-blind readers too; their yellow, too pale for lines, is left out."""
+"""The palette of Okabe and Ito, whose colours colour-blind readers can tell apart. Its yellow is too pale for lines and
+is left out."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing under the paper's number."""
+    """A drawing, with the number that the figure has in the paper."""
 
     name: str
     """File name without .png."""
@@ -47,7 +48,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """All that one paper shows at one scale. `markdown` refers to the figures as figures/NAME.png."""
+    """All that is shown of one paper at one scale. `markdown` refers to the figures as figures/NAME.png."""
 
     title: str
     markdown: str
@@ -57,39 +58,42 @@ class Section:
 
 
 def plain(text: str) -> str:
-    """Free text, such as a translation, with nothing in it that markdown would act on."""
+    """Return free text, such as a translation, with everything escaped that markdown would act on."""
     return re.sub(r"([\\`*_<>\[\]&#~])", r"\\\1", text)
 
 
 def number(value: float | None, form: str = ".2f") -> str:
-    """The value as text; an empty cell for None."""
+    """Return the value as text, or an empty cell for None."""
     return "" if value is None else format(value, form)
 
 
 def score(value: float, interval: tuple[float, float]) -> str:
-    """`25.31 (24.10 to 26.42)`."""
+    """Return a score as text: `25.31 (24.10 to 26.42)`."""
     return f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"
 
 
 def beside(column: Column | None, printed: float | None, form: str, scale: str) -> list[str]:
-    """Our score with its interval, the printed one and, at the papers' own scale, the difference: see `headings`."""
+    """Return the cells under `headings`: our score with its interval, the printed score, and perhaps the difference.
+
+    The difference is shown only at the papers' own scale.
+    """
     ours = score(column.bleu, column.interval) if column else ""
     difference = [versus(column.bleu if column else None, printed)] if scale == OWN_SCALE else []
     return [ours, number(printed, form), *difference]
 
 
 def headings(name: str, scale: str, paper: str = "paper") -> list[str]:
-    """The columns that `beside` fills."""
+    """Return the headings of the columns that `beside` fills."""
     return [f"{name}: ours (95%)", paper, *(["difference"] if scale == OWN_SCALE else [])]
 
 
 def versus(ours: float | None, printed: float | None) -> str:
-    """Ours minus the printed value; an empty cell unless both are there."""
+    """Return ours minus the printed value, or an empty cell if one of them is missing."""
     return "" if ours is None or printed is None else f"{ours - printed:+.2f}"
 
 
 def run_cell(result: Result | None) -> str:
-    """The run behind a row: recipe, length, commit, and whether its text is generated."""
+    """Return the cell that names the run behind a row: recipe, updates, commit, and whether the text is generated."""
     if result is None:
         return ""
     updates = result.updates if result.complete else f"unfinished: {result.updates}"
@@ -97,17 +101,17 @@ def run_cell(result: Result | None) -> str:
 
 
 def updates(result: Result) -> str:
-    """`3,000`, or of an unfinished run `1,200 of 3,000`."""
+    """Return `3,000`, or for an unfinished run `1,200 of 3,000`."""
     return f"{result.step:,}" if result.complete else f"{result.step:,} of {result.planned:,}"
 
 
 def flops(value: float | None) -> str:
-    """`3.3e18`; an empty cell for None."""
+    """Return FLOPs as text, `3.3e18`, or an empty cell for None."""
     return "" if value is None else re.sub(r"e\+?(-?)0*(?=\d)", r"e\1", f"{float(value):.1e}")
 
 
 def cost(result: Result | None) -> list[str]:
-    """The cells under `COST`."""
+    """Return the cells under `COST`."""
     if result is None:
         return [""] * len(COST)
     hours = number(result.seconds / 3600, ".3g")
@@ -115,7 +119,10 @@ def cost(result: Result | None) -> list[str]:
 
 
 def cost_note(results: Mapping[str, Result]) -> str:
-    """How the two FLOP figures under `COST` come about, and which runs' rates were not measured where they trained."""
+    """Explain the two FLOP figures under `COST`.
+
+    The note names the runs whose rate was not measured on the machine that trained them.
+    """
     rated = {system: result for system, result in results.items() if result.flops_by_time is not None}
     scored = [f"`{system}`" for system, result in rated.items() if not result.rate_is_of_training]
     if not scored:
@@ -133,7 +140,7 @@ def cost_note(results: Mapping[str, Result]) -> str:
 
 
 def standard_notes(results: Mapping[str, Result]) -> list[str]:
-    """What holds of every table: what intervals cover, and on which sentences the scores are."""
+    """Return the notes that hold for every table: what intervals cover, and which sentences were scored."""
     remarks = ["Intervals cover the choice of test sentences, not the random seed: each system is one training run."]
     sets: dict[tuple[str, str, str], Column] = {
         (result.pair, result.test_set, result.corpus): result.all for result in results.values()
@@ -148,7 +155,7 @@ def standard_notes(results: Mapping[str, Result]) -> list[str]:
 
 
 def other_text_notes(results: Mapping[str, Result]) -> list[str]:
-    """What the printed scores are worth beside scores on other text; nothing to say on the papers' own."""
+    """Return a note on comparing scores with those printed for other text. None on the papers' own text."""
     if {result.recipe["data"]["corpus"] for result in results.values()} <= {OWN_SCALE}:
         return []
     return [
@@ -158,7 +165,7 @@ def other_text_notes(results: Mapping[str, Result]) -> list[str]:
 
 
 def text_label(results: Mapping[str, Result]) -> str:
-    """What the scores of a table were measured on, for its heading: ` (generated text)`, or nothing yet to say."""
+    """Return the text behind a table, for its heading: ` (generated text)`. It is empty without results."""
     if not results:
         return ""
     if any(result.generated for result in results.values()):
@@ -167,7 +174,7 @@ def text_label(results: Mapping[str, Result]) -> str:
 
 
 def provenance(results: Mapping[str, Result]) -> str:
-    """The signature lines under a table: the metrics, then one line a run."""
+    """Return the lines under a table: the metrics' signatures, then one line per run."""
     if not results:
         return "No run stands behind this table yet."
     columns = (result.column(name) for result in results.values() for name in ("all", "no_unk"))
@@ -179,7 +186,7 @@ def provenance(results: Mapping[str, Result]) -> str:
 
 
 def every_score(results: Mapping[str, Result]) -> str:
-    """Each set and column that was scored, by both metrics."""
+    """Return a table of all test sets and columns that were scored, by both metrics."""
     rows = []
     for result in results.values():
         for test_set, scored in result.file.sets.items():
@@ -203,11 +210,12 @@ def every_score(results: Mapping[str, Result]) -> str:
 
 
 def _columns(result: Result) -> list[Column]:
+    """Return the columns of all test sets of a result."""
     return [column for scored in result.file.sets.values() for column in scored.columns.values()]
 
 
 def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
-    """What recipes change against the paper's: a table `recipe field | paper | here | systems`.
+    """Return a table of what the recipes change against the paper's: `recipe field | paper | here | systems`.
 
     recipes: system -> (ours, the paper's), as plain values. Systems with the same change share a row.
     """
@@ -228,7 +236,7 @@ def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) 
 
 
 def closing_parts(paper: Paper, scale: str, results: Mapping[str, Result]) -> list[str]:
-    """What ends a section: every score by both metrics, and what these recipes change against the paper's."""
+    """Return the end of a section: every score by both metrics, and what the recipes change against the paper's."""
     parts = [f"## Every score{text_label(results)}\n\n{every_score(results)}"] if results else []
     used = {recipe.system: recipe.to_dict() for recipe in map(paper.recipe, paper.systems(scale))}
     used |= {system: dict(result.recipe) for system, result in results.items()}
@@ -237,7 +245,10 @@ def closing_parts(paper: Paper, scale: str, results: Mapping[str, Result]) -> li
 
 
 def _original(paper: Paper, ours: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The paper's own recipe of the system that a resolved recipe reproduces; None for a system of another's making."""
+    """Return the paper's own recipe of the system that a resolved recipe reproduces.
+
+    Return None if that system is not the paper's.
+    """
     names = {name.rpartition("/")[2]: name for name in paper.systems(OWN_SCALE)}
     system = ours["reproduces"]
     if system not in names:  # a result that was made before recipes said what they reproduce
@@ -247,7 +258,7 @@ def _original(paper: Paper, ours: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _value(value: Any) -> str:
-    """A recipe value as a reader would write it."""
+    """Return a recipe's value as a reader would write it."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     if isinstance(value, list):
@@ -256,7 +267,7 @@ def _value(value: Any) -> str:
 
 
 def claims_table(outcomes: Sequence[Outcome]) -> str:
-    """How many hold, then verdict by verdict with the evidence, and how each was decided."""
+    """Return how many claims hold, a row with verdict and evidence for each, and how each was decided."""
     counts: Counter[str] = Counter(outcome.verdict for outcome in outcomes)
     summary = ", ".join(
         f"{counts[verdict]} {verdict}" for verdict in ("holds", "fails", "undecided", "not run") if counts[verdict]
@@ -285,20 +296,21 @@ def claims_table(outcomes: Sequence[Outcome]) -> str:
 
 
 def figure_block(figure: Figure) -> str:
-    """A figure in a section's markdown: heading, picture, caption."""
+    """Return a figure as markdown: heading, picture, caption."""
     return f"## {figure.title}\n\n![{figure.title}](figures/{figure.name}.png)\n\n{figure.caption}"
 
 
 def png(drawing: Drawing) -> bytes:
-    """The drawing as PNG bytes; the same bytes for the same drawing and versions."""
+    """Return the drawing as PNG. The same drawing gives the same bytes with the same versions."""
     FigureCanvasAgg(drawing)
     buffer = io.BytesIO()
+    # Without `Software`, which would name the version of Matplotlib and change the bytes.
     drawing.savefig(buffer, format="png", dpi=144, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def write_section(section: Section, out: Path) -> None:
-    """OUT/tables.md, OUT/figures/*.png and OUT/claims.json."""
+    """Write OUT/tables.md, OUT/figures/*.png and OUT/claims.json."""
     write_whole(out / "tables.md", section.markdown + "\n")
     for figure in section.figures:
         write_whole(out / "figures" / f"{figure.name}.png", figure.png)
@@ -306,7 +318,7 @@ def write_section(section: Section, out: Path) -> None:
 
 
 def claim_record(outcome: Outcome) -> dict[str, Any]:
-    """A claim and its verdict as plain values."""
+    """Return a claim and its verdict as plain values."""
     claim = outcome.claim
     return {
         "id": claim.id,
@@ -316,7 +328,7 @@ def claim_record(outcome: Outcome) -> dict[str, Any]:
         "systems": list(claim.systems),
         "verdict": outcome.verdict,
         "evidence": outcome.evidence,
-        # Six decimals: the last digits of a sum differ from one processor to the next.
+        # Six decimals, because the last digits of a sum differ between processors and the file is compared by a test.
         "difference": {key: round(value, 6) for key, value in asdict(outcome.difference).items()}
         if outcome.difference
         else None,
@@ -324,15 +336,16 @@ def claim_record(outcome: Outcome) -> dict[str, Any]:
 
 
 def write_report(title: str, sections: Sequence[Section], path: Path) -> None:
-    """One HTML file that needs no other: styles and pictures are inside."""
+    """Write one HTML file that needs no other file: it contains the styles and the pictures."""
     bodies = "\n".join(f"<section>\n{section_html(section)}</section>" for section in sections)
     page = _PAGE.format(title=html.escape(title), style=_STYLE, bodies=bodies)
     write_whole(path, page)
 
 
 def section_html(section: Section) -> str:
-    """The section's markdown as HTML, its pictures inlined and its wide tables scrollable."""
+    """Return the section's markdown as HTML, with its pictures inside and its wide tables scrollable."""
     pictures = {f"figures/{figure.name}.png": base64.b64encode(figure.png).decode() for figure in section.figures}
+    # Without HTML: a translation is free text and must not become markup.
     tokens = (parser := MarkdownIt("commonmark", {"html": False}).enable("table")).parse(section.markdown)
     for token in tokens:
         for child in token.children or []:

@@ -93,9 +93,9 @@ def score_files(
 
 
 def notes(language: str, references: Sequence[str], tokens: Sequence[str], sacre_signature: str) -> list[str]:
-    """Return what a reader of the scores must know: Moses has no rules for the language, or the text is not split into
-    words.
+    """Return what a reader of the scores must know about the language.
 
+    There are two cases: Moses has no rules for the language, or the text is not split into words.
     references: detokenised lines.
     tokens: the same lines, tokenised.
     """
