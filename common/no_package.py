@@ -1,4 +1,4 @@
-"""The build backend that pyproject.toml names. It refuses: what `pip install .` could copy would not be whole."""
+"""The build backend that pyproject.toml names. It refuses, because `pip install .` would copy an incomplete program."""
 
 raise SystemExit(
     "attention-reproductions is no package to install but is used from its checkout, whose commit every result names: "

@@ -1,4 +1,4 @@
-"""The plug: what a paper hands to the shared engine. Each papers/<paper>/paper.py has one subclass of `Paper`."""
+"""What a paper gives to the shared engine. Each papers/<paper>/paper.py has one subclass of `Paper`."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Optimization:
-    """An optimizer with the two rules a paper wraps around it."""
+    """An optimizer, and the two rules that a paper adds to it."""
 
     optimizer: torch.optim.Optimizer
     learning_rate: Callable[[int], float] | None = None
-    """Learning rate at update 1, 2, ...; None leaves the optimizer's own."""
+    """Learning rate at update 1, 2, ... With None the optimizer keeps its own."""
     condition_gradients: Callable[[list[nn.Parameter]], None] | None = None
     """Changes the gradients in place before the update (Bahdanau 2014 App. B.2: norm at most 1)."""
 
 
 @dataclass(frozen=True)
 class ReportedTraining:
-    """What a paper says that a training of its own took."""
+    """What a paper reports about one of its own trainings."""
 
     hours: float
     hardware: str
     source: str
-    """Where the paper says so: `Table 2`."""
+    """Where the paper reports it: `Table 2`."""
 
 
 @dataclass(frozen=True)
@@ -55,37 +55,38 @@ class Paper(ABC):
     optimizer_config: ClassVar[type]
     """Dataclass of the recipe section `optimizer`."""
     hardware: ClassVar[Mapping[str, Mapping[str, float]]]
-    """FLOP/s that named hardware sustained, by the system it was measured on; the first stands in for the others."""
+    """FLOP/s that named hardware sustained, by the system that it was measured on. The first system is taken for those
+    that were not measured."""
 
     @abstractmethod
     def build_model(self, recipe: Recipe) -> nn.Module:
-        """Make the recipe's model, freshly initialised, on the current default device.
+        """Build the recipe's model with its initial weights, on the current default device.
 
-        Draws from torch's global generator.
+        The weights are drawn from torch's global generator.
         """
 
     @abstractmethod
     def build_optimization(self, model: nn.Module, recipe: Recipe) -> Optimization:
-        """Make the recipe's optimizer of the model's parameters, with its schedule and its clipping."""
+        """Build the recipe's optimizer for the model's parameters, with its schedule and its rule for gradients."""
 
     @abstractmethod
     def rated_as(self, recipe: Recipe) -> str:
-        """The system of `hardware` whose size and kind a recipe's model is nearest to."""
+        """Return the system of `hardware` that is nearest to the recipe's model in size and kind."""
 
     @abstractmethod
     def reported_training(self, system: str) -> ReportedTraining | None:
-        """What reported.yaml has of the training of the paper's own system of that name."""
+        """Return what reported.yaml says of the training of the paper's own system of that name."""
 
     @abstractmethod
     def block(self, parameter: str) -> str:
-        """The block that a parameter, given by name, is counted under by `plan`."""
+        """Return the block under which `plan` counts a parameter, given by name."""
 
     @abstractmethod
     def attention(self, model: nn.Module, batch: Batch) -> list[dict[str, Tensor]]:
-        """Attention of one teacher-forced batch, for the figures: of each sentence, weights by name.
+        """Return the attention weights of each sentence of a teacher-forced batch, by name, for the figures.
 
-        Weights are (..., words that look, words looked at), EOS included, padding left out; `source` is the decoder's
-        attention to the source, (..., T, S). The list is empty for a model that attends to nothing.
+        Weights are (..., words that look, words looked at), with EOS and without padding. `source` is the decoder's
+        attention to the source, (..., T, S). The list is empty for a model without attention.
         """
 
     @property
@@ -94,19 +95,19 @@ class Paper(ABC):
         return {"model": self.model_config, "optimizer": self.optimizer_config}
 
     def recipe(self, reference: str, overrides: Sequence[str] = ()) -> Recipe:
-        """The recipe of that name or path, with `key=value` overrides."""
+        """Load the recipe of that name or path, with `key=value` overrides."""
         return load_recipe(self.root / "recipes", reference, self.sections, overrides)
 
     def build_tables(self, scale: str, results: Path, out: Path) -> Section:
         """Build tables, figures and claims of one scale from the folder `results`, and write them to `out`.
 
-        papers/<paper>/tables.py does it. It is imported here and not before, because it draws figures.
+        papers/<paper>/tables.py does this. It is imported only here, because it imports Matplotlib to draw figures.
         """
         section: Section = importlib.import_module(f"papers.{self.name}.tables").build_tables(self, scale, results, out)
         return section
 
     def systems(self, scale: str) -> list[str]:
-        """Names of all recipes of a scale, in file order."""
+        """Return the names of all recipes of a scale, in the order of their files."""
         folder = self.root / "recipes" / scale
         return sorted(
             path.relative_to(self.root / "recipes").with_suffix("").as_posix() for path in folder.glob("*.yaml")

@@ -1,8 +1,8 @@
 """What is written about a run, as typed values: result.json, training.json, starts.json and attention.json.
 
-One schema for the programs that write these files (common/run) and for those that read them (common/report). Every
-field is a key of the file, in the file's order. A field with a default may be missing: older programs did not know it,
-or a training left nothing to know it from. It is not written while it has its default (`common.typed.plain`).
+The programs that write these files (common/run) and those that read them (common/report) share this schema. Every field
+is a key of the file, in the file's order. A field with a default may be missing, either because the program was older
+or because the training left nothing from which to know it. Such a field is not written (`common.typed.plain`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from common.score.bleu import Statistics
 from common.typed import checked
 
 FACTS = ("environment", "data_sha256", "matmul_flops_per_second", "commit", "dirty")
-"""Fields that both a `Start` and a `Training` have: on what machine, text and commit the updates were made."""
+"""Fields that both a `Start` and a `Training` have: the machine, the text and the commit that made the updates."""
 SCORE = "run `score` on the run again, or delete the file"
-"""The cure for a damaged result."""
+"""What a message advises if a result is damaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Hardware, thread count and versions of a process."""
+    """Hardware, number of threads and versions of a process."""
 
     hardware: str
     threads: int
@@ -40,14 +40,14 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """One start of a training, or the moment at which a finished one took over changed fields."""
+    """A start of a training, or the moment when a finished training got changed fields of its recipe."""
 
     step: int
-    """Updates made before."""
+    """Updates made before it."""
     time: str
     """ISO 8601, UTC."""
     changed: dict[str, tuple[Any, Any]]
-    """Recipe fields, dotted, that are other than at the start before: (then, now)."""
+    """Recipe fields, dotted, that differ from the start before: (then, now)."""
     data_sha256: str
     """Hash of the prepared data."""
     environment: Environment
@@ -61,41 +61,41 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Reached:
-    """Where a training has come to; all counts are since its first update. Logs tell only what has no default."""
+    """Where a training is. All counts begin with its first update. A log holds only the fields without a default."""
 
     step: int
     """Updates made."""
     epoch: int
     position: int | None = None
-    """Minibatches of this epoch already used."""
+    """Minibatches of this epoch that are already used."""
     sentences: int | None = None
     target_tokens: int | None = None
-    """EOS included."""
+    """Target tokens, EOS included."""
     seconds: float
-    """Wall time, over all restarts."""
+    """Wall time, summed over all restarts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """training.json: a training that has come to its end. Of one that has not, less is known."""
+    """training.json: a training that has come to its end. For an unfinished training, optional fields are missing."""
 
     finished: str | None = None
     """When it ended: ISO 8601, UTC."""
     progress: Reached
     parameters: int | None = None
-    """Trainable ones."""
+    """Number of trainable parameters."""
     environment: Environment | None = None
     data_sha256: str | None = None
     matmul_flops_per_second: float | None = None
     commit: str | None = ""
-    """Of the last start: None without git, empty where no start is known."""
+    """Commit of the last start. None without git, empty if no start is known."""
     dirty: bool | None = None
     starts: tuple[Start, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Likelihood:
-    """Unsmoothed negative log-likelihood of sentence pairs, teacher-forced, EOS included; nats."""
+    """Unsmoothed negative log-likelihood of sentence pairs: teacher-forced, EOS included, in nats."""
 
     nll_per_token: float
     nll_per_sentence: float
@@ -116,16 +116,16 @@ class ScoredTraining(Training):
     """The section `training` of a result."""
 
     complete: bool
-    """Whether the decoded weights are of the training's end."""
+    """Whether the decoded weights are from the end of the training."""
     train: Likelihood
-    """Of the first thousand training pairs."""
+    """Likelihood of the first thousand training pairs."""
     dev: Likelihood
     dev_curve: tuple[Measured, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What is known of the weights that are decoded: the steps averaged or, of a single checkpoint, its step."""
+    """The decoded weights: the updates that were averaged or, for a single checkpoint, its update."""
 
     averaged_steps: tuple[int, ...] | None = None
     recipe: str | None = None
@@ -133,7 +133,7 @@ class Weights:
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """The updates after which they were taken, several of an average."""
+        """The updates after which they were taken. An average has several."""
         return (self.step or 0,) if self.averaged_steps is None else self.averaged_steps
 
 
@@ -144,26 +144,26 @@ class Column:
     bleu: float
     """The paper's BLEU x 100."""
     interval: tuple[float, float]
-    """Its 95% bootstrap interval."""
+    """The 95% bootstrap interval of `bleu`."""
     signature: str
-    """What BLEU this is: every choice that changes the number."""
+    """Every choice that changes `bleu`."""
     detail: str
     """The line that multi-bleu.perl prints."""
     variants: dict[str, float] | None = None
-    """The same text by this and other variants of the paper's BLEU, by signature."""
+    """BLEU of the same text by each variant of the paper's BLEU, by signature."""
     sacrebleu: float
     sacrebleu_signature: str
     notes: tuple[str, ...] | None = None
-    """What a reader of the scores must know of the language."""
+    """What a reader of the scores must know about the language."""
     sentences: int
     seconds: float
-    """Of decoding."""
+    """Wall time of decoding."""
     statistics: tuple[str, ...]
-    """`counts`, a line a sentence: see `rows`."""
+    """`counts` as text, one line per sentence (see `rows`)."""
     source_lengths: str
-    """`lengths`, between spaces."""
+    """`lengths` as text, separated by spaces."""
     hypotheses: tuple[str, ...]
-    """Detokenised."""
+    """Detokenised hypotheses."""
 
     @cached_property
     def counts(self) -> Statistics:
@@ -177,13 +177,13 @@ class Column:
 
 
 def rows(counts: Statistics) -> tuple[str, ...]:
-    """`Column.counts` as `Column.statistics` holds them."""
+    """Return `Column.counts` in the form of `Column.statistics`."""
     return tuple(" ".join(map(str, row)) for row in counts.tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
 class LongSentence:
-    """A test sentence kept word for word, untokenised, and its translation."""
+    """A test sentence in full, untokenised, and its translation."""
 
     source: str
     reference: str
@@ -192,7 +192,7 @@ class LongSentence:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSet:
-    """A test set's scores. The column `all` is there always, `no_unk` where the recipe asks for it."""
+    """The scores of a test set. It always has the column `all`, and `no_unk` if the recipe asks for it."""
 
     columns: dict[str, Column]
     longest: tuple[LongSentence, ...]
@@ -204,14 +204,15 @@ class ScoredSet:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultFile:
-    """result.json: a run's scores and everything behind them."""
+    """result.json: a run's scores and everything that they rest on."""
 
     paper: str
     recipe: str
-    """Its name: `demo/rnnsearch-50`."""
+    """Name of the recipe: `demo/rnnsearch-50`."""
     title: str
     resolved_recipe: dict[str, Any]
-    """Plain values, in the names of the program that wrote them; `common.recipe.current` gives those of today."""
+    """Plain values, in the names of the program that wrote them. `common.recipe.current` translates them into
+    today's."""
     recipe_sha256: str
     generated: bool
     """Whether the text was made by a program."""
@@ -220,15 +221,15 @@ class ResultFile:
     training: ScoredTraining
     weights: Weights
     environment: Environment
-    """Where it was scored."""
+    """Machine and versions of the scoring."""
     flops_counted: int
-    """Of the training's matrix products, counted from the model."""
+    """FLOPs of the training's matrix products, counted from the model."""
     matmul_flops_per_second: float | None = None
-    """Of the machine that scored it; newer results have the one that trained it (`Training`)."""
+    """Rate of the machine that scored. Newer results have the rate of the machine that trained (`Training`) instead."""
     sets: dict[str, ScoredSet]
-    """The first is the one that tables print."""
+    """By name. Tables show the first."""
     commit: str | None
-    """It was scored by; None without git."""
+    """Commit of the scoring. None without git."""
     dirty: bool
 
     def __post_init__(self) -> None:
@@ -246,28 +247,31 @@ class Example:
     target: tuple[str, ...]
     """T tokens, the end token included."""
     attention: Any
-    """Nested lists by name, as `Paper.attention` has them. Older files of Bahdanau2014 hold the list alone."""
+    """Nested lists by name, as in `Paper.attention`. Older files of Bahdanau2014 hold the one list without a name."""
 
     def weights(self, name: str) -> npt.NDArray[np.float64]:
-        """The attention of that name, (..., words that look, words looked at)."""
+        """Return the attention of that name, (..., words that look, words looked at)."""
         maps = self.attention if isinstance(self.attention, dict) else {"source": self.attention}
         return np.array(maps[name])
 
 
 def read_result(path: Path) -> ResultFile:
-    """A result.json. UserError, naming the file and the cure, when it is missing, damaged or not a result."""
+    """Read a result.json.
+
+    Raise UserError, which names the file and what to do, if it is missing, damaged or not a result.
+    """
     result: ResultFile = _read(path, ResultFile, "result", SCORE)
     return result
 
 
 def read_attention(path: Path) -> tuple[Example, ...]:
-    """An attention.json; empty when there is no such file. UserError as in `read_result`."""
+    """Read an attention.json. Return nothing if there is no such file. Raise UserError as `read_result` does."""
     examples: tuple[Example, ...] = _read(path, tuple[Example, ...], "attention", SCORE) if path.is_file() else ()
     return examples
 
 
 def read_training(run: Path) -> Training | None:
-    """RUN/training.json; None while the training has not ended. UserError when the file is damaged."""
+    """Read RUN/training.json. Return None while the training has not ended. Raise UserError if the file is damaged."""
     path = run / "training.json"
     cure = "delete it, and `train` writes it anew"
     training: Training | None = _read(path, Training, "training", cure) if path.is_file() else None
@@ -275,7 +279,7 @@ def read_training(run: Path) -> Training | None:
 
 
 def read_starts(run: Path) -> tuple[Start, ...]:
-    """RUN/starts.json: every start of the training, the first first. UserError when the file is damaged."""
+    """Read RUN/starts.json: all starts of the training, the first one first. Raise UserError if the file is damaged."""
     path = run / "starts.json"
     cure = "move it away, and the run goes on without its history"
     starts: tuple[Start, ...] = _read(path, tuple[Start, ...], "starts", cure) if path.is_file() else ()
@@ -283,12 +287,12 @@ def read_starts(run: Path) -> tuple[Start, ...]:
 
 
 def facts(of: Start | Training) -> dict[str, Any]:
-    """The FACTS of a start for another one, or for a training."""
+    """Return the fields FACTS of a start or a training, to give them to another one."""
     return {name: getattr(of, name) for name in FACTS}
 
 
 def _read(path: Path, hint: Any, key: str, cure: str) -> Any:
-    """The JSON value in `path`, checked against `hint`; messages call it `key`."""
+    """Read the JSON value in `path` and check it against the type `hint`. Messages call it `key`."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
