@@ -1,1 +1,1 @@
-"""The verbs of the command line on run folders: plan, train, average, translate, score, and a whole scale of them."""
+"""The verbs of the command line on run folders (plan, train, average, translate, score), and all systems of a scale."""

@@ -1,4 +1,4 @@
-"""The one command line of both papers: `python -m papers.<paper> VERB`."""
+"""The command line of both papers: `python -m papers.<paper> VERB`."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from common.train.parallel import is_first, is_one_of_several
 from common.typed import plain
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, by the shell's convention."""
+"""Exit status after Ctrl-C, as shells have it."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line, like every other error here."""
+    """An argparse parser whose errors are one line, like every other error here."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def main(paper: Paper, arguments: list[str] | None = None) -> int:
-    """Run one verb; the exit status: 0, or 2 after a one-line error, or 130 when interrupted."""
+    """Run one verb and return the exit status: 0, 2 after a one-line error, or 130 after Ctrl-C."""
     utf8_output()
     options = _parse(paper, arguments)
     if suite := os.environ.get(SUITE):
@@ -50,7 +50,7 @@ def main(paper: Paper, arguments: list[str] | None = None) -> int:
 
 
 def _parse(paper: Paper, arguments: list[str] | None) -> argparse.Namespace:
-    """The words of a command line; `key=value` words may stand anywhere, where argparse alone wants them last."""
+    """Parse a command line. `key=value` words may stand anywhere, while argparse alone expects them at the end."""
     parser = _parser(paper)
     options, left = parser.parse_known_args(arguments)
     if hasattr(options, "overrides"):
@@ -68,7 +68,7 @@ def _parse(paper: Paper, arguments: list[str] | None) -> argparse.Namespace:
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words `key=value` that override recipe fields, and the others."""
+    """Split words into those of the form `key=value`, which override recipe fields, and the others."""
     matches = [re.match(r"[\w.]+=", word) for word in words]
     return (
         [word for word, match in zip(words, matches, strict=True) if match],
@@ -77,17 +77,18 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def utf8_output() -> None:
-    """Let this process write UTF-8 whatever the locale says, as it does to files; what cannot be is escaped.
+    """Make this process write UTF-8 in any locale, as it does to files. Every program here calls this first.
 
-    Every program here calls it first. Bytes of file names that are not text pass through standard output as they are.
+    What cannot be encoded is escaped on standard error. Bytes of file names that are not text pass through standard
+    output unchanged.
     """
     for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
-        if isinstance(stream, io.TextIOWrapper):  # not what a caller has put in its place
+        if isinstance(stream, io.TextIOWrapper):  # a test or notebook may have put something else in its place
             stream.reconfigure(encoding="utf-8", errors=errors)
 
 
 def guarded(work: Callable[[], object], program: str) -> int:
-    """Call `work`, turning every foreseeable failure into one line on standard error."""
+    """Call `work` and turn every foreseeable failure into one line on standard error. Return the exit status."""
     try:
         work()
         return 0
@@ -98,7 +99,7 @@ def guarded(work: Callable[[], object], program: str) -> int:
         print(f"\n{program}: interrupted; the same command goes on from the last saved state", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has gone; keep Python from complaining again while it shuts down.
+        # The reader (head, less) has ended. Without this, Python would complain again when it flushes at its own end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UnicodeEncodeError as error:
@@ -116,11 +117,13 @@ def guarded(work: Callable[[], object], program: str) -> int:
 
 
 def _parser(paper: Paper) -> Parser:
+    """Build the parser with all verbs."""
     parser = Parser(prog=f"python -m papers.{paper.name}", description=f"{paper.title}. {paper.citation}")
     verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=Parser)
     names = ", ".join(name.rpartition("/")[2] for name in paper.systems(OWN_SCALE))
 
     def verb(name: str, function: object, text: str, recipe: bool = False) -> argparse.ArgumentParser:
+        """Add a verb with the options that several verbs share."""
         added = verbs.add_parser(name, help=text, description=text)
         added.set_defaults(verb=function)
         if recipe:
@@ -170,13 +173,16 @@ def _parser(paper: Paper) -> Parser:
 
 
 _DECODING = "fields that no update depends on, for this once: decode.beam=1, run.device=cpu, data.corpus=..."
+"""Help for overrides that hold for a single call."""
 
 
 def _overrides(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add `key=value` words to a parser."""
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help=text)
 
 
 def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
+    """Add the options of `score`."""
     parser.add_argument(
         "run", type=Path, metavar="RUN", nargs="?", help="a run folder: decode and score the sets its recipe names"
     )
@@ -192,17 +198,21 @@ def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
 
 
 def _plan(paper: Paper, options: argparse.Namespace) -> None:
+    """Print what a recipe will cost."""
     values = plan(paper, paper.recipe(options.recipe, options.overrides))
     print(json.dumps(values, indent=2) if options.json else describe(values))
 
 
 def _positive(text: str) -> int:
+    """Read a number from 1 on."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
     return int(text)
 
 
+# The verbs below import their modules when they run: `--help` and `plan` need not wait for what they do not use.
 def _prepare(paper: Paper, options: argparse.Namespace) -> None:
+    """Prepare a recipe's corpus. Print its summary, and its folder on standard output."""
     from common.prepare.summary import NAME as SUMMARY
     from common.run.folder import prepare_data
 
@@ -212,13 +222,14 @@ def _prepare(paper: Paper, options: argparse.Namespace) -> None:
 
 
 def _train(paper: Paper, options: argparse.Namespace) -> None:
+    """Train a recipe and, if asked, average and score the run."""
     from common.run.evaluate import evaluate_run, summary
     from common.run.folder import average_run, train_run
 
     recipe = paper.recipe(options.recipe, options.overrides)
     steps = train_run(paper, recipe, options.out, options.runs, _say)
     if not is_first():
-        return
+        return  # averaging and scoring are the work of one process
     _say(f"{recipe.name} trained: {steps:,} updates in {options.out}")
     if options.score:
         average_run(options.out, recipe.evaluate.average)
@@ -226,6 +237,7 @@ def _train(paper: Paper, options: argparse.Namespace) -> None:
 
 
 def _average(paper: Paper, options: argparse.Namespace) -> None:
+    """Average a run's last checkpoints."""
     from common.run.folder import average_run, read_recipe
 
     last = options.last if options.last is not None else read_recipe(paper, options.run).evaluate.average
@@ -236,6 +248,7 @@ def _average(paper: Paper, options: argparse.Namespace) -> None:
 
 
 def _translate(paper: Paper, options: argparse.Namespace) -> None:
+    """Translate standard input."""
     from common.run.evaluate import translate
     from common.run.folder import load_run
     from common.text.doubts import watched
@@ -250,6 +263,7 @@ def _translate(paper: Paper, options: argparse.Namespace) -> None:
 
 
 def _score(paper: Paper, options: argparse.Namespace) -> None:
+    """Score a run, or a file of hypotheses."""
     from common.run.evaluate import evaluate_run, summary
     from common.score.files import score_files
 
@@ -272,6 +286,7 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
 
 
 def _score_lines(scores: dict[str, Any]) -> list[str]:
+    """Return the scores of files as lines of text."""
     lines = [f"language {scores['language']}, scored as recipe {scores['recipe']} does: {scores['tokeniser']}"]
     lines += [
         f"{name}: {score['bleu']:.2f} (95% {score['low']:.2f} to {score['high']:.2f})  [{score['signature']}]"
@@ -286,6 +301,7 @@ def _score_lines(scores: dict[str, Any]) -> list[str]:
 
 
 def _tables(paper: Paper, options: argparse.Namespace) -> None:
+    """Rebuild tables and figures from finished runs, and print the tables."""
     from common.report.results import export
 
     results = options.results or options.runs / options.scale / paper.name
@@ -298,4 +314,5 @@ def _tables(paper: Paper, options: argparse.Namespace) -> None:
 
 
 def _say(line: str) -> None:
+    """Print a line on standard error."""
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Decode and score a run's test sets: RUN/result.json holds the numbers and everything behind them."""
+"""Decode and score a run's test sets. RUN/result.json holds the scores and everything that they rest on."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ from common.train.loop import negative_log_likelihood, read_log
 from common.typed import plain
 
 _TRAIN_SAMPLE = 1000
-"""Training pairs whose likelihood is measured; enough for the two digits that Bahdanau2014 Table 2 prints."""
+"""Training pairs whose likelihood is measured. They suffice for the two digits that Bahdanau2014 Table 2 prints."""
 _LONGEST = 3
-"""Long sentences kept word for word, as many as Bahdanau2014 Table 3 shows."""
+"""Long sentences that are kept in full, as many as Bahdanau2014 Table 3 shows."""
 
 
 def translate_lines(
     run: LoadedRun, lines: list[str], decode: Decode, say: Callable[[int, int], None] | None = None
 ) -> list[list[int]]:
-    """Target ids, EOS left out, of untokenised source lines."""
+    """Translate untokenised source lines. Return target ids without EOS."""
     assert isinstance(run.model, Seq2SeqModel)
     sources, together = [run.text.encode_source(line) for line in lines], run.recipe.run.decode_batch
     return [
@@ -64,12 +64,13 @@ def translate_lines(
 
 
 def translate(run: LoadedRun, lines: Iterable[str], together: int = 512) -> Iterator[str]:
-    """Detokenised translations of untokenised lines, in order, as they come; empty lines stay empty.
+    """Yield detokenised translations of untokenised lines, in order. Empty lines stay empty.
 
-    together: lines read before the first answer; more are faster, one is for a person who types.
+    together: lines that are read before the first answer. More lines are faster; 1 is for a person who types.
     """
 
     def block(lines: list[str]) -> list[str]:
+        """Translate lines as one batch."""
         return [
             run.text.detokenise(run.text.target_tokens(ids)) for ids in translate_lines(run, lines, run.recipe.decode)
         ]
@@ -80,12 +81,13 @@ def translate(run: LoadedRun, lines: Iterable[str], together: int = 512) -> Iter
 def evaluate_run(
     paper: Paper, path: Path, runs: Path, say: Callable[[str], None], overrides: Sequence[str] = ()
 ) -> ResultFile:
-    """Decode every set the recipe names, score it, and write RUN/result.json; returns what was written.
+    """Decode every set that the recipe names, score it, and write RUN/result.json. Return what was written.
 
-    overrides: as of `load_run`. UserError where the recipe's text is no longer the one the run was trained on.
+    overrides: as in `load_run`.
+    Raise UserError if the recipe's text is not the one that the run was trained on.
     """
     run = load_run(paper, path, overrides)
-    sacre_metric(run.recipe.data.target, run.recipe.text.lowercase)  # refuses before hours of decoding, not after
+    sacre_metric(run.recipe.data.target, run.recipe.text.lowercase)  # fails before the hours of decoding if it must
     prepared = prepare_data(run.recipe, runs)
     starts = read_starts(path)
     if starts and starts[-1].data_sha256 != prepared.identity:
@@ -111,6 +113,7 @@ def evaluate_run(
         sets=sets,
         **commit(REPOSITORY),
     )
+    # An earlier result's attention must not stay beside the new scores.
     (path / "attention.json").unlink(missing_ok=True)
     if examples := attention_examples(paper, run, prepared):
         write_json(path / "attention.json", plain(examples), indent=None)
@@ -119,9 +122,10 @@ def evaluate_run(
 
 
 def _read_training(run: Path, starts: tuple[Start, ...], step: int) -> tuple[Training, bool]:
-    """What is known of the training up to the decoded `step`, and whether it ended there: then, training.json.
+    """Return what is known of the training up to the decoded `step`, and whether it ended there.
 
-    Otherwise what the last start and the log up to that step say.
+    If it did, this is training.json. Otherwise it is what the last start and the log up to that step say.
+    Raise UserError if there is no such log.
     """
     training = read_training(run)
     if training and training.progress.step == step:
@@ -134,7 +138,7 @@ def _read_training(run: Path, starts: tuple[Start, ...], step: int) -> tuple[Tra
 
 
 def _with_likelihoods(training: Training, complete: bool, run: LoadedRun, prepared: Prepared) -> ScoredTraining:
-    """The training with the likelihoods of the decoded weights, and the development curve of its log."""
+    """Add the likelihoods of the decoded weights, and the development curve from the log."""
     curve = [entry for entry in read_log(run.path) if "dev_nll_per_token" in entry]
     return ScoredTraining(
         **vars(training),
@@ -146,7 +150,7 @@ def _with_likelihoods(training: Training, complete: bool, run: LoadedRun, prepar
 
 
 def _evaluate_set(run: LoadedRun, prepared: Prepared, name: str, say: Callable[[str], None]) -> ScoredSet:
-    """The columns of one test set: all sentences and, where the recipe asks, those without unknown words."""
+    """Score one test set: all sentences and, if the recipe asks for it, those without unknown words."""
     lines = prepared.lines(name)
     decode = run.recipe.decode
     everything = np.ones(len(lines["source"]), dtype=bool)
@@ -166,7 +170,7 @@ def _evaluate_set(run: LoadedRun, prepared: Prepared, name: str, say: Callable[[
 
 
 def _without_unk(decode: Decode) -> Decode:
-    """The search of the No-UNK column: UNK disallowed (Bahdanau2014 Table 1)."""
+    """Return the search for the column No UNK, which may not emit UNK (Bahdanau2014 Table 1)."""
     return replace(decode, suppress_unk=True)
 
 
@@ -179,11 +183,15 @@ def _column(
     say: Callable[[str], None],
     subset: str | None = None,
 ) -> Column:
-    """Decode and score the chosen sentences of a set; `subset` is what signatures call them unless they are all."""
+    """Decode and score the chosen sentences of a set.
+
+    subset: the signatures' name for these sentences, None for all.
+    """
     kept = {key: [value for value, keep in zip(values, chosen, strict=True) if keep] for key, values in lines.items()}
     started = time.monotonic()
 
     def progress(done: int, total: int) -> None:
+        """Report how far decoding has come."""
         seconds = time.monotonic() - started
         rate = done / seconds
         left = clock((total - done) / rate)
@@ -218,9 +226,9 @@ def _column(
 
 
 def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list[Example]:
-    """Attention between each example sentence and the run's own translation of it, teacher-forced.
+    """Return the attention between each example sentence and the run's own translation of it, teacher-forced.
 
-    Weights have four decimals, more than a figure can show. Empty for a model that attends to nothing.
+    Weights have four decimals, more than a figure can show. The list is empty for a model without attention.
     """
     chosen = list(run.recipe.run.examples) or _typical(run, prepared)
     examples = []
@@ -244,7 +252,7 @@ def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list
 
 
 def _typical(run: LoadedRun, prepared: Prepared) -> list[str]:
-    """Four test sentences of 10 to 20 words without unknown words, as Bahdanau2014 Figure 3 (b)-(d) drew them."""
+    """Return four test sentences of 10 to 20 words without unknown words, as in Bahdanau2014 Figure 3 (b)-(d)."""
     lines = prepared.lines(run.recipe.evaluate.sets[0])
     vocabulary = run.text.source_vocabulary
     fitting = [
@@ -257,7 +265,7 @@ def _typical(run: LoadedRun, prepared: Prepared) -> list[str]:
 
 
 def summary(result: ResultFile) -> str:
-    """A result's scores as text, below the signatures of their metrics and what must be known of the language."""
+    """Return a result's scores as text, with the metrics' signatures and the notes on the language above them."""
     columns = [
         (f"{name} {kind}", column) for name, kept in result.sets.items() for kind, column in kept.columns.items()
     ]

@@ -1,15 +1,15 @@
-"""A run folder: what training leaves behind and everything later verbs need.
+"""A run folder: what training leaves there for the later verbs.
 
 RUN/recipe.yaml          the resolved recipe
 RUN/text/                vocabularies, BPE codes, tokenisation: enough to translate without the corpus
-RUN/checkpoints/         weights by step
+RUN/checkpoints/         weights by update
 RUN/state.pt             what a killed training resumes from
-RUN/log.jsonl            loss, rate and dev likelihood by step
-RUN/starts.json          each start of the training: update, place, time, commit, data, fields that changed
-RUN/training.json        the same of the last start, once the training has come to its end
+RUN/log.jsonl            loss, rate and likelihood of the development set by update
+RUN/starts.json          each start of the training: update, machine, time, commit, data, changed fields of the recipe
+RUN/training.json        the same for the last start, once the training has come to its end
 RUN/model.safetensors    the weights that are decoded (`average`)
-RUN/result.json          scores with all that stands behind them (`score`)
-RUN/attention.json       attention of the example sentences, for the figures, where the model has any (`score`)
+RUN/result.json          scores and everything that they rest on (`score`)
+RUN/attention.json       attention of the example sentences for the figures, if the model has any (`score`)
 """
 
 from __future__ import annotations
@@ -48,11 +48,12 @@ from common.train.parallel import world as joined
 from common.typed import build, plain
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+"""The checkout whose commit every result names."""
 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A trained run, ready to translate."""
+    """A trained run that is ready to translate."""
 
     path: Path
     recipe: Recipe
@@ -62,14 +63,14 @@ class LoadedRun:
 
     @property
     def decoded(self) -> str:
-        """The weights in words: `the weights of update 1,000`."""
+        """The decoded weights in words: `the weights of update 1,000`."""
         steps = ", ".join(f"{step:,}" for step in self.weights.steps)
         averaged = self.weights.averaged_steps is not None
         return f"the mean of updates {steps}" if averaged else f"the weights of update {steps}"
 
 
 def device_of(recipe: Recipe) -> torch.device:
-    """The device a recipe asks for; UserError when it wants CUDA and there is none."""
+    """Return the device that a recipe asks for. Raise UserError if it asks for CUDA and there is none."""
     wanted = recipe.run.device
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError("recipe key `run.device` is cuda, but no CUDA device is here; write auto or cpu")
@@ -77,7 +78,10 @@ def device_of(recipe: Recipe) -> torch.device:
 
 
 def prepare_data(recipe: Recipe, runs: Path, workers: int | None = None) -> Prepared:
-    """The recipe's corpus, downloaded, tokenised and encoded under `runs`; done once. workers: processes."""
+    """Download, tokenise and encode the recipe's corpus under `runs`, unless that is already done.
+
+    workers: number of processes.
+    """
     return prepare(
         recipe.data,
         recipe.text,
@@ -91,10 +95,11 @@ def prepare_data(recipe: Recipe, runs: Path, workers: int | None = None) -> Prep
 
 
 def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable[[str], None]) -> int:
-    """Train `recipe` in the folder `run`, or go on with what is there; returns the updates made.
+    """Train `recipe` in the folder `run`, or continue the run that is there. Return the number of updates made.
 
-    A folder with updates belongs to the recipe that made them: fields that would make another model are refused, the
-    others taken over and noted in starts.json. A folder without an update belongs to nobody.
+    A folder with updates belongs to the recipe that made them. A changed field that would make another model is
+    refused. Other changed fields are accepted and noted in starts.json. A folder without an update may be used for any
+    recipe.
     """
     device = device_of(recipe)
     changed = _changed(paper, run, recipe)
@@ -110,7 +115,7 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
             _make_folder(run)
         trainer = _trainer(paper, recipe, run, prepared, device, world)
         trainer.resume()
-        world.wait()
+        world.wait()  # the first process must not write a log or state that another one has not read yet
         (rate,) = world.sum([matmul_rate(device)], device)
         start = Start(
             step=trainer.progress.step,
@@ -121,7 +126,7 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
             matmul_flops_per_second=rate,  # of all processes together
             **commit(REPOSITORY),
         )
-        # Nothing of an earlier start is touched before here, where it is clear that this one can go on with it.
+        # Files of an earlier start are changed only from here on, when it is certain that this one can continue.
         if world.first:
             _begin(run, recipe, prepared, start)
         steps = trainer.fit(say if world.first else lambda line: None).step
@@ -133,17 +138,21 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
 def _trainer(
     paper: Paper, recipe: Recipe, run: Path, prepared: Prepared, device: torch.device, world: World
 ) -> Trainer:
-    """Model, optimizer and data at their beginning: the same weights in every process, dropout of its own in each."""
+    """Build model, optimizer and data as they are before the first update.
+
+    Every process has the same weights, and a random stream of its own for dropout.
+    """
     torch.manual_seed(recipe.train.seed)
     model = paper.build_model(recipe).to(device)
     if not world.first:
+        # After the weights: all processes must begin with the same ones, and each must draw its own dropout.
         torch.manual_seed(recipe.train.seed + world.rank)
     text = TrainingText(prepared.train, prepared.valid, prepared.identity)
     return Trainer(model, paper.build_optimization(model, recipe), text, recipe, run, world)
 
 
 def _begin(run: Path, recipe: Recipe, prepared: Prepared, start: Start) -> None:
-    """Make the folder this recipe's, and note the start."""
+    """Write this recipe into the folder, and note the start."""
     write_recipe(run, recipe)
     (run / "text").mkdir(exist_ok=True)
     prepared.text.save(run / "text")
@@ -164,9 +173,9 @@ def _end(run: Path, trainer: Trainer, start: Start) -> None:
 
 
 def _changed(paper: Paper, run: Path, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
-    """The fields that are other than when the updates in `run` were made: key -> (then, now).
+    """Return the fields that differ from those with which the updates in `run` were made: key -> (then, now).
 
-    Raises UserError for one that would make another model.
+    Raise UserError for a field that would make another model.
     """
     if not has_updates(run):
         return {}
@@ -185,7 +194,7 @@ def _changed(paper: Paper, run: Path, recipe: Recipe) -> dict[str, tuple[Any, An
 
 
 def _take_over(run: Path, recipe: Recipe, runs: Path, changed: dict[str, tuple[Any, Any]], done: Training) -> None:
-    """Give a finished run the changed fields of `recipe`, noted; UserError where they name another text."""
+    """Give a finished run the changed fields of `recipe`, and note them. Raise UserError if they name another text."""
     starts = read_starts(run)
     known = facts(starts[-1] if starts else done)
     reads = any(key.startswith("data.") for key in changed)
@@ -199,17 +208,21 @@ def _take_over(run: Path, recipe: Recipe, runs: Path, changed: dict[str, tuple[A
 
 
 def _note(run: Path, start: Start) -> None:
-    """Add a start to starts.json, which one from update 0 begins anew."""
+    """Add a start to starts.json. A start at update 0 replaces all earlier ones."""
     starts = read_starts(run) if start.step else ()
     write_json(run / "starts.json", plain((*starts, start)))
 
 
 def _now() -> str:
+    """Return the time: ISO 8601, UTC."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def _make_folder(run: Path) -> None:
-    """The run's folder, without what a killed training had half written."""
+    """Make the run's folder, and delete the unfinished files of a killed training.
+
+    Raise UserError if it cannot be written.
+    """
     try:
         run.mkdir(parents=True, exist_ok=True)
         for half in (*run.glob(HALF), *run.glob(f"checkpoints/{HALF}")):
@@ -219,12 +232,12 @@ def _make_folder(run: Path) -> None:
 
 
 def write_recipe(run: Path, recipe: Recipe) -> None:
-    """The resolved recipe into the run's folder, whole or not at all."""
+    """Write the resolved recipe into the run's folder, completely or not at all."""
     write_whole(run / "recipe.yaml", yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True))
 
 
 def read_recipe(paper: Paper, run: Path) -> Recipe:
-    """The recipe a run folder was trained by."""
+    """Read the recipe that a run folder was trained by. Raise UserError if it is not a run folder."""
     path = run / "recipe.yaml"
     if not path.is_file():
         raise UserError(f"{run}: not a run folder (no recipe.yaml); make one with `train RECIPE --out {run}`")
@@ -235,7 +248,10 @@ def read_recipe(paper: Paper, run: Path) -> Recipe:
 
 
 def average_run(run: Path, last: int) -> tuple[int, ...]:
-    """Mean of the run's `last` checkpoints into RUN/model.safetensors; returns the steps that went in."""
+    """Average the run's `last` checkpoints into RUN/model.safetensors. Return the updates that they are from.
+
+    Raise UserError if there are not so many.
+    """
     kept = kept_checkpoints(run / "checkpoints")
     if not kept:
         raise UserError(f"{run}: no checkpoints to average; train the run first")
@@ -251,10 +267,10 @@ def average_run(run: Path, last: int) -> tuple[int, ...]:
 
 
 def load_run(paper: Paper, run: Path, overrides: Sequence[str] = ()) -> LoadedRun:
-    """A run's model in evaluation mode: the averaged weights, or without them the last checkpoint.
+    """Load a run's model in evaluation mode: the averaged weights or, if there are none, the last checkpoint.
 
     overrides: `key=value` words for fields that no update depends on, such as decode.beam and run.device.
-    UserError where the average is older than the last checkpoint, or a field cannot change any more.
+    Raise UserError if the average is older than the last checkpoint, or if a field cannot be changed any more.
     """
     trained = read_recipe(paper, run)
     recipe = override(trained, paper.sections, overrides)
@@ -271,7 +287,7 @@ def load_run(paper: Paper, run: Path, overrides: Sequence[str] = ()) -> LoadedRu
 
 
 def _weights(run: Path, name: str) -> Path:
-    """The file that is decoded. Refuses an average that training has left behind."""
+    """Return the file that is decoded. Raise UserError if it is an average and training has gone further since."""
     averaged, kept = run / "model.safetensors", kept_checkpoints(run / "checkpoints")
     if not averaged.is_file():
         if not kept:
@@ -287,5 +303,5 @@ def _weights(run: Path, name: str) -> Path:
 
 
 def _known(about: dict[str, Any], path: Path) -> Weights:
-    """The header of a file of weights, typed."""
+    """Return the header of a file of weights as typed values."""
     return build(Weights, about, "about", str(path))

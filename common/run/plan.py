@@ -1,7 +1,7 @@
-"""`plan`: what a recipe will cost, without touching data: parameters, FLOPs, steps, hours.
+"""`plan`: what a recipe will cost, without any data: parameters, FLOPs, updates, hours.
 
-The model is built on PyTorch's meta device, which has shapes and no memory, and its matrix products are
-counted by `torch.utils.flop_counter` over one real forward and backward pass.
+The model is built on PyTorch's meta device, where tensors have shapes and no memory. `torch.utils.flop_counter` counts
+its matrix products over one real forward and backward pass.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from common.recipe import OWN_SCALE, Recipe
 from common.train.loss import cross_entropy_sum
 
 SMALL = 0.25
-"""Share of a measured system's parameters below which its rate says little of a model."""
+"""A model with a smaller share of the measured system's parameters is so small that the system's rate says little of
+it."""
 
 
 def parameter_counts(paper: Paper, recipe: Recipe) -> dict[str, int]:
-    """Trainable parameters per block, in the model's own order."""
+    """Return the number of trainable parameters of each block, in the model's own order."""
     with torch.device("meta"):
         model = paper.build_model(recipe)
     counts: dict[str, int] = {}
@@ -36,14 +37,14 @@ def parameter_counts(paper: Paper, recipe: Recipe) -> dict[str, int]:
 
 
 def minibatch_shape(recipe: Recipe) -> tuple[int, int, int]:
-    """Sentences, source length and target length of an average minibatch, from the recipe's mean lengths."""
+    """Return sentences, source length and target length of an average minibatch, from the recipe's mean lengths."""
     source, target = recipe.estimate.source_tokens, recipe.estimate.target_tokens
     sentences = recipe.batch.sentences or max(1, round((recipe.batch.tokens or 0) / max(source, target)))
     return sentences, max(1, round(source)), max(1, round(target))
 
 
 def training_flops(paper: Paper, recipe: Recipe) -> int:
-    """FLOPs of the matrix products of one update, forward and backward; a multiply-add counts as two."""
+    """Count the FLOPs of one update's matrix products, forward and backward. A multiply-add counts as two."""
     sentences, source, target = minibatch_shape(recipe)
     with torch.device("meta"):
         model = paper.build_model(recipe)
@@ -59,7 +60,10 @@ def training_flops(paper: Paper, recipe: Recipe) -> int:
 
 
 def training_hours(paper: Paper, recipe: Recipe, flops: int, parameters: int) -> dict[str, Any]:
-    """Hours that a training of `flops` takes on each hardware, how far to trust that, and what the paper says."""
+    """Return the hours of a training of `flops` FLOPs on each hardware.
+
+    Beside them: notes on their accuracy, and the hours that the paper reports.
+    """
     nearest = paper.rated_as(recipe)
     first = {name: next(iter(rates)) for name, rates in paper.hardware.items()}
     measured_on = {name: nearest if nearest in rates else first[name] for name, rates in paper.hardware.items()}
@@ -84,7 +88,7 @@ def training_hours(paper: Paper, recipe: Recipe, flops: int, parameters: int) ->
 
 
 def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
-    """Everything `plan` prints, machine-readable."""
+    """Return everything that `plan` prints, as plain values."""
     blocks = parameter_counts(paper, recipe)
     flops = training_flops(paper, recipe)
     sentences, source, target = minibatch_shape(recipe)
@@ -123,7 +127,7 @@ def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
 
 
 def describe(values: dict[str, Any]) -> str:
-    """The plan as text."""
+    """Return the plan as text."""
     data, batch = values["data"], values["minibatch"]
     width = max(len(name) for name in values["parameters"]["blocks"])
     lines = [f"{values['recipe']}: {values['title']}", "", "Trainable parameters"]
@@ -148,7 +152,7 @@ def describe(values: dict[str, Any]) -> str:
 
 
 def _describe_hours(values: dict[str, Any]) -> list[str]:
-    """Our estimates, where they are rough, and the paper's own figure apart from them."""
+    """Return our estimates with notes on where they are rough, and separately what the paper reports."""
     lines = [f"Estimated hours, at the rate sustained on the system named (sources: {values['paper']}/paper.py)"]
     for name, hours in values["hours"].items():
         rate, system = values["sustained_flops_per_second"][name], values["rates_measured_on"][name]

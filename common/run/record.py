@@ -1,4 +1,4 @@
-"""What a result must say about its origin: machine, versions, commit."""
+"""What a result records about its origin: machine, versions, commit."""
 
 import contextlib
 import os
@@ -15,9 +15,9 @@ from common.result import Environment
 
 
 def environment(device: str | None = None) -> Environment:
-    """Hardware, thread count and versions of this process.
+    """Return hardware, number of threads and versions of this process.
 
-    `device` is where the run computes ("cpu", "cuda", ...); without it, the GPU if there is one.
+    `device` is where the run computes ("cpu", "cuda", ...). The default is the GPU if there is one.
     """
     on_gpu = torch.cuda.is_available() if device is None else device.startswith("cuda")
     return Environment(
@@ -31,9 +31,10 @@ def environment(device: str | None = None) -> Environment:
 
 
 def commit(root: Path) -> dict[str, Any]:
-    """The commit checked out in `root` and whether tracked files differ from it.
+    """Return the commit that is checked out in `root`, and whether tracked files differ from it.
 
-    Without git, a repository at `root` or a commit: None, and dirty, since the code cannot be recovered.
+    Without git, without a repository at `root` or without a commit the result is None and dirty, because the code
+    cannot be recovered.
     """
     head = _git(root, "rev-parse", "--verify", "HEAD")
     changes = _git(root, "status", "--porcelain", "--untracked-files=no")
@@ -41,13 +42,15 @@ def commit(root: Path) -> dict[str, Any]:
 
 
 def matmul_rate(device: torch.device, seconds: float = 0.3) -> float:
-    """FLOP/s of square float32 matrix products on `device`, with the threads now set: the sustained rate that turns
-    training time into FLOPs by the method under Vaswani2017 Table 2."""
-    size = 8192 if device.type == "cuda" else 1024  # a GPU is through with 1024 before it has been asked for more
-    # Numbers of its own drawing: a training's random stream must not depend on what is measured beside it.
+    """Return the FLOP/s of square float32 matrix products on `device`, with the current number of threads.
+
+    This is the sustained rate by which the method under Vaswani2017 Table 2 turns training time into FLOPs.
+    """
+    size = 8192 if device.type == "cuda" else 1024  # with 1024 a GPU would wait for the next launch most of the time
+    # A generator of its own: the random stream of a training must not depend on this measurement.
     draw = torch.Generator(device).manual_seed(0)
     left, right = (torch.randn(size, size, generator=draw, device=device) for _ in range(2))
-    (left @ right).sum().item()
+    (left @ right).sum().item()  # the first product also loads the library; `item` waits until a GPU has finished
     started, done = time.monotonic(), 0
     while time.monotonic() - started < seconds:
         (left @ right).sum().item()
@@ -56,11 +59,11 @@ def matmul_rate(device: torch.device, seconds: float = 0.3) -> float:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """What git prints, or None where it fails or is missing."""
-    # Neither a surrounding repository nor one named by a hook's GIT_DIR may answer for `root`.
+    """Return what git prints, or None if it fails or is missing."""
+    # Only a repository at `root` itself counts: not one around it, and not one that a hook's GIT_DIR names.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment["GIT_CEILING_DIRECTORIES"] = str(root.resolve().parent)
-    # Without the option, `status` would write to the index of a tree that others may be using.
+    # Without this option `status` would lock and rewrite the index while other processes may be using it.
     command = ["git", "--no-optional-locks", "-C", str(root.resolve()), *arguments]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, check=True)
@@ -70,20 +73,20 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def _gpus() -> str:
-    """The GPUs this run computes on: one, or one per process of a distributed run."""
+    """Return the GPUs that this run computes on: one, or one per process of a distributed run."""
     return f"{_processes()}x {torch.cuda.get_device_name()}"
 
 
 def _processes() -> int:
-    """How many processes share this training."""
+    """Return how many processes share this training."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if distributed else 1
 
 
 def _cpu() -> str:
-    """The processor's model and the number of logical cores."""
+    """Return the processor's model and the number of logical cores."""
     model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):  # Linux only; elsewhere the platform's shorter name has to do
+    with contextlib.suppress(OSError):  # the file exists on Linux only; elsewhere the shorter name above is kept
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     together = f", {_processes()} processes" if _processes() > 1 else ""

@@ -1,8 +1,8 @@
-"""Run every system of a scale side by side, each a resumable process in a slot of its own.
+"""Runs every system of a scale side by side: each is a process that can be resumed, in a slot of its own.
 
-A slot is a CPU core (`cpu`), a GPU (`cuda:0`), or several of a kind that one system has together (`cpu:2`,
-`cuda:0+1`), with a process on each, started by torchrun. Small steps run fastest on one thread, so two systems at a
-time on two cores beat one on both; a large one wants a GPU for itself.
+A slot is a CPU core (`cpu`), a GPU (`cuda:0`), or several cores or GPUs that one system uses together (`cpu:2`,
+`cuda:0+1`). On several, torchrun starts one process each. Small models train fastest on one thread, so two systems at a
+time on two cores are faster than one on both. A large model needs a GPU for itself.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from common.result import read_result, read_training
 from common.run.plan import training_flops
 
 SUITE = "ATTENTION_SUITE"
-"""Environment variable that tells a system's process its parent, without which it shall not go on."""
+"""Environment variable by which a system's process knows its parent. The process ends when the parent has ended."""
 _REPORT_SECONDS = 10.0
+"""Time between two reports."""
 
 
 @dataclass
 class Job:
-    """One system: trained, averaged and scored by one process."""
+    """One system, which one process trains, averages and scores."""
 
     paper: Paper
     recipe: Recipe
@@ -46,7 +47,7 @@ class Job:
     slot: str = ""
     """Where `process` runs."""
     finished: bool = False
-    """Whether the result is of this recipe, as `look` last saw it."""
+    """Whether there is a result of this recipe, as `look` last found."""
 
     @property
     def name(self) -> str:
@@ -54,22 +55,25 @@ class Job:
 
     @property
     def after(self) -> str | None:
-        """System of the same paper that must be trained first."""
+        """The system of the same paper that must be trained before this one."""
         return self.recipe.train.continues
 
     @cached_property
     def cost(self) -> float:
-        """FLOPs of the whole training, for running the longest first."""
+        """FLOPs of the whole training. The costliest job is started first."""
         return float(training_flops(self.paper, self.recipe) * self.recipe.train.steps)
 
     @property
     def trained(self) -> bool:
-        """Whether the training came to this recipe's end."""
+        """Whether the training has reached the last update of this recipe."""
         done = read_training(self.run)
         return done is not None and done.progress.step == self.recipe.train.steps
 
     def look(self) -> None:
-        """See whether there is a result of this recipe: one of another, with fewer updates say, is made anew."""
+        """Find out whether there is a result of this recipe.
+
+        A result of another recipe, for instance one with fewer updates, is made again.
+        """
         self.finished = False
         with suppress(UserError):
             result = read_result(self.run / "result.json")
@@ -80,13 +84,13 @@ class Job:
         return f"{self.paper.name} {self.name.rpartition('/')[2]}"
 
     def command(self, runs: Path) -> list[str]:
-        """What makes the run: the same words start it, resume it and score it."""
+        """Return the words of the command that starts, resumes and scores the run."""
         program = ["-m", f"papers.{self.paper.name}", "train", self.name, *self.overrides]
         return [*program, "--out", str(self.run), "--runs", str(runs), "--score"]
 
 
 def jobs_of(papers: Sequence[Paper], scale: str, overrides: Sequence[str], runs: Path) -> list[Job]:
-    """Every system of the scale, the costliest first."""
+    """Return a job for every system of the scale, the costliest first."""
     jobs = []
     for paper in papers:
         for name in paper.systems(scale):
@@ -96,13 +100,13 @@ def jobs_of(papers: Sequence[Paper], scale: str, overrides: Sequence[str], runs:
         raise UserError(
             f"no recipes for scale `{scale}` in {', '.join(str(paper.root / 'recipes') for paper in papers)}"
         )
-    # A system that others continue is worth starting before its own cost says so.
+    # A system that another one continues counts with the other's cost, so that the chain starts early.
     chained = {(job.paper.name, job.after): job.cost for job in jobs if job.after}
     return sorted(jobs, key=lambda job: -job.cost - chained.get((job.paper.name, job.name.rpartition("/")[2]), 0.0))
 
 
 def slots_of(jobs: Sequence[Job]) -> list[str]:
-    """The slots of this machine: its GPUs, one each, or where there is none or no job wants one, its CPU cores."""
+    """Return the slots of this machine: each of its GPUs, or its CPU cores if there is no GPU or no job uses one."""
     if all(job.recipe.run.device == "cpu" for job in jobs) or not torch.cuda.is_available():
         return ["cpu"] * (os.cpu_count() or 1)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
@@ -110,7 +114,10 @@ def slots_of(jobs: Sequence[Job]) -> list[str]:
 
 
 def run_jobs(jobs: Sequence[Job], runs: Path, slots: Sequence[str]) -> None:
-    """Run all jobs, one at a time in each slot; UserError naming the log when one fails. Ctrl-C stops them all."""
+    """Run all jobs, one at a time in each slot. Ctrl-C stops them all.
+
+    Raise UserError that names the log if a job fails.
+    """
     started = told = time.monotonic()
     for job in jobs:
         job.look()
@@ -130,13 +137,14 @@ def run_jobs(jobs: Sequence[Job], runs: Path, slots: Sequence[str]) -> None:
 
 
 def _advance(job: Job, jobs: Sequence[Job], runs: Path, slots: Sequence[str]) -> None:
-    """Collect a finished process; start the job's next one if a slot is free."""
+    """Collect a job's process if it has ended. Start the next one if a slot is free."""
     if job.process is not None and job.process.poll() is not None:
         status, job.process = job.process.returncode, None
         job.look()
         if status != 0 or not job.finished:
             raise UserError(f"{job.label} failed: {_reason(job.run)} (all of it in {job.run / 'output.txt'})")
         print(f"{job.label}: {_last_line(job.run).strip()}", file=sys.stderr, flush=True)
+    # As multisets: a slot such as `cpu` may occur several times.
     busy = Counter(other.slot for other in jobs if other.process is not None)
     free = list((Counter(slots) - busy).elements())
     if job.process is None and not job.finished and free and _ready(job, jobs):
@@ -146,13 +154,16 @@ def _advance(job: Job, jobs: Sequence[Job], runs: Path, slots: Sequence[str]) ->
 
 
 def _ready(job: Job, jobs: Sequence[Job]) -> bool:
-    """Whether the system this one continues is trained."""
+    """Return whether the system that this one continues is trained."""
     before = [other for other in jobs if other.paper is job.paper and other.name.rpartition("/")[2] == job.after]
     return all(other.trained for other in before)
 
 
 def start(command: list[str], slot: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start Python with the words `command` in a slot: it sees no other GPU. On several, torchrun starts one each."""
+    """Start Python with the words `command` in a slot. It sees no GPU outside of the slot.
+
+    In a slot of several cores or GPUs, torchrun starts one process on each.
+    """
     kind, _, places = slot.partition(":")
     if kind == "cpu":
         own = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -168,6 +179,7 @@ def start(command: list[str], slot: str, output: IO[bytes]) -> subprocess.Popen[
 
 
 def _lines(run: Path) -> list[str]:
+    """Return the lines that a job's processes have printed."""
     try:
         return (run / "output.txt").read_text(encoding="utf-8", errors="replace").strip().split("\n")
     except OSError:
@@ -175,17 +187,21 @@ def _lines(run: Path) -> list[str]:
 
 
 def _last_line(run: Path) -> str:
+    """Return the last line that a job's processes have printed, shortened."""
     return _lines(run)[-1][:200]
 
 
 def _reason(run: Path) -> str:
-    """Why the last process failed: the last line, or under torchrun, which adds a page of its own, our last."""
+    """Return why the last process failed: the last line that it printed.
+
+    Under torchrun, which adds a page of its own, this is the last line of ours.
+    """
     ours = [line for line in _lines(run) if line.startswith("python -m papers.")]
     return ours[-1] if ours and _lines(run)[-1].startswith("=") else _last_line(run)
 
 
 def _report(jobs: Sequence[Job], seconds: float) -> None:
-    """How many are done, and the last line of each that runs: its rate and the time it has left."""
+    """Print how many systems are done, and the last line of each that runs, with its rate and the time left."""
     done = sum(job.finished for job in jobs)
     print(f"[{clock(seconds)}] {done} of {len(jobs)} systems done", file=sys.stderr)
     for job in jobs:
