@@ -1,4 +1,4 @@
-"""Both papers end to end: `python -m papers SCALE [PAPER]`, which reproduce.sh calls."""
+"""Both papers from data to report: `python -m papers SCALE [PAPER]`, which reproduce.sh calls."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ TITLES = {
     "multi30k": "Both papers' systems on Multi30k",
     OWN_SCALE: "Both papers on WMT14",
 }
+"""Title of the report, by scale."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train, score and tabulate every system of a scale; exit status as in common.run.cli."""
+    """Train, score and tabulate every system of a scale. Return the exit status as common.run.cli does."""
     utf8_output()
     parser = Parser(prog="python -m papers", description="Train, score and tabulate every system of a scale.")
     parser.add_argument("scale", choices=list(TITLES))
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def slots(text: str) -> list[str]:
-    """The slots that `--slots` names."""
+    """Read the slots that `--slots` names."""
     named = ["cpu"] * int(text) if text.isdigit() else text.split(",")
     if not named or not all(re.fullmatch(r"cpu(:[1-9]\d*)?|cuda:\w+(\+\w+)*", name) for name in named):
         raise argparse.ArgumentTypeError(f"{text} is neither a number of cores nor a list such as cuda:0,cuda:1+2")
@@ -63,7 +64,7 @@ def slots(text: str) -> list[str]:
 
 
 def reproduce(papers: list[Paper], options: argparse.Namespace) -> None:
-    """One scale of the chosen papers, from data to report."""
+    """Make one scale of the chosen papers, from data to report."""
     started = time.monotonic()
     if options.fresh:
         for paper in papers:
@@ -80,7 +81,7 @@ def reproduce(papers: list[Paper], options: argparse.Namespace) -> None:
 
 
 def build_sections(papers: list[Paper], scale: str, runs: Path) -> list[Section]:
-    """Print and write each paper's section and, once both papers' systems have run, the page of the two together."""
+    """Print and write the section of each paper. Once both papers' systems have run, add the page of both together."""
     sections = []
     for paper in papers:
         results = runs / scale / paper.name
@@ -94,14 +95,17 @@ def build_sections(papers: list[Paper], scale: str, runs: Path) -> list[Section]
 
 
 def print_plans(papers: list[Paper], overrides: list[str]) -> None:
-    """What each paper's own systems cost, before anything is downloaded."""
+    """Print what each paper's own systems will cost, before anything is downloaded."""
     for paper in papers:
         for name in paper.systems(OWN_SCALE):
             print(f"== {paper.name} {describe(plan(paper, paper.recipe(name, overrides)))}\n", flush=True)
 
 
 def prepare_all(papers: list[Paper], options: argparse.Namespace) -> None:
-    """Each distinct corpus of the scale, once, before the systems that share it start side by side."""
+    """Prepare each corpus of the scale.
+
+    This is done before the systems start side by side, because several of them share a corpus.
+    """
     for paper in papers:
         names = paper.systems(options.scale)
         if not names:

@@ -1,4 +1,4 @@
-"""Bahdanau2014 Figures 2 and 3, drawn from results and attention maps."""
+"""Figures 2 and 3 of Bahdanau2014, drawn from results and attention maps."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ CURVES = {
     "rnnencdec-50": (COLOURS[1], "-"),
     "rnnencdec-30": (COLOURS[5], "--"),
 }
-"""Figure 2's four systems in its legend's order: colour by model, broken lines for the shorter cutoff."""
+"""The four systems of Figure 2 in the order of its legend. Colour by model, broken lines for the shorter length
+limit."""
 PAPER_WINDOW = 10
-"""Lengths pooled around each point in the like figure of Cho et al. 2014b; this paper does not say."""
+"""Lengths that are pooled around each point in the similar figure of Cho et al. 2014b. This paper gives no number."""
 
 
 def window(lengths: np.ndarray) -> int:
-    """The smoothing window: the paper's 10 where sentences reach its 60 words, in proportion on shorter text."""
+    """Return the width of the smoothing window.
+
+    It is the paper's 10 if sentences reach 60 words, as the paper's do, and proportionally smaller on shorter text.
+    """
     return int(np.clip(round(float(lengths.max()) * PAPER_WINDOW / 60), 2, PAPER_WINDOW))
 
 
 def bleu_by_length(results: Mapping[str, Result]) -> Figure | None:
-    """Bahdanau2014 Figure 2 "BLEU scores ... with respect to the lengths of the sentences"; None without runs."""
+    """Draw Figure 2 "BLEU scores ... with respect to the lengths of the sentences". Return None without runs."""
     shown = {system: results[system] for system in CURVES if system in results}
     if not shown:
         return None
@@ -64,7 +68,7 @@ def bleu_by_length(results: Mapping[str, Result]) -> Figure | None:
 
 
 def _cutoffs(axes: Axes, results: Mapping[str, Result], longest: int) -> None:
-    """A dotted line at each length limit of the training pairs that the axis reaches."""
+    """Draw a dotted line at each length limit of the training pairs, as far as the axis reaches."""
     limits = {result.recipe["batch"]["max_length"] for result in results.values()} - {None}
     for limit in sorted(limit for limit in limits if limit <= longest):
         axes.axvline(limit, color="#777777", linestyle=":", linewidth=1)
@@ -80,7 +84,7 @@ def _cutoffs(axes: Axes, results: Mapping[str, Result], longest: int) -> None:
 
 
 def alignments(result: Result) -> Figure | None:
-    """Bahdanau2014 Figure 3 "sample alignments": up to four sentences; None where no attention was kept."""
+    """Draw Figure 3 "sample alignments" with up to four sentences. Return None if no attention was kept."""
     examples = result.attention[:4]
     if not examples:
         return None
@@ -102,14 +106,14 @@ def alignments(result: Result) -> Figure | None:
 
 
 def _matrix(axes: Axes, example: Example, letter: str) -> None:
-    """One alignment matrix, alpha_ij in row i, column j."""
+    """Draw one alignment matrix, with alpha_ij in row i and column j."""
     axes.imshow(example.weights("source"), cmap="gray", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
     _words(axes, example.source, example.target)
     axes.set_xlabel(letter)
 
 
 def _words(axes: Axes, source: Sequence[str], target: Sequence[str]) -> None:
-    """Both sides' tokens on the axes, without the tokeniser's HTML escapes."""
+    """Write the tokens of both sides on the axes, without the tokeniser's HTML escapes."""
     axes.xaxis.tick_top()
     axes.set_xticks(range(len(source)), list(map(html.unescape, source)), rotation=90, parse_math=False)
     axes.set_yticks(range(len(target)), list(map(html.unescape, target)), parse_math=False)

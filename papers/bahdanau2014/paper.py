@@ -1,4 +1,4 @@
-"""The plug of Bahdanau et al. 2014: what the shared engine needs to know about this paper."""
+"""What the shared engine needs to know about Bahdanau et al. 2014."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BLOCKS = {
     "readout.b_softmax": "softmax",
     "readout": "deep output",
 }
-"""Beginnings of parameter names, the first that fits counting, and the block of the model they belong to."""
+"""Block of the model by the beginning of a parameter's name. The first beginning that fits counts."""
 
 
 class Bahdanau2014(Paper):
@@ -43,34 +43,41 @@ class Bahdanau2014(Paper):
         "1x NVIDIA RTX 5090": {"rnnsearch-50": 7.6e12},
         "1x NVIDIA H200": {"rnnsearch-50": 6.4e12, "rnnencdec-50": 6.7e12},
     }
-    """Sustained FLOP/s; one word waits for the one before, so a GPU idles most of the time. CPU: 48% of the 160 GFLOP/s
-    of two cores, measured with a plain PyTorch loop of these sizes. K6000: counted FLOPs in the hours of Table 2, 1.39
-    and 0.65 s an update. At RNNsearch-50's rate RNNencdec-50 would take 171 hours there, 1.58 times the 108 of Table 2.
-    RTX 5090: a public rebuild of 2026, 8 epochs of 12M pairs in 22 h at 240 sentences an update. H200: measured,
-    padding not counted (benchmarks/results/gpu.json). Table 2's TITAN BLACK, on which the -30 models were trained, is
-    left out: with the K6000's rates they come to 106 and 128 hours, where it took 109 and 113."""
+    """Sustained FLOP/s. A GPU idles most of the time, because each word waits for the one before it. CPU: 48% of the
+    160 GFLOP/s of two cores, measured with a plain PyTorch loop of these sizes. K6000: the counted FLOPs divided by
+    the hours of Table 2, which are 1.39 and 0.65 s per update. At RNNsearch-50's rate RNNencdec-50 would take 171
+    hours there, 1.58 times the 108 of Table 2. RTX 5090: a public rebuild of 2026, 8 epochs of 12M pairs in 22 h
+    with 240 sentences per update. H200: measured, without padding (benchmarks/results/gpu.json). The TITAN BLACK of
+    Table 2, on which the -30 models were trained, is left out: at the K6000's rates they would take 106 and 128
+    hours there, and Table 2 has 109 and 113."""
 
     def build_model(self, recipe: Recipe) -> RNNsearch:
+        """Build the model of model.py or of fast.py, as the recipe says."""
         kind = FastRNNsearch if recipe.run.path == "fast" else RNNsearch
         return kind(recipe.model, recipe.text.vocabulary_size)
 
     def build_optimization(self, model: nn.Module, recipe: Recipe) -> Optimization:
+        """Build Adadelta with the paper's rule for gradients."""
         return build_optimization(model, recipe)
 
     def rated_as(self, recipe: Recipe) -> str:
-        """The system of `hardware` with the recipe's architecture."""
+        """Return the system of `hardware` that has the recipe's architecture."""
         return "rnnencdec-50" if recipe.model.architecture == "encdec" else "rnnsearch-50"
 
     def reported_training(self, system: str) -> ReportedTraining | None:
-        """Hours and card of a row of Table 2."""
+        """Return the hours and the card in a row of Table 2."""
         row = read_yaml(self.root / "reported.yaml")["tables"]["table2"]["rows"].get(system)
         return ReportedTraining(row["hours"], f"1x NVIDIA {row['gpu']}", "Table 2") if row else None
 
     def block(self, parameter: str) -> str:
+        """Return the block by the beginning of the parameter's name."""
         return next(title for beginning, title in BLOCKS.items() if parameter.startswith(beginning))
 
     def attention(self, model: nn.Module, batch: Batch) -> list[dict[str, Tensor]]:
-        """`source`: alpha_ij of each sentence, (T, S). Empty for RNNencdec, which attends to nothing."""
+        """Return `source` for each sentence: alpha_ij, (T, S).
+
+        The list is empty for RNNencdec, which has no attention.
+        """
         if not isinstance(model, RNNsearch) or model.config.architecture == "encdec":
             return []
         rows = zip(model.alignment(batch), batch.target_mask, batch.source_mask, strict=True)
@@ -78,3 +85,4 @@ class Bahdanau2014(Paper):
 
 
 PAPER = Bahdanau2014(Path(__file__).parent)
+"""The paper with its folder."""

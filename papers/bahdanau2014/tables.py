@@ -1,6 +1,6 @@
-"""The tables, figures and claims of Bahdanau et al. 2014, rebuilt from finished runs beside what the paper prints.
+"""The tables, figures and claims of Bahdanau et al. 2014, made from finished runs beside what the paper prints.
 
-Printed numbers come from reported.yaml and stand in columns of their own; ours come from result.json files alone.
+Printed numbers come from reported.yaml and have columns of their own. Ours come from result.json files only.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from common.score.by_length import bleu_by_bins
 from papers.bahdanau2014 import figures
 
 Reported = Mapping[str, Any]
+"""The tables of reported.yaml."""
 Results = Mapping[str, Result]
+"""Runs by system."""
 
 COLUMNS = {"All": "all", "No UNK": "no_unk"}
-"""Table 1's columns and their names in a result."""
+"""Columns of Table 1 and their names in a result."""
 SHARE = 1 / 3
-"""RNNsearch-50 counts as not falling with length when it loses less than this share of what RNNencdec-50 loses."""
+"""RNNsearch-50 counts as not falling with length if it loses less than this share of what RNNencdec-50 loses."""
 
 
 def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
-    """Everything of one scale, from the results in the folder `results`; also written to the folder `out`."""
+    """Build all that is shown of one scale from the folder `results`, and write it to the folder `out`."""
     reported = read_yaml(paper.root / "reported.yaml")["tables"]
     runs = read_results(results)
     rows = {system: runs[system] for system in reported["table1"]["rows"] if system in runs}
@@ -55,7 +57,7 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
 
 
 def table1(reported: Reported, runs: Results, scale: str) -> str:
-    """Table 1: for both columns ours with its interval beside the paper's, and the run."""
+    """Return Table 1: in both columns our score with its interval beside the paper's, and the run."""
     header = ["model", *(heading for name in COLUMNS for heading in report.headings(name, scale))]
     printed = reported["table1"]["rows"]
     rows = []
@@ -72,11 +74,12 @@ def table1(reported: Reported, runs: Results, scale: str) -> str:
 
 
 def _unprinted(result: Result) -> str:
-    """The label of a run that the paper's tables have no row for."""
+    """Return the label of a run for which the paper's tables have no row."""
     return result.title if result.pair in result.title else f"{result.title}, {result.pair}"
 
 
 def _table1_cells(printed: Mapping[str, Any], result: Result | None, scale: str) -> list[str]:
+    """Return the cells of a row of Table 1."""
     cells = []
     for name, key in COLUMNS.items():
         cells += report.beside(result.column(key) if result else None, printed.get(name), ".2f", scale)
@@ -84,7 +87,7 @@ def _table1_cells(printed: Mapping[str, Any], result: Result | None, scale: str)
 
 
 def table2(reported: Reported, runs: Results) -> str:
-    """Table 2 in two lines a model: our run, then the paper's."""
+    """Return Table 2 with two rows per model: our run, then the paper's."""
     header = ["model", "", "updates", "epochs", "hours", "hardware", "train NLL", "dev NLL"]
     rows = []
     printed = reported["table2"]["rows"]
@@ -103,7 +106,7 @@ def table2(reported: Reported, runs: Results) -> str:
 
 
 def _statistics(result: Result) -> list[str]:
-    """Our cells of Table 2."""
+    """Return our cells of Table 2."""
     return [
         report.updates(result),
         number(result.epochs, ".1f"),
@@ -115,13 +118,13 @@ def _statistics(result: Result) -> list[str]:
 
 
 def length_part(rows: Results, drawings: list[Figure]) -> list[str]:
-    """Figure 2 and the same scores by bins, for those who read without pictures."""
+    """Return Figure 2, and the same scores in bins for readers who cannot see the figure."""
     blocks = [report.figure_block(figure) for figure in drawings if figure.name == "bleu-by-length"]
     return [*blocks, bins_table(rows)] if blocks else []
 
 
 def bins_table(rows: Results) -> str:
-    """BLEU on all sentences by source length, in bins as wide as Figure 2's window."""
+    """Return BLEU on all sentences by source length, in bins as wide as the window of Figure 2."""
     shown = [rows[system] for system in figures.CURVES if system in rows]
     lengths = shown[0].all.lengths
     width = figures.window(lengths)
@@ -140,12 +143,12 @@ def bins_table(rows: Results) -> str:
 
 
 def _alignments(rows: Results) -> Figure | None:
-    """Figure 3 of RNNsearch-50, as in the paper."""
+    """Return Figure 3 for RNNsearch-50, as in the paper."""
     return figures.alignments(rows["rnnsearch-50"]) if "rnnsearch-50" in rows else None
 
 
 def table3_part(rows: Results) -> list[str]:
-    """Table 3: the test set's longest sentences as RNNencdec-50 and RNNsearch-50 translate them."""
+    """Return Table 3: the longest sentences of the test set as RNNencdec-50 and RNNsearch-50 translate them."""
     systems = [system for system in ("rnnencdec-50", "rnnsearch-50") if system in rows]
     if not systems:
         return []
@@ -163,10 +166,11 @@ def table3_part(rows: Results) -> list[str]:
 
 
 def claims(reported: Reported) -> list[Claim]:
-    """What the paper concludes, in the order of its argument (§5.1, §5.2.2)."""
+    """Return the paper's conclusions in the order of its argument (§5.1, §5.2.2)."""
     printed = reported["table1"]["rows"]
 
     def beats(identifier: str, statement: str, source: str, a: str, b: str) -> Claim:
+        """Make the claim that one system has the higher BLEU."""
         figures_printed = f"{printed[a]['All']:.2f} and {printed[b]['All']:.2f}"
         return Claim(identifier, statement, source, (a, b), claim.better(a, b), printed=figures_printed)
 
@@ -218,7 +222,7 @@ def claims(reported: Reported) -> list[Claim]:
 
 
 def length_claims() -> list[Claim]:
-    """Figure 2's two conclusions."""
+    """Return the two conclusions from Figure 2."""
     half = "BLEU of the sentences longer than the test set's median minus BLEU of the others, 95% interval"
     return [
         Claim(
@@ -243,12 +247,14 @@ def length_claims() -> list[Claim]:
 
 
 def _falls(runs: Results) -> Finding:
+    """Decide whether RNNencdec-50 falls with length."""
     change = claim.fall(runs["rnnencdec-50"])
     verdict: Verdict = "holds" if change.high < 0 else "fails" if change.low > 0 else "undecided"
     return verdict, f"{claim.show(change)} BLEU", change
 
 
 def _keeps(runs: Results) -> Finding:
+    """Decide whether RNNsearch-50 falls by less than SHARE of RNNencdec-50's fall."""
     search, encdec = runs["rnnsearch-50"], runs["rnnencdec-50"]
     change, margin = claim.fall(search), claim.change_beyond_share(search, encdec, SHARE)
     verdict: Verdict = claim.beyond(margin, 0.0) if _falls(runs)[0] == "holds" else "undecided"
@@ -257,7 +263,7 @@ def _keeps(runs: Results) -> Finding:
 
 
 def notes(reported: Reported, runs: Results) -> list[str]:
-    """What a reader must know to read the tables."""
+    """Return what a reader must know to read the tables."""
     moses = reported["table1"]["rows"]["moses"]["label"]
     remarks = [*report.standard_notes(runs), *report.other_text_notes(runs)]
     remarks.append(f"{moses} is not reproduced: its row shows the paper's figures only.")

@@ -11,7 +11,10 @@ from papers.lineage.same_data import build_tables, folders
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build and print the page of one scale; exit status as in common.run.cli."""
+    """Build and print the page of one scale, or write the README's results.
+
+    Return the exit status as common.run.cli does.
+    """
     parser = Parser(prog="python -m papers.lineage", description="What needs both papers.")
     parser.add_argument("verb", choices=["tables", "readme"])
     parser.add_argument("--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="default: demo")

@@ -1,4 +1,7 @@
-"""The README's block of results: our numbers beside the papers', written between two markers from committed results."""
+"""The README's block of results: our scores beside the papers'.
+
+The block is written between two markers, from committed results.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ from papers.lineage import PAPERS
 from papers.lineage.same_data import folders
 
 SCALE = "multi30k"
+"""The scale that is shown."""
 BLOCK = re.compile(r"(<!-- results: [^\n]*-->\n).*?(<!-- end of results -->)", re.DOTALL)
-"""The markers; what stands between them is generated."""
+"""The two markers and the generated text between them."""
 SYSTEMS = {
     "bahdanau2014": ("rnnencdec-50", "rnnsearch-50", "rnnsearch-50-star"),
     "vaswani2017": ("base-enfr-wu2021", "base-wu2021"),
 }
-"""Runs that are shown, by paper."""
+"""The runs that are shown, by paper."""
 
 
 def write(readme: Path) -> None:
@@ -29,7 +33,7 @@ def write(readme: Path) -> None:
 
 
 def block() -> str:
-    """The block in markdown: a table of committed runs, and what it leaves out in a line below."""
+    """Return the block in markdown: a table of committed runs, and below it a line on what they were scored on."""
     rows, test_set = [], ""
     for name, folder in folders(SCALE, None).items():
         results = read_results(folder)
@@ -48,7 +52,7 @@ def block() -> str:
 
 
 def _others(paper: str, system: str, pair: str) -> tuple[str, str]:
-    """The printed BLEU that stands beside a run's, and who printed it."""
+    """Return the printed BLEU beside which a run is shown, and who printed it."""
     if paper == "bahdanau2014":
         row = read_yaml(PAPERS[paper].root / "reported.yaml")["tables"]["table1"]["rows"][system]
         return number(row["All"]), "the paper, newstest2014"

@@ -1,4 +1,4 @@
-"""Both papers' systems on the same test sentences: one table a language pair, and what follows from the two together.
+"""Both papers' systems on the same test sentences: a table for each language pair, and a claim on the two together.
 
 Every number comes from a result.json.
 """
@@ -20,6 +20,7 @@ from papers.lineage import PAPERS
 Results = Mapping[str, Result]
 """Runs of both papers by `paper/system`."""
 TITLE = "Both papers on the same text"
+"""Title of the page."""
 COMPARED = {
     "EN-DE": ("vaswani2017/base", "bahdanau2014/rnnsearch-50-ende"),
     "EN-FR": ("vaswani2017/base-enfr", "bahdanau2014/rnnsearch-50"),
@@ -30,17 +31,18 @@ NOTES = (
     "sacreBLEU, which tokenises for itself, between the two.",
     "Hours and time x rate compare between runs on the same hardware only; the lines under the tables name it.",
 )
+"""What a reader must know to compare the two papers' scores and times."""
 
 
 def folders(scale: str, runs: Path | None) -> dict[str, Path]:
-    """Each paper's folder of results at a scale: in the folder `runs` or, for None, the committed ones."""
+    """Return each paper's folder of results at a scale: in the folder `runs`, or the committed ones for None."""
     return {name: runs / scale / name if runs else paper.root / "results" / scale for name, paper in PAPERS.items()}
 
 
 def build_tables(results: Mapping[str, Path], out: Path) -> Section:
-    """The page of one scale, from each paper's folder of results; also written to the folder `out`.
+    """Build the page of one scale from each paper's folder of results, and write it to the folder `out`.
 
-    Raises UserError where one of the papers has no result.
+    Raise UserError if one of the papers has no result.
     """
     runs: dict[str, Result] = {}
     for name, folder in results.items():
@@ -66,23 +68,23 @@ def build_tables(results: Mapping[str, Path], out: Path) -> Section:
 
 
 def shared_sets(runs: Results) -> list[Results]:
-    """The runs by what they translated, for each language pair and set of sentences that both papers have."""
+    """Group the runs by language pair and test sentences. Return the groups that have runs of both papers."""
     groups: dict[tuple[str, str, str, bytes], dict[str, Result]] = {}
     for key, result in runs.items():
-        # Two recipes may draw different sentences for a set of one name; their lengths tell.
+        # Two recipes may have drawn different sentences for a set with the same name. Then their lengths differ.
         text = (result.pair, result.test_set, result.corpus, result.all.lengths.tobytes())
         groups.setdefault(text, {})[key] = result
     return [groups[text] for text in sorted(groups) if {key.split("/")[0] for key in groups[text]} == set(PAPERS)]
 
 
 def heading(group: Results) -> str:
-    """`EN-FR on test_2016_flickr (Multi30k ...)`."""
+    """Return the heading of a group: `EN-FR on test_2016_flickr (Multi30k ...)`."""
     result = next(iter(group.values()))
     return f"{result.pair} on {result.test_set}{report.text_label(group)}"
 
 
 def table(group: Results) -> str:
-    """Score, size and training cost of each system on one test set."""
+    """Return score, size and training cost of each system on one test set."""
     header = ["paper", "model", "BLEU of the paper (95%)", "sacreBLEU", "parameters", *report.COST, "the run behind it"]
     rows = [
         [
@@ -100,7 +102,10 @@ def table(group: Results) -> str:
 
 
 def claims(runs: Results) -> list[Claim]:
-    """The headline of Vaswani et al. 2017, on each language pair with an RNNsearch-50; on EN-FR always."""
+    """Return the main claim of Vaswani et al. 2017 for each language pair with an RNNsearch-50.
+
+    EN-FR is always among them.
+    """
     rule = (
         "the interval of the BLEU difference lies above 0 and the FLOPs counted from the model over the whole training "
         "are fewer. The paper compares with GNMT, ConvS2S and others; here it is the recurrent model at hand."
@@ -120,9 +125,10 @@ def claims(runs: Results) -> list[Claim]:
 
 
 def beats_at_less_cost(a: str, b: str) -> Callable[[Results], Finding]:
-    """Decides "a scores higher BLEU than b on the same sentences, for fewer FLOPs of training"."""
+    """Make the rule that decides "a scores higher BLEU than b on the same sentences, with fewer FLOPs of training"."""
 
     def decide(runs: Results) -> Finding:
+        """Compare BLEU and counted FLOPs."""
         difference = claim.compare(runs, a, b)
         flops, seconds = ([runs[key].flops_counted for key in (a, b)], [runs[key].seconds for key in (a, b)])
         verdict = claim.all_of(claim.beyond(difference, 0.0), "holds" if flops[0] < flops[1] else "fails")

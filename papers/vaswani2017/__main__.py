@@ -1,4 +1,4 @@
-"""`python -m papers.vaswani2017 VERB`."""
+"""`python -m papers.vaswani2017 VERB`: the verbs are in common/run/cli.py."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""Vaswani2017 Figures 3 to 5: encoder self-attention of one layer, drawn as lines between two copies of a sentence.
+"""Figures 3 to 5 of Vaswani2017: encoder self-attention of one layer, as lines between two copies of a sentence.
 
-The paper picked its words and heads by eye. Here rules pick them, so that the same run gives the same figures.
+The paper chose its words and heads by eye. Here rules choose them, so that the same run gives the same figures.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ Weights = npt.NDArray[np.float64]
 FAINT = 0.02
 """Weights below this are not drawn."""
 FAR = 3
-"""Words apart, at least, for attention to count as long-distance."""
+"""Smallest distance, in words, at which attention counts as long-distance."""
 
 
 def chosen_layer(layers: int) -> int:
-    """Index from 0 of the layer drawn: the last but one, as the paper's 5 of 6; in a stack of two or less, the last."""
+    """Return the index, from 0, of the layer that is drawn.
+
+    It is the last but one, like the paper's 5 of 6, or the last in a stack of at most two.
+    """
     return layers - 2 if layers > 2 else layers - 1
 
 
 def attention_figures(result: Result) -> list[Figure]:
-    """Figures 3, 4 and 5 of one run; none where it kept no attention."""
+    """Draw Figures 3, 4 and 5 of one run. Return nothing if it kept no attention."""
     examples = result.attention
     if not examples:
         return []
@@ -49,13 +52,13 @@ def attention_figures(result: Result) -> list[Figure]:
 
 
 def _layer(example: Example) -> Weights:
-    """Weights of the chosen layer: (h, S, S), rows are the words that look."""
+    """Return the weights of the chosen layer: (h, S, S), a row for each word that looks."""
     encoder = example.weights("encoder")
     return encoder[chosen_layer(len(encoder))]
 
 
 def long_distance(example: Example, heads: Weights, where: str) -> Figure:
-    """Vaswani2017 Figure 3 "long-distance dependencies": all heads, from the one word that looks furthest."""
+    """Draw Figure 3 "long-distance dependencies": all heads, from the one word that looks furthest."""
     words = [html.unescape(word) for word in example.source]
     positions = np.arange(len(words))
     far = np.abs(positions[:, None] - positions) >= FAR
@@ -76,7 +79,7 @@ def long_distance(example: Example, heads: Weights, where: str) -> Figure:
 
 
 def sharpest_heads(example: Example, heads: Weights, where: str) -> Figure:
-    """Vaswani2017 Figure 4 "anaphora resolution": one head in full; it and another from one word."""
+    """Draw Figure 4 "anaphora resolution": one head for all words, and two heads for one word."""
     words = [html.unescape(word) for word in example.source]
     order = np.argsort(entropy(heads).mean(axis=1), kind="stable")
     first, second = sorted(order[:2].tolist())
@@ -100,7 +103,7 @@ def sharpest_heads(example: Example, heads: Weights, where: str) -> Figure:
 
 
 def unlike_heads(example: Example, heads: Weights, where: str) -> Figure:
-    """Vaswani2017 Figure 5 "structure of the sentence": two heads that do different things, each in full."""
+    """Draw Figure 5 "structure of the sentence": two heads that do different things, each for all words."""
     words = [html.unescape(word) for word in example.source]
     pairs = list(combinations(range(len(heads)), 2))
     first, second = max(pairs, key=lambda pair: float(np.abs(heads[pair[0]] - heads[pair[1]]).sum()))
@@ -114,18 +117,18 @@ def unlike_heads(example: Example, heads: Weights, where: str) -> Figure:
 
 
 def _pick(words: Sequence[str], scores: Weights) -> int:
-    """The best-scored position that holds a word, as against punctuation, a number or the end token."""
+    """Return the position with the highest score that holds a word, not punctuation, a number or the end token."""
     allowed = [any(map(str.isalpha, word)) and word != "</s>" for word in words]
     return int(np.where(allowed, scores, -1.0).argmax())
 
 
 def entropy(weights: Weights) -> Weights:
-    """Entropy in nats of each row of attention weights: (..., S) -> (...)."""
+    """Return the entropy in nats of each row of attention weights: (..., S) -> (...)."""
     return np.asarray(-(weights * np.log(np.maximum(weights, 1e-12))).sum(axis=-1))
 
 
 def _panels(words: Sequence[str], rows: int) -> tuple[Drawing, Sequence[Axes]]:
-    """One panel a row, as wide as the sentence needs."""
+    """Make a panel for each row, as wide as the sentence needs."""
     width = float(np.clip(0.36 * len(words) + 0.8, 5.0, 14.0))
     layout = ConstrainedLayoutEngine(h_pad=0.15)  # inches; keeps the words of neighbouring panels apart
     drawing = Drawing(figsize=(width, 3.5 * rows + 0.4), layout=layout)
@@ -133,9 +136,9 @@ def _panels(words: Sequence[str], rows: int) -> tuple[Drawing, Sequence[Axes]]:
 
 
 def _lines(axes: Axes, weights: Weights, lookers: Sequence[int], colour: str, shift: float = 0.0) -> None:
-    """Lines from each looking word (above) to what it looks at (below), as strong as the weight.
+    """Draw lines from each word that looks (above) to what it looks at (below), as strong as the weight.
 
-    shift: sideways, in words, so that heads from one word stay apart.
+    shift: sideways, in words, so that the lines of several heads from one word stay apart.
     """
     for looker in lookers:
         for seen, weight in enumerate(weights[looker]):
@@ -151,7 +154,7 @@ def _lines(axes: Axes, weights: Weights, lookers: Sequence[int], colour: str, sh
 
 
 def _sentence(axes: Axes, words: Sequence[str], lookers: Sequence[int]) -> None:
-    """The words above and below the lines; those that do not look are pale."""
+    """Write the words above and below the lines. Words that do not look are pale."""
     for position, word in enumerate(words):
         colour = "black" if position in lookers else "#999999"
         style: dict[str, Any] = {"rotation": 90, "ha": "center", "fontsize": 9, "parse_math": False}
@@ -162,6 +165,7 @@ def _sentence(axes: Axes, words: Sequence[str], lookers: Sequence[int]) -> None:
 
 
 def _legend(drawing: Drawing, heads: Sequence[int]) -> None:
+    """Name the heads by their colours."""
     handles = [
         Line2D([], [], color=COLOURS[head % len(COLOURS)], linewidth=3, label=f"head {head + 1}") for head in heads
     ]

@@ -1,4 +1,4 @@
-"""The plug of Vaswani et al. 2017: what the shared engine needs to know about this paper."""
+"""What the shared engine needs to know about Vaswani et al. 2017."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCKS = {
     "source_attention_norm": "layer norms",
     "feed_forward_norm": "layer norms",
 }
-"""Parts of a layer, as parameter names have them, and the block of the model they belong to."""
+"""Block of the model by the part of a layer, as parameter names have it."""
 
 
 class Vaswani2017(Paper):
@@ -41,30 +41,32 @@ class Vaswani2017(Paper):
         "1x NVIDIA H200, float32": {"base": 3.3e13, "big": 3.9e13},
         "1x NVIDIA H200, bfloat16": {"base": 1.05e14, "big": 2.0e14},
     }
-    """Sustained FLOP/s. CPU: 63% of the 160 GFLOP/s of two cores, measured. P100: counted FLOPs in the 12 hours and 3.5
-    days of §5.2, which is 29% (base) and 42% (big) of the 9.5 TFLOP/s a GPU that Table 2 assumes. At base's rate big
-    would take 120 hours there, 1.43 times the 84 that are reported. H200: measured, padding not counted
+    """Sustained FLOP/s. CPU: 63% of the 160 GFLOP/s of two cores, measured. P100: the counted FLOPs divided by the 12
+    hours and 3.5 days of §5.2. That is 29% (base) and 42% (big) of the 9.5 TFLOP/s per GPU that Table 2 assumes. At
+    base's rate big would take 120 hours there, 1.43 times the 84 that are reported. H200: measured, without padding
     (benchmarks/results/gpu.json)."""
 
     def build_model(self, recipe: Recipe) -> Transformer:
+        """Build the model of model.py or of fast.py, as the recipe says."""
         kind = FastTransformer if recipe.run.path == "fast" else Transformer
         return kind(recipe.model, recipe.text.vocabulary_size)
 
     def build_optimization(self, model: nn.Module, recipe: Recipe) -> Optimization:
+        """Build Adam with the paper's schedule."""
         return build_optimization(model, recipe)
 
     def rated_as(self, recipe: Recipe) -> str:
-        """The system of `hardware` that is nearest in width, which decides how well a device is used."""
+        """Return the system of `hardware` that is nearest in width. The width decides how well a device is used."""
         return "big" if recipe.model.d_model >= 1024 else "base"
 
     def reported_training(self, system: str) -> ReportedTraining | None:
-        """Hours and machine of §5.2 for the base and the big models, in both languages."""
+        """Return the hours and the machine of §5.2 for the base and the big models, in both languages."""
         training = read_yaml(self.root / "reported.yaml")["training"]
         hours = next((row["hours"] for row in training["rows"].values() if system in row["systems"]), None)
         return None if hours is None else ReportedTraining(hours, training["hardware"], training["source"])
 
     def block(self, parameter: str) -> str:
-        """The block of a parameter: the shared embedding, learned positions, or a stack's part."""
+        """Return the block of a parameter: the shared embedding, learned positions, or a part of a stack."""
         if parameter == "E":
             return "embedding, shared by source, target and softmax"
         if parameter.endswith("_positions.PE"):
@@ -73,7 +75,7 @@ class Vaswani2017(Paper):
         return f"{stack} {BLOCKS[part]}"
 
     def attention(self, model: nn.Module, batch: Batch) -> list[dict[str, Tensor]]:
-        """What Vaswani2017 Figures 3 to 5 show: weights by layer, head, query and key.
+        """Return for each sentence what Vaswani2017 Figures 3 to 5 show: weights by layer, head, query and key.
 
         `encoder` (N, h, S, S) and `decoder` (N, h, T, T) are the stacks' self-attention, `source` is (N, h, T, S).
         """
@@ -93,3 +95,4 @@ class Vaswani2017(Paper):
 
 
 PAPER = Vaswani2017(Path(__file__).parent)
+"""The paper with its folder."""

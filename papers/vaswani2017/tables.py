@@ -1,6 +1,6 @@
-"""The tables, figures and claims of Vaswani et al. 2017, rebuilt from finished runs beside what the paper prints.
+"""The tables, figures and claims of Vaswani et al. 2017, made from finished runs beside what the paper prints.
 
-Printed numbers come from reported.yaml and stand in columns of their own; ours come from result.json files alone.
+Printed numbers come from reported.yaml and have columns of their own. Ours come from result.json files only.
 """
 
 from __future__ import annotations
@@ -21,33 +21,38 @@ from common.report.tables import Section, number, versus
 from papers.vaswani2017.figures import attention_figures
 
 Reported = Mapping[str, Any]
+"""A part of reported.yaml or of reported-wu2021.yaml."""
 Results = Mapping[str, Result]
+"""Runs by system."""
 
 PAIRS = ("EN-DE", "EN-FR")
+"""The language pairs of Table 2."""
 MODELS = {"base": {"EN-DE": "base", "EN-FR": "base-enfr"}, "big": {"EN-DE": "big", "EN-FR": "big-enfr"}}
-"""Table 2's own rows and the systems behind their cells."""
+"""The paper's own rows of Table 2, and the systems behind their cells."""
 BASE = "table3-base"
-"""The run that Table 3 varies."""
+"""The run whose variations Table 3 shows."""
 MARGIN = 1.0
-"""BLEU within which learned and fixed positions count as alike; the paper's "nearly identical" names no number."""
+"""BLEU within which learned and fixed positions count as equal. The paper says "nearly identical" and gives no
+number."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of Table 2: one the paper prints, or one of our own."""
+    """A row of Table 2: one that the paper prints, or one of our own."""
 
     printed: Mapping[str, Any]
-    """What the paper prints, by column; empty in a row of our own."""
+    """What the paper prints, by column. Empty in a row of our own."""
     runs: dict[str, Result]
     """Our runs, by language pair."""
 
 
 Line = tuple[str, Reported, Result | None]
-"""A row of Table 3: its label, what the paper prints (of a row of our own: only what it changes), and our run."""
+"""A row of Table 3: its label, what the paper prints, and our run. A row of our own has only `changes` for the
+second."""
 
 
 def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
-    """Everything of one scale, from the results in the folder `results`; also written to the folder `out`."""
+    """Build all that is shown of one scale from the folder `results`, and write it to the folder `out`."""
     reported = read_yaml(paper.root / "reported.yaml")["tables"]
     wu = read_yaml(paper.root / "reported-wu2021.yaml")
     runs = read_results(results)
@@ -73,9 +78,9 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
 
 
 def table2_rows(reported: Reported, runs: Results) -> dict[str, Row]:
-    """Table 2 by label: the paper's rows in its order, then our runs of any other model, in rows of their own.
+    """Return the rows of Table 2 by label: the paper's rows in its order, then rows for our runs of other models.
 
-    A run stands in one of the paper's rows if its system is the row's and its recipe bears the row's name as title.
+    A run stands in a row of the paper if it is the row's system and its recipe has the row's label as title.
     """
     printed = reported["table2"]["rows"]
     rows = {row["label"]: Row(row, {}) for row in printed.values()}
@@ -91,7 +96,7 @@ def table2_rows(reported: Reported, runs: Results) -> dict[str, Row]:
 
 
 def table2_parts(rows: Mapping[str, Row], wu: Reported, scale: str) -> list[str]:
-    """Table 2 in its two halves, and the runs behind it."""
+    """Return Table 2 in two parts, BLEU and training cost, and the runs behind it."""
     runs = {result.system: result for row in rows.values() for result in row.runs.values()}
     label = report.text_label(runs)
     return [
@@ -103,7 +108,7 @@ def table2_parts(rows: Mapping[str, Row], wu: Reported, scale: str) -> list[str]
 
 
 def table2_bleu(rows: Mapping[str, Row], wu: Reported, scale: str) -> str:
-    """Table 2's BLEU on both language pairs."""
+    """Return the BLEU of Table 2 on both language pairs."""
     header = ["model", *(heading for pair in PAIRS for heading in report.headings(pair, scale))]
     cells = []
     for label, row in rows.items():
@@ -117,7 +122,7 @@ def table2_bleu(rows: Mapping[str, Row], wu: Reported, scale: str) -> str:
 
 
 def _theirs(wu: Reported, result: Result | None) -> str:
-    """`41.02 (Wu et al. 2021, published log)` beside the runs that train as they did; else an empty cell."""
+    """Return `41.02 (Wu et al. 2021, published log)` for a run that trained as they did, else an empty cell."""
     if result is None or result.system not in wu["systems"]:
         return ""
     score = wu["scores"][result.pair].get(result.test_set)
@@ -125,7 +130,7 @@ def _theirs(wu: Reported, result: Result | None) -> str:
 
 
 def table2_cost(rows: Mapping[str, Row]) -> str:
-    """Table 2's training cost, a line for each model and language pair that has one."""
+    """Return the training cost of Table 2, with a row for each model and language pair that has one."""
     cells = [
         [label, pair, *report.cost(row.runs.get(pair)), report.flops(row.printed.get(f"FLOPs {pair}"))]
         for label, row in rows.items()
@@ -136,9 +141,9 @@ def table2_cost(rows: Mapping[str, Row]) -> str:
 
 
 def table3_parts(reported: Reported, runs: Results, rows: Mapping[str, Row], scale: str) -> list[str]:
-    """Table 3 with all its rows, or elsewhere than at the paper's own scale those that were run; and their runs.
+    """Return Table 3 with the runs behind it. At the paper's own scale it has all rows, otherwise those that were run.
 
-    Our English-German runs of other models, rows of their own in Table 2, are rows of their own here too.
+    Our English-German runs of other models have rows of their own here, as they have in Table 2.
     """
     printed = reported["table3"]["rows"]
     base = reported["table3"]["base"]
@@ -156,7 +161,7 @@ def table3_parts(reported: Reported, runs: Results, rows: Mapping[str, Row], sca
 
 
 def table3(lines: Iterable[Line], scale: str) -> str:
-    """Perplexity, BLEU and parameters of each variation."""
+    """Return perplexity, BLEU and parameters of each variation."""
     bleu = report.headings("BLEU", scale, paper="BLEU: paper")
     parameters = ["parameters: ours", "parameters: paper"]
     header = ["row", "here", "PPL: ours", "PPL: paper", *bleu, *parameters]
@@ -168,17 +173,17 @@ def table3(lines: Iterable[Line], scale: str) -> str:
 
 
 def values(result: Result) -> dict[str, Any]:
-    """What the run has for the columns of Table 3, by the paper's letters."""
+    """Return the run's values for the columns of Table 3, by the paper's letters."""
     return {**result.recipe["model"], **{key: result.recipe["train"][key] for key in ("label_smoothing", "steps")}}
 
 
 def sizes(changes: Iterable[str], result: Result | None) -> str:
-    """What the run has for the values that the row changes, in the paper's letters."""
+    """Return the run's values for what the row changes, in the paper's letters."""
     return ", ".join(f"{key} = {values(result)[key]}" for key in changes) if result else ""
 
 
 def _table3_cells(printed: Reported, result: Result | None, scale: str) -> list[str]:
-    """PPL, BLEU and parameters, ours beside the paper's."""
+    """Return PPL, BLEU and parameters, ours beside the paper's."""
     perplexity = result.dev.perplexity if result else None
     parameters = result.parameters if result else None
     return [
@@ -191,7 +196,10 @@ def _table3_cells(printed: Reported, result: Result | None, scale: str) -> list[
 
 
 def beside_others(wu: Reported, runs: Results) -> list[str]:
-    """Our runs beside what Wu et al. report for the same configuration on the same text; none without any."""
+    """Return our runs beside what Wu et al. report for the same configuration on the same text.
+
+    Return nothing if there is no such run.
+    """
     rows = [
         [
             f"`{system}`",
@@ -215,12 +223,12 @@ def beside_others(wu: Reported, runs: Results) -> list[str]:
 
 
 def claims(reported: Reported) -> list[Claim]:
-    """What the paper concludes of its own models: §6.1 on Table 2, then §6.2 on Table 3."""
+    """Return the paper's conclusions on its own models: §6.1 on Table 2, then §6.2 on Table 3."""
     return [*size_claims(reported), *variation_claims(reported)]
 
 
 def size_claims(reported: Reported) -> list[Claim]:
-    """Table 2: the big model above the base model."""
+    """Return the claims on Table 2: the big model has the higher BLEU."""
     printed = reported["table2"]["rows"]
     return [
         Claim(
@@ -236,10 +244,11 @@ def size_claims(reported: Reported) -> list[Claim]:
 
 
 def variation_claims(reported: Reported) -> list[Claim]:
-    """Table 3, in the order of its rows."""
+    """Return the claims on Table 3, in the order of its rows."""
     printed = reported["table3"]["rows"]
 
     def hurts(identifier: str, statement: str, change: str) -> Claim:
+        """Make the claim that a change of the base model lowers BLEU."""
         figures = f"{printed[BASE]['BLEU']} and {printed[change]['BLEU']}"
         better = claim.better(BASE, change)
         return Claim(identifier, statement, "§6.2, Table 3", (BASE, change), better, printed=figures)
@@ -266,10 +275,11 @@ def variation_claims(reported: Reported) -> list[Claim]:
 
 
 def smoothing_claim(printed: Reported) -> Claim:
-    """§5.4: label smoothing makes the model less sure, and better."""
+    """Return the claim of §5.4: label smoothing raises perplexity and BLEU."""
     plain = "table3-D-ls0"
 
     def decide(runs: Results) -> Finding:
+        """Compare BLEU and development perplexity with and without smoothing."""
         difference = claim.compare(runs, BASE, plain)
         smoothed, sharp = (runs[system].dev.perplexity for system in (BASE, plain))
         verdict = claim.all_of(claim.beyond(difference, 0.0), "holds" if smoothed > sharp else "fails")
@@ -286,10 +296,11 @@ def smoothing_claim(printed: Reported) -> Claim:
 
 
 def positions_claim(printed: Reported) -> Claim:
-    """§3.5, §6.2: learned position vectors do as well as sinusoids."""
+    """Return the claim of §3.5 and §6.2: learned position vectors do as well as sinusoids."""
     learned = "table3-E-learned"
 
     def decide(runs: Results) -> Finding:
+        """Decide whether the two differ by less than MARGIN."""
         difference = claim.compare(runs, learned, BASE)
         return claim.within(difference, MARGIN), f"{claim.show(difference)} BLEU", difference
 
@@ -303,7 +314,7 @@ def positions_claim(printed: Reported) -> Claim:
 
 
 def notes(reported: Reported, runs: Results, rows: Mapping[str, Row], scale: str) -> list[str]:
-    """What a reader must know to read the tables."""
+    """Return what a reader must know to read the tables."""
     big = reported["table2"]["rows"]["big"]
     remarks = [
         *report.standard_notes(runs),
