@@ -1,10 +1,10 @@
-"""How many lines of clean text come back from tokenising and detokenising, and what is in the way of the others.
+"""How many lines of clean text come back from tokenising and detokenising, and what prevents the others.
 
     PAPERS_MIRROR=... python -m benchmarks.detokenise      # about two minutes
 
-A line counts as restored when it equals the line before tokenising, white space apart. The Moses detokeniser puts
-spaces where the language usually writes them, so text that writes them otherwise cannot come back. A line that does
-not is counted once, by the sign at its first difference.
+A line counts as restored if it equals the line before tokenising, apart from white space. The Moses detokeniser puts
+spaces where the language usually has them, so text that has them elsewhere cannot come back. A line that is not
+restored is counted once, by the sign at its first difference.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ from common.text.moses import Tokeniser, clean
 from common.typed import plain
 
 RESULT = Path(__file__).parent / "results" / "detokenise.json"
+"""Where the figures are written."""
 LANGUAGES = ("en", "de", "fr")
+"""Languages that are measured."""
 MULTI30K = ("train", "val", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco", "test_2018_flickr")
+"""Parts of Multi30k that are measured."""
 DEBDOC = {"en": "en-fr.en", "de": "en-de.de", "fr": "en-fr.fr"}
+"""End of the file name in debdoc, by language."""
 KINDS = {
     "quotation mark or apostrophe": "\"'`«»‹›„“”‘’",
     "? ! : ; %": "?!:;%",
@@ -36,11 +40,11 @@ KINDS = {
     "bracket": "()[]{}<>",
     "comma or full stop": ",.…",
 }
-"""Signs by the name that the table gives them; any other sign is a symbol."""
+"""Signs by the name that the table gives them. Any other sign is a symbol."""
 
 
 def sets(mirror: Path) -> dict[tuple[str, str], list[str]]:
-    """Lines by name of the set and language: all of Multi30k, and debdoc's held-out documents."""
+    """Read the lines by set and language: all of Multi30k, and debdoc's validation and test documents."""
     lines = {
         (f"multi30k {split}", language): read_lines(mirror / "multi30k" / f"{split}.{language}.gz")
         for split in MULTI30K
@@ -54,7 +58,10 @@ def sets(mirror: Path) -> dict[tuple[str, str], list[str]]:
 
 
 def kind(line: str, restored: str) -> str:
-    """The first difference of two lines: `space +` or `space -` (one too many, one missing), and beside which sign."""
+    """Name the first difference of two lines, and the sign beside it.
+
+    The difference is `space +` (one too many), `space -` (one missing), or another character.
+    """
     here = len(os.path.commonprefix([line, restored]))
     got, wanted = restored[here : here + 1] == " ", line[here : here + 1] == " "
     if got == wanted:
@@ -66,7 +73,7 @@ def kind(line: str, restored: str) -> str:
 
 
 def measure(lines: list[str], language: str, state: str) -> dict[str, Any]:
-    """Lines, how many of them come back, and failures by kind, the most frequent first."""
+    """Return the number of lines, how many are restored, and the failures by kind, the most frequent first."""
     tokeniser = Tokeniser(language, lowercase=False, tokeniser=state)
     pairs = [(clean(line), tokeniser.detokenise(tokeniser.tokenise(line))) for line in lines]
     failures = Counter(kind(line, restored) for line, restored in pairs if line != restored)
@@ -76,7 +83,7 @@ def measure(lines: list[str], language: str, state: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """See the module's docstring."""
+    """Measure all sets, print a table and write the figures."""
     utf8_output()
     if not (mirror := os.environ.get(MIRROR)):
         raise UserError(f"set {MIRROR} to the folder with multi30k and debdoc")

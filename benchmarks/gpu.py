@@ -1,11 +1,11 @@
-"""How fast the papers' own models train on one GPU: the real loop, at full size, in single and in mixed precision.
+"""How fast the papers' own models train on one GPU: the real loop at full size, in single and in mixed precision.
 
     python -m benchmarks.gpu                     # two and a half minutes on an H200, into results/gpu.json
     python -m benchmarks.gpu --updates 4 --warm 2 --only base   # a quick look
 
-Random words in sentences about as long as the corpus's, so no data is needed: time depends on lengths alone. FLOPs are
-`plan`'s, of the matrix products of forward and backward passes; a target token counts its share of them. The share of
-the peak ("MFU") goes by the data sheet: dense bfloat16, or float32 without tensor cores.
+The text is random words in sentences about as long as the corpus's. No data is needed, since time depends on lengths
+only. FLOPs are those of `plan`: the matrix products of forward and backward passes, shared equally among the target
+tokens. The share of the peak ("MFU") refers to the data sheet: dense bfloat16, or float32 without tensor cores.
 """
 
 from __future__ import annotations
@@ -36,19 +36,25 @@ from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
+"""Where the figures are written."""
 SYSTEMS = ((VASWANI, "base"), (VASWANI, "big"), (BAHDANAU, "rnnsearch-50"), (BAHDANAU, "rnnencdec-50"))
+"""Recipes that are measured."""
 PEAKS = {"H100": (67e12, 989e12), "H200": (67e12, 989e12), "A100": (19.5e12, 312e12)}
-"""FLOP/s in float32 and in dense bfloat16 by the data sheets of the SXM cards; by a part of the card's name."""
+"""FLOP/s in float32 and in dense bfloat16, from the data sheets of the SXM cards, by a part of the card's name."""
 SPREAD = 0.5
-"""Standard deviation of the logarithm of a sentence's length: assumed, as is how far a pair's two sides agree."""
+"""Standard deviation of the logarithm of a sentence's length. It is assumed, like the correlation of a pair's two
+sides."""
 
 
 def write_corpus(folder: Path, recipe: Recipe, pairs: int) -> TrainingText:
-    """`pairs` of random words, their lengths log-normal around the recipe's means; a small dev set."""
+    """Write `pairs` of random words and a small development set, and open them.
+
+    Lengths are log-normal around the recipe's means.
+    """
     draw = np.random.default_rng(1)
     means, limit = (recipe.estimate.source_tokens, recipe.estimate.target_tokens), recipe.batch.max_length or 255
     for split, count in (("train", pairs), ("valid", 64)):
-        together = draw.normal(size=count)  # a pair's sides are long or short together
+        together = draw.normal(size=count)  # a pair's two sides have similar lengths
         for side, mean in zip(("source", "target"), means, strict=True):
             noise = 0.9 * together + np.sqrt(1 - 0.9**2) * draw.normal(size=count)
             lengths = np.exp(np.log(mean - 1) - SPREAD**2 / 2 + SPREAD * noise).round().clip(1, limit).astype(int)
@@ -59,7 +65,7 @@ def write_corpus(folder: Path, recipe: Recipe, pairs: int) -> TrainingText:
 
 
 def measure(paper: Paper, name: str, precision: str, warm: int, updates: int) -> dict[str, Any]:
-    """Train for `warm` and then `updates` updates and tell the second part's figures."""
+    """Train for `warm` updates and then `updates` more, and return the figures of the second part only."""
     overrides = [f"precision={precision}", f"train.steps={warm + updates}", f"log_every={warm}"]
     never = [f"{key}={warm + updates + 1}" for key in ("validate_every", "checkpoint_every", "state_every")]
     recipe = paper.recipe(
@@ -102,7 +108,7 @@ def measure(paper: Paper, name: str, precision: str, warm: int, updates: int) ->
 
 
 def main() -> None:
-    """See the module's docstring."""
+    """Measure the systems, print a line for each and write the figures."""
     utf8_output()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=60, help="updates that are timed")
@@ -120,7 +126,7 @@ def main() -> None:
         rows.append(measure(paper, name, precision, given.warm, given.updates))
         torch.cuda.empty_cache()
         about = {"seconds": round(time.monotonic() - started, 1), "environment": plain(environment()), **commit(root)}
-        write_json(given.out, {"rows": rows, **about})  # after each: a later one may not fit
+        write_json(given.out, {"rows": rows, **about})  # after each system, because a later one may not fit into memory
         share = f"{rows[-1]['share_of_peak']:.1%} of peak" if "share_of_peak" in rows[-1] else ""
         print(
             f"{name:14} {precision:9} {1000 * rows[-1]['seconds_per_update']:8.1f} ms an update, "

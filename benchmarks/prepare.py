@@ -1,10 +1,10 @@
-"""How fast `prepare` is, beside what the tokeniser alone could do, and how much memory it takes.
+"""How fast `prepare` is compared with the tokeniser alone, and how much memory it takes.
 
     PAPERS_MIRROR=... python -m benchmarks.prepare speed   # ten minutes: ours against sacremoses, 1 and 2 processes
     PAPERS_MIRROR=... python -m benchmarks.prepare scale   # half an hour on 2 cores: 5 million pairs, memory curve
 
-The text is made from debdoc's real en-fr training pairs: two of them joined, so that lengths are nearer to WMT's, with
-an invented word now and then, so that word types go on growing as they do in real corpora.
+The text is made from debdoc's real en-fr training pairs. Two of them are joined, so that lengths are nearer to WMT's.
+Some pairs get an invented word, so that the number of word types keeps growing as it does in real corpora.
 """
 
 from __future__ import annotations
@@ -39,22 +39,24 @@ from common.run.record import commit, environment
 from common.typed import plain
 
 RESULTS = Path(__file__).parent / "results"
+"""Folder of the figures."""
 INVENTED = 5
-"""One pair in so many has an invented word on each side, beside debdoc's own: about as many types as WMT14's."""
+"""One in so many pairs has an invented word on each side. With debdoc's own this makes about as many types as WMT14
+has."""
 WMT14_PAIRS = 40_842_333
-"""English-French pairs of WMT14, all parts."""
+"""English-French pairs of WMT14, all parts together."""
 SAMPLE = 50_000
-"""Pairs that sacremoses alone is timed on."""
+"""Pairs on which sacremoses alone is timed."""
 
 
 def mirror_lines(name: str) -> list[str]:
-    """Lines of a debdoc file in the folder that PAPERS_MIRROR names."""
+    """Read the lines of a debdoc file in the folder that PAPERS_MIRROR names."""
     path = Path(os.environ["PAPERS_MIRROR"]) / "debdoc" / f"{name}.xz"
     return lzma.decompress(path.read_bytes()).decode().split("\n")[:-1]
 
 
 def write_corpus(folder: Path, pairs: int) -> Path:
-    """`pairs` training pairs and debdoc's own validation set, with the declaration whose path is returned."""
+    """Write `pairs` training pairs, debdoc's own validation set and a declaration. Return the declaration's path."""
     folder.mkdir(parents=True, exist_ok=True)
     sides = [mirror_lines(f"train.en-fr.{language}") for language in ("en", "fr")]
     size = len(sides[0])
@@ -77,7 +79,7 @@ def write_corpus(folder: Path, pairs: int) -> Path:
 
 
 def sections(declaration: Path, merges: int) -> tuple[Data, Text]:
-    """Vaswani et al. 2017's English-German preparation, on this text."""
+    """Return the English-German preparation of Vaswani et al. 2017, for this text."""
     data = Data(corpus=str(declaration), source="en", target="fr", clean_tokens=80, clean_ratio=9.0)
     return data, Text(
         tokeniser="moses-2016", lowercase=False, segmentation="bpe", bpe_merges=merges, vocabulary_size=60_000
@@ -85,12 +87,16 @@ def sections(declaration: Path, merges: int) -> tuple[Data, Text]:
 
 
 def _sacremoses(language: str, lines: list[str]) -> int:
+    """Tokenise lines with sacremoses. Return the number of characters."""
     tokeniser = MosesTokenizer(lang=language)
     return sum(len(tokeniser.tokenize(line, escape=True, return_str=True)) for line in lines)
 
 
 def sacremoses_rate(declaration: Path, pairs: int, workers: int) -> float:
-    """Lines a second of sacremoses alone, its lines in memory already, spread over processes in 40 portions."""
+    """Return the lines per second of sacremoses alone, on lines that are already in memory.
+
+    The lines are shared out to the processes in 40 portions.
+    """
     tasks = []
     for language in ("en", "fr"):
         with (declaration.parent / f"train.{language}").open(encoding="utf-8", newline="\n") as file:
@@ -103,16 +109,16 @@ def sacremoses_rate(declaration: Path, pairs: int, workers: int) -> float:
 
 
 class Memory(threading.Thread):
-    """Looks every second, while its block runs, at the memory of this process and its children together."""
+    """Measures every second, during its block, the memory of this process and its children together."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.curve: list[tuple[float, int]] = []
-        """Seconds, MiB."""
+        """Seconds and MiB."""
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Until the block ends."""
+        """Measure until the block ends."""
         started = time.monotonic()
         while not self._over.wait(1.0):
             self.curve.append((round(time.monotonic() - started, 1), memory_of_all() >> 20))
@@ -127,7 +133,10 @@ class Memory(threading.Thread):
 
 
 def prepare_once(declaration: Path, pairs: int, merges: int, workers: int) -> dict[str, Any]:
-    """The manifest of one preparation, with what it took: seconds in all and of all but learning the merges."""
+    """Prepare once, and return the figures: time and speed with and without learning the merges, memory by second.
+
+    Beside them: steps and counts of the manifest, and the hash of each output.
+    """
     with tempfile.TemporaryDirectory(dir=declaration.parent) as root:
         started = time.monotonic()
         with Memory() as memory:
@@ -151,7 +160,7 @@ def prepare_once(declaration: Path, pairs: int, merges: int, workers: int) -> di
 
 
 def speed(folder: Path, pairs: int, merges: int, rounds: int) -> dict[str, Any]:
-    """Ours and sacremoses alone in turns, on one process and on two; medians."""
+    """Time ours and sacremoses alone by turns, on one process and on two. Return the medians."""
     declaration = write_corpus(folder, pairs)
     rates: dict[str, list[float]] = {}
     sums = set()
@@ -177,17 +186,17 @@ def speed(folder: Path, pairs: int, merges: int, rounds: int) -> dict[str, Any]:
 
 
 def scale(folder: Path, pairs: int, merges: int, workers: int) -> dict[str, Any]:
-    """One large preparation: time and memory of every step, the memory's course, and what WMT14 would take."""
+    """Prepare a large corpus once. Return time and memory of every step, and an extrapolation to WMT14."""
     declaration = write_corpus(folder, pairs)
-    # In a process of its own, which holds nothing of the corpus that was just written.
+    # In a new process, because this one still holds memory from writing the corpus.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
         run = fresh.submit(prepare_once, declaration, pairs, merges, workers).result()
     del run["outputs"]
     steps = {step["step"]: step for step in run["steps"]}
     rate = round(sacremoses_rate(declaration, min(pairs, SAMPLE), workers))
     draw_memory(run, pairs, RESULTS / "prepare-scale.png")
-    # The text is read at an even pace, so memory against time is memory against pairs: the rise from the middle of
-    # the first half to the middle of the second is what half of the pairs add.
+    # The text is read at a constant speed, so time stands for pairs. The mean memory of the second half minus that of
+    # the first half is therefore what half of the pairs add.
     seconds = steps["tokenise"]["seconds"]
     course = np.array([memory for second, memory in run["memory_mib"] if 0.05 * seconds < second < 0.95 * seconds])
     first, second = np.array_split(course, 2)
@@ -208,7 +217,7 @@ def scale(folder: Path, pairs: int, merges: int, workers: int) -> dict[str, Any]
 
 
 def draw_memory(run: dict[str, Any], pairs: int, path: Path) -> None:
-    """The memory's course over the steps of a preparation."""
+    """Draw the memory over time, with the steps of a preparation."""
     figure = Figure(figsize=(8, 3.6))
     FigureCanvasAgg(figure)
     figure.subplots_adjust(left=0.1, right=0.98, top=0.9, bottom=0.15)
@@ -233,7 +242,7 @@ def draw_memory(run: dict[str, Any], pairs: int, path: Path) -> None:
 
 
 def main() -> None:
-    """See the module's docstring."""
+    """Run one of the two benchmarks and write its figures."""
     utf8_output()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "scale"])
