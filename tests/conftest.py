@@ -1,4 +1,4 @@
-"""Where real text lies, and how the tests call the command line."""
+"""Where real text is found, and how the tests call the command line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TINY = [
 
 @pytest.fixture(scope="session")
 def mirror() -> Path:
-    """The folder that PAPERS_MIRROR names; tests on real text are skipped without it."""
+    """The folder that PAPERS_MIRROR names. Tests on real text are skipped without it."""
     named = os.environ.get("PAPERS_MIRROR")
     if not named or not Path(named).is_dir():
         pytest.skip("PAPERS_MIRROR names no folder of real text")
@@ -42,7 +42,7 @@ def mirror() -> Path:
 
 @pytest.fixture(scope="session")
 def lmplz() -> None:
-    """KenLM's estimator, compiled into the virtual environment where there is none (minutes, once)."""
+    """KenLM's estimator. It is compiled into the virtual environment (minutes) if it is not there."""
     try:
         tools()
     except UserError as error:

@@ -1,6 +1,6 @@
-"""Results with numbers no run and no paper has, for the tests of tables and claims.
+"""Results with numbers that no run and no paper has, for the tests of tables and claims.
 
-They are made of the classes that runs are written with, so that they have no layout that no run has.
+They are made from the classes with which runs are written, so they have the same layout.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from common.typed import plain
 
 
 def statistics(qualities: Sequence[float], words: int = 11) -> np.ndarray:
-    """Ten counts a sentence, (sentences, 10): of `words` words, and of the n-grams in them, a share is right."""
+    """Make ten counts per sentence, (sentences, 10): `words` words, and a share of the n-grams in them is right."""
     totals = [words - n for n in range(4)]
     return np.array([[*(round(quality * total) for total in totals), *totals, words, words] for quality in qualities])
 
 
 def column(counts: np.ndarray, lengths: Sequence[int], value: float | None = None) -> Column:
-    """A scored column; `value` overrides the BLEU, to be found again in a table."""
+    """Make a scored column. `value` replaces the BLEU, so that it can be found again in a table."""
     score = bleu(counts) if value is None else value
     return Column(
         bleu=score,
@@ -73,7 +73,7 @@ def training(
     perplexity: float = 3.625,
     rate: float | None = None,
 ) -> ScoredTraining:
-    """The training of a recipe, to its end unless `step` says otherwise. rate: FLOP/s where it trained."""
+    """Make the training of a recipe, up to its end unless `step` says otherwise. rate: FLOP/s where it trained."""
     step = recipe.train.steps if step is None else step
     return ScoredTraining(
         progress=Reached(step=step, epoch=1, seconds=seconds, sentences=4500),
@@ -90,9 +90,9 @@ def training(
 
 
 def result(recipe: Recipe, sets: dict[str, Column] | dict[str, ScoredSet], **changed: Any) -> ResultFile:
-    """A whole result. sets: by name, or the columns of one set.
+    """Make a whole result. sets: by name, or the columns of one set.
 
-    changed: fields of the result that are to be others; `step`, `seconds`, `perplexity` and `rate` of its training.
+    changed: other values for fields of the result, or for `step`, `seconds`, `perplexity` and `rate` of its training.
     """
     own = {key: changed.pop(key) for key in ("step", "seconds", "perplexity", "rate") if key in changed}
     columns = {name: value for name, value in sets.items() if isinstance(value, Column)}
@@ -117,25 +117,25 @@ def result(recipe: Recipe, sets: dict[str, Column] | dict[str, ScoredSet], **cha
 
 
 def write(folder: Path, system: str, file: ResultFile, attention: Sequence[Example] = ()) -> None:
-    """A run folder with a result and, where there are any, attention maps, as `common.run.evaluate` writes them."""
+    """Write a run folder with a result and, if there are any, attention maps, as `common.run.evaluate` does."""
     write_json(folder / system / "result.json", plain(file))
     if attention:
         write_json(folder / system / "attention.json", plain(attention), indent=None)
 
 
 def write_training(run: Path, recipe: Recipe) -> None:
-    """The training.json that a finished training of the recipe leaves."""
+    """Write the training.json of a finished training of the recipe."""
     ended = Training(progress=Reached(step=recipe.train.steps, epoch=1, seconds=7200.0))
     write_json(run / "training.json", plain(ended))
 
 
 def cells(markdown: str, heading: str) -> list[dict[str, str]]:
-    """The rows of the first table after `heading`, as `tables` reads them."""
+    """Return the rows of the first table after `heading`, in the form of `tables`."""
     return tables(markdown[markdown.index(heading) :])[0]
 
 
 def tables(markdown: str) -> list[list[dict[str, str]]]:
-    """The rows of every table, by column; columns of one name are numbered `paper`, `paper 2`."""
+    """Return the rows of every table, by column. Columns of the same name are numbered: `paper`, `paper 2`."""
     blocks: list[list[list[str]]] = [[]]
     for line in markdown.split("\n"):
         if line.startswith("|"):

@@ -32,6 +32,7 @@ TOP_LEVEL = {
 
 
 def imports(path: Path) -> set[str]:
+    """Return the modules that a file imports, and what it imports from them."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -62,11 +63,11 @@ def test_only_the_lineage_imports_both_papers():
 
 
 MODELS = {"bahdanau2014": r"bahdanau|rnnsearch|rnnenc", "vaswani2017": r"vaswani|transformer"}
-"""Words by which the code of one paper would know the other."""
+"""Words that would show in the code of one paper that it knows the other."""
 
 
 def spoken(path: Path) -> list[tuple[int, str]]:
-    """Line and text of each name and string in a file's code. Comments and docstrings are not code."""
+    """Return line and text of each name and string in a file's code. Comments and docstrings are not code."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     found = []
@@ -96,7 +97,7 @@ def test_the_readable_model_stands_alone_and_one_place_chooses_the_fast_one(pape
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_the_fast_model_makes_no_parameter(paper):
-    """It computes with those of model.py, so that a checkpoint fits both."""
+    """It computes with the parameters of model.py, so that a checkpoint fits both."""
     tree = ast.parse((ROOT / "papers" / paper / "fast.py").read_text(encoding="utf-8"))
     calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
     maker = re.compile(r"(^|\.)(Parameter|register_parameter|Linear|Embedding|LayerNorm|gaussian|orthogonal|bias)$")
@@ -137,7 +138,7 @@ def test_tensors_are_never_unpickled():
 
 
 def test_both_papers_have_the_same_files():
-    """But for other people's figures, each source of which has a `reported-SOURCE.yaml` beside reported.yaml."""
+    """Except for other people's scores: each source has a `reported-SOURCE.yaml` beside reported.yaml."""
     first, second = (
         {path.name for path in (ROOT / "papers" / paper).glob("*.*") if not path.match("reported-*.yaml")}
         for paper in PAPERS
@@ -185,7 +186,7 @@ def test_equations_are_cited_where_they_are_computed(paper):
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_deviations_are_numbered_once_and_cited(paper):
-    """Each `D1` of a paper's README is cited by code or recipe, and none is cited that the README lacks."""
+    """Code or a recipe cites each `D1` of a paper's README, and cites none that the README does not have."""
     folder = ROOT / "papers" / paper
     declared = set(re.findall(r"^\W*\*?\*?(D\d+)\b", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     cited: set[str] = set()

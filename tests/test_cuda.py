@@ -1,4 +1,4 @@
-"""What the processor computes, a GPU computes too; skipped where there is none."""
+"""A GPU computes what the processor computes. Skipped without a GPU."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def recipe_of(system: str, *overrides: str) -> tuple[Paper, Recipe]:
 
 
 def twins(system: str, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
-    """The same random weights here and on the GPU, large enough for the softmax to have preferences."""
+    """The same random weights on both devices, large enough for the softmax to have preferences."""
     plug, recipe = recipe_of(system)
     torch.manual_seed(5)
     model = plug.build_model(recipe).to(dtype).eval()
@@ -110,7 +110,7 @@ def test_bfloat16_stays_near_float32(system):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_resumed_training_goes_on_where_it_was(system, precision, tmp_path):
-    """Thirty updates, or fifteen and then, from the saved state, the other fifteen: the same weights."""
+    """Thirty updates give the same weights as fifteen and then, from the saved state, fifteen more."""
     settings = ["batch.tokens=null", "batch.sentences=16", "state_every=15", "checkpoint_every=15", "log_every=5"]
     settings.append("evaluate.average=1")
     for split, count in (("train", 300), ("valid", 30)):
@@ -138,7 +138,7 @@ def test_a_resumed_training_goes_on_where_it_was(system, precision, tmp_path):
 
 
 def test_the_rate_of_matrix_products_is_the_gpus():
-    """Over a teraFLOP/s, which no time lost between launches would leave."""
+    """It is above one teraFLOP/s, which would be out of reach if time were lost between launches."""
     assert matmul_rate(torch.device("cuda")) > 1e12
 
 

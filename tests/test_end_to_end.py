@@ -50,7 +50,7 @@ def test_plan_prints_and_touches_nothing(paper, command, tmp_path):
 
 @both_papers
 def test_killed_training_ends_with_the_same_weights(paper, runs, trained, tmp_path):
-    """kill -9 between saved states, then the same command: the same weights, bit for bit."""
+    """kill -9 between two saved states, then the same command: the weights are the same, bit for bit."""
     out = tmp_path / "killed"
     words = [
         sys.executable,
@@ -191,7 +191,7 @@ def test_bad_files_are_one_line(paper, trained, command, tmp_path, runs):
 
 
 def test_own_corpus_as_the_readme_has_it(tmp_path, command, runs):
-    """Declaration and recipe side by side; trained from one folder, scored from another."""
+    """Declaration and recipe are in one folder. The run is trained from one directory and scored from another."""
     own = tmp_path / "own"
     own.mkdir()
     declaration, recipe = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -270,7 +270,7 @@ def test_reproduce_script_end_to_end(tmp_path):
 
 @pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL])
 def test_killed_suite_takes_its_trainings_along(blow, tmp_path):
-    """What went on by itself would write into the folders that the same command goes on in."""
+    """A training that went on alone would write into the folders that the same command continues in."""
     words = ["papers", "demo", "bahdanau2014", "--runs", str(tmp_path), "data.first=400", "text.vocabulary_size=150"]
     suite = subprocess.Popen(
         [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -303,7 +303,7 @@ def test_a_run_that_has_not_ended_is_scored_as_unfinished(trained, command, tmp_
 
 
 def test_a_run_is_scored_by_the_tokeniser_of_its_language(command, tmp_path):
-    """Chinese as sacreBLEU splits it, and a word about the tokens of the papers' BLEU, which are clauses."""
+    """Chinese as sacreBLEU splits it, and a note that the papers' BLEU takes whole clauses for words."""
     for part in ("train", "valid"):
         for language, ending in (
             ("en", "times it rained that year."),

@@ -1,6 +1,6 @@
 """fast.py computes what model.py computes: logits, gradients, steps, beam search and attention, to 1e-10 in float64.
 
-The readable models are held to NumPy's equations by tests/*/test_equations.py, so the fast ones are held to them too.
+tests/*/test_equations.py compare the readable models with the equations in NumPy. So the fast models match them too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SIZES = {"hidden": 5, "embedding": 3, "alignment": 7, "maxout": 4, "factored_siz
 
 @dataclass(frozen=True)
 class Variant:
-    """One set of a model's switches, and its two programs."""
+    """One setting of a model's switches, and its two programs."""
 
     readable: Callable[[Any, int], nn.Module]
     fast: Callable[[Any, int], nn.Module]
@@ -42,7 +42,7 @@ class Variant:
 
 
 def recurrent() -> dict[str, Variant]:
-    """Every combination of RNNsearch's switches."""
+    """Return every combination of RNNsearch's switches."""
     switches = product(("search", "encdec"), ("R1", "R2", "R3"), ("direct", "factored"), ("none", "paper", "authors"))
     return {
         " ".join(values): Variant(
@@ -57,7 +57,10 @@ def recurrent() -> dict[str, Variant]:
 
 
 def transformers() -> dict[str, Variant]:
-    """The Transformer's switches, with heads that do and do not make up d_model, d_k = d_v and d_k != d_v."""
+    """Return settings of the Transformer's switches, with heads that do and do not make up d_model.
+
+    d_k = d_v in some of them, d_k != d_v in others.
+    """
     variants = {}
     for (h, d_k, d_v), bias, learned in product(((3, 4, 4), (3, 5, 7), (1, 2, 12)), (False, True), (None, 4)):
         values = {"N": 2, "d_model": 12, "d_ff": 10, "h": h, "d_k": d_k, "d_v": d_v, "attention_bias": bias}
@@ -74,7 +77,7 @@ every_variant = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIAN
 
 
 def twins(variant: Variant) -> tuple[Any, Any]:
-    """Both programs in float64, in evaluation mode, with the same weights, of which none is zero."""
+    """Return both programs in float64, in evaluation mode, with the same weights, none of which is zero."""
     torch.manual_seed(7)
     readable = variant.readable(variant.config, WORDS).double().eval()
     for parameter in readable.parameters():
@@ -114,7 +117,7 @@ def assert_same(ours: dict[str, Tensor | None], theirs: dict[str, Tensor | None]
 
 @every_variant
 def test_parameters_their_order_and_their_first_values_are_the_same(variant: Variant) -> None:
-    """A checkpoint, an optimizer's state and a seed mean the same to both."""
+    """A checkpoint, an optimizer's state and a seed mean the same to both programs."""
     drawn = []
     for kind in (variant.readable, variant.fast):
         torch.manual_seed(3)

@@ -1,4 +1,4 @@
-"""Where and how it can be used: from the checkout, on Linux and macOS, with the Pythons that are named."""
+"""Where and how the repository can be used: from its checkout, on Linux and macOS, with the Pythons that it names."""
 
 from __future__ import annotations
 
@@ -33,12 +33,15 @@ def stub(path: Path, text: str) -> Path:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """reproduce.sh in a folder of its own, where no environment has been made yet."""
+    """reproduce.sh in a folder of its own, without a virtual environment."""
     return Path(shutil.copy(ROOT / "reproduce.sh", tmp_path))
 
 
 def python_of(version: tuple[int, ...], path: Path) -> Path:
-    """An interpreter that says it has that version, and ends with status 77 when it shall make an environment."""
+    """Make an interpreter that claims to have that version.
+
+    It ends with status 77 when it is asked to make an environment.
+    """
     check = f'exec {sys.executable} -c "import sys; sys.version_info = {version}; exec(sys.argv[1])" "$2"'
     return stub(path, f'[ "$1" = -m ] && exit 77\n{check}')
 
@@ -51,7 +54,7 @@ def test_named_pythons_are_taken(version, script, tmp_path):
 @pytest.mark.parametrize("version", [(2, 7, 18), (3, 9, 18), (3, LAST[1] + 1, 0)])
 @pytest.mark.parametrize("active", [False, True], ids=["named", "environment"])
 def test_other_pythons_are_refused_in_one_line(version, active, script, tmp_path):
-    """An active environment's Python too, before pip fails on the pins."""
+    """The Python of an active environment is refused too, before pip fails on the pins."""
     python_of(version, tmp_path / "env/bin/python")
     variables = {"VIRTUAL_ENV": str(tmp_path / "env")} if active else {"PYTHON": str(tmp_path / "env/bin/python")}
     done = shell(script, **variables)

@@ -56,7 +56,7 @@ SETTINGS = {
 
 
 def corpus(folder: Path, reverse: bool) -> TrainingText:
-    """3,000 random sentences of 2 to 6 words, copied or reversed; 200 others for the dev set."""
+    """3,000 random sentences of 2 to 6 words, copied or reversed, and 200 others for the development set."""
     draw = random.Random(7)
     for split, count in (("train", 3000), ("valid", 200)):
         source = [[draw.randrange(UNK + 1, WORDS) for _ in range(draw.randint(2, 6))] for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Where the locale is not UTF-8, programs write and read UTF-8 all the same."""
+"""Programs write and read UTF-8 even if the locale is another one."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_scored_run_as_json(command, tmp_path):
 
 @each_locale
 def test_messages_name_files_that_the_locale_cannot_write(locale, command, tmp_path):
-    """In UTF-8 where the name is text to Python, and escaped where it came as bytes."""
+    """The name is in UTF-8 if Python has it as text, and escaped if it is bytes."""
     words = ["score", "--hypothesis", tmp_path / "été", "--reference", tmp_path / "été"]
     done = command("papers.bahdanau2014", *words, check=2, locale=locale)
     assert "No such file" in done.stderr and done.stderr.count("\n") == 1

@@ -51,7 +51,7 @@ def shown(cell: Any) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_runs_and_shows_what_was_committed(paper, tmp_path, monkeypatch):
-    """In a kernel of this very Python, without the user's own settings; a cell that fails raises."""
+    """The kernel is this very Python, without the user's own settings. A cell that fails raises."""
     write_kernel_spec(tmp_path / "kernels" / "python3")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))

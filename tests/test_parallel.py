@@ -1,4 +1,4 @@
-"""A training over two processes makes the updates that one makes, and goes on where it was stopped."""
+"""A training by two processes makes the same updates as one process, and continues where it was stopped."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def train(paper: str, out: Path, *words: str, processes: int) -> Path:
 
 
 def furthest(one: Path, other: Path) -> float:
-    """The largest difference between the weights of two checkpoints."""
+    """Return the largest difference between the weights of two checkpoints."""
     ours, theirs = load_weights(one)[0], load_weights(other)[0]
     return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
 
 
 @pytest.mark.parametrize("paper", SYSTEMS)
 def test_two_processes_make_the_updates_of_one(paper: str, tmp_path: Path) -> None:
-    """To float32 rounding, the last minibatch of an epoch and dev likelihood included; without dropout.
+    """Without dropout, and up to float32 rounding, also for the last minibatch of an epoch and for validation.
 
-    With an epsilon of 1 both optimizers' updates grow with the gradient, so that half a sum would be seen.
+    With an epsilon of 1 the updates of both optimizers grow with the gradient, so half of a sum would show.
     """
     words = ["optimizer.epsilon=1.0", *(["model.P_drop=0.0"] if paper == "vaswani2017" else [])]
     one = train(paper, tmp_path / "one", *words, processes=1)
@@ -62,7 +62,7 @@ def test_two_processes_make_the_updates_of_one(paper: str, tmp_path: Path) -> No
 
 
 def test_a_training_of_two_processes_goes_on_exactly(tmp_path: Path) -> None:
-    """With dropout, which draws from a stream of its own in each process."""
+    """With dropout, for which each process has a random stream of its own."""
     whole = train("vaswani2017", tmp_path / "whole", "train.steps=8", processes=2)
     train("vaswani2017", tmp_path / "halves", "train.steps=4", "evaluate.average=1", processes=2)
     halves = train("vaswani2017", tmp_path / "halves", "train.steps=8", processes=2)

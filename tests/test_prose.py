@@ -1,7 +1,7 @@
-"""A score in a README or a recipe's header is one that a file holds: a committed result or a transcript of the paper.
+"""A score in a README or in a recipe's header must be in a file: a committed result or a transcript of the paper.
 
-A score looks like 26.75 or 41.8: two digits, a point, one or two digits, and no unit behind it. Numbers of another
-kind are marked by their unit: 40.8 million, 21.5 GiB, 49.8%.
+A score looks like 26.75 or 41.8: two digits, a point, one or two digits, and no unit after it. Other numbers have their
+unit: 40.8 million, 21.5 GiB, 49.8%.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MEASURED = ("bleu", "sacrebleu", "interval")
 
 
 def numbers(values: Any) -> Iterator[float]:
-    """All numbers in nested lists and dictionaries."""
+    """Yield all numbers in nested lists and dictionaries."""
     if isinstance(values, dict):
         values = list(values.values())
     if isinstance(values, list):
@@ -37,20 +37,20 @@ def numbers(values: Any) -> Iterator[float]:
 
 
 def measured(values: Any) -> Iterator[float]:
-    """All scores of a committed result."""
+    """Yield all scores of a committed result."""
     if isinstance(values, dict):
         for key, value in values.items():
             yield from numbers(value) if key in MEASURED else measured(value)
 
 
 def printed(paper: str) -> Iterator[float]:
-    """All numbers that the papers or other people printed."""
+    """Yield all numbers that the papers or other people printed."""
     for path in PAPERS[paper].root.glob("reported*.yaml"):
         yield from numbers(read_yaml(path))
 
 
 def held(papers: Iterable[str]) -> list[float]:
-    """All that these papers' pages may print."""
+    """Return all numbers that the pages of these papers may show."""
     found: list[float] = []
     for paper in papers:
         found += printed(paper)
@@ -60,7 +60,7 @@ def held(papers: Iterable[str]) -> list[float]:
 
 
 def unheld(text: str, found: Iterable[float]) -> list[str]:
-    """Line and number of the scores in `text` that are none of `found`, rounded to as many digits."""
+    """Return line and number of the scores in `text` that are not in `found`, rounded to the same number of digits."""
     known = {f"{value:.{digits}f}" for value in found for digits in (1, 2)}
     lines = enumerate(text.splitlines(), start=1)
     return [f"line {line}: {score}" for line, row in lines for score in SCORE.findall(row) if score not in known]
@@ -87,14 +87,14 @@ LINK = re.compile(r"""(?:\]\(|src=")([^)"\s#]*)(?:#([^)"\s]+))?[)"]""")
 
 
 def anchors(page: Path) -> set[str]:
-    """The names under which a page's headings can be linked to."""
+    """Return the names by which a page's headings can be linked to."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path):
-    """Links to files and headings of this repository; those to other hosts are not followed."""
+    """Links to files and headings of this repository. Links to other hosts are not followed."""
     for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
         if "://" not in target:
             found = page.parent / target if target else page
@@ -126,16 +126,16 @@ def test_the_gpu_table_is_the_file():
 
 RECIPES = sorted((paper, path) for paper in PAPERS for path in (PAPERS[paper].root / "recipes").rglob("*.yaml"))
 FIELDS = re.compile(r"# ( {8}|[a-z]{7} |[a-z]{8})  (?=\S)(.*)")
-"""A line of a header's fields: the name in eight columns, or blank where the field goes on, and what it says."""
+"""A line of a header's fields: the name in eight columns, or blanks if the field continues, and then its text."""
 
 
 def header(path: Path) -> str:
-    """The comment that a recipe begins with."""
+    """Return the comment at the beginning of a recipe."""
     return path.read_text(encoding="utf-8").partition("\n\n")[0]
 
 
 def fields(text: str) -> dict[str, str]:
-    """The fields of a header in their order; a field of several lines is joined."""
+    """Return the fields of a header in their order. A field of several lines is joined."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         if match := FIELDS.fullmatch(line):
@@ -145,7 +145,7 @@ def fields(text: str) -> dict[str, str]:
 
 
 def expected(paper: str, system: str) -> tuple[list[float], list[float]]:
-    """What a system's header says that it should reach, and all numbers that it may show, from reported.yaml."""
+    """Return the scores that a system's header must show, and all that it may show, from reported.yaml."""
     tables = read_yaml(PAPERS[paper].root / "reported.yaml")["tables"]
     rows = {name: table["rows"][system] for name, table in tables.items() if system in table["rows"]}
     if system.startswith("table3-"):
@@ -173,7 +173,7 @@ def test_headers_expect_what_the_paper_printed(paper, path):
 
 @pytest.mark.parametrize(("paper", "path"), OWN, ids=[f"{paper}-{path.stem}" for paper, path in OWN])
 def test_headers_show_the_papers_hours(paper, path):
-    """`N hours` are those that the paper says of that row."""
+    """`N hours` must be the hours that the paper reports for that row."""
     reported = PAPERS[paper].reported_training
     told = {float(number) for number in re.findall(r"\b(\d+) hours", fields(header(path))["hardware"])}
     known = reported(path.stem)
@@ -182,7 +182,7 @@ def test_headers_show_the_papers_hours(paper, path):
 
 @pytest.mark.parametrize("path", [path for _, path in RECIPES], ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_headers_have_one_form(path):
-    """Command, hardware, expected; a recipe that another one of its scale explains may go without."""
+    """Command, hardware, expected. A header may leave them out if another recipe of its scale explains them."""
     told = fields(header(path))
     assert list(told) in ([], ["command", "hardware", "expected"])
     assert told or path.parent.name in ("demo", "multi30k")

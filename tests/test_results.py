@@ -1,4 +1,4 @@
-"""Committed tables are what the program makes of the committed results, and every result says where it is from."""
+"""Committed tables are what the program makes from the committed results, and every result says where it is from."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ each_measured = pytest.mark.parametrize("path", MEASURED, ids=lambda path: str(p
 
 
 def origins(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """All places of a result that name a commit: what scored or measured, what trained, each start of the training."""
+    """Yield all parts of a result that name a commit: what scored or measured, what trained, each start."""
     yield "result", result
     if "training" in result:
         yield "training", result["training"]
@@ -62,7 +62,7 @@ def origins(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
 
 @each_measured
 def test_results_are_made_by_committed_code(path: Path):
-    """Each names its commit, and no tracked file differed from it: who checks that commit out has the code."""
+    """Each names its commit, and no tracked file differed from it: whoever checks out that commit has the code."""
     for place, origin in origins(json.loads(path.read_text(encoding="utf-8"))):
         assert re.fullmatch(r"[0-9a-f]{40}", str(origin.get("commit"))), f"{place} names no commit"
         assert origin["dirty"] is False, f"{place}: made by {origin['commit'][:7]} with changes that nobody committed"
@@ -70,7 +70,7 @@ def test_results_are_made_by_committed_code(path: Path):
 
 @pytest.fixture(scope="module")
 def history() -> frozenset[str]:
-    """All commits that lead to the one checked out; skipped where they are not all there."""
+    """All commits before the one that is checked out. Skipped if not all of them are there."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True)
@@ -93,7 +93,7 @@ def test_the_code_of_a_result_is_in_the_history(path: Path, history: frozenset[s
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{path.parts[-4]}-{path.parent.name}-{path.stem}")
 def test_mean_lengths_of_the_recipes_are_those_of_the_trainings(path: Path):
-    """`plan` and the counted FLOPs rest on them: target tokens a sentence pair, EOS included."""
+    """`plan` and the counted FLOPs depend on them: target tokens per sentence pair, EOS included."""
     result = json.loads(path.read_text(encoding="utf-8"))
     seen = result["training"]["progress"]
     mean = PAPERS[result["paper"]].recipe(result["recipe"]).estimate.target_tokens

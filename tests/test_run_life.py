@@ -1,4 +1,4 @@
-"""A run's life after its first training: stopped, lengthened, moved, corrected, averaged too early, scored too late."""
+"""A run after its first training: stopped, lengthened, moved, corrected, averaged too early, scored too late."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def sentences(count: int, offset: int) -> list[str]:
 
 
 def declare(folder: Path) -> Path:
-    """A corpus of its own: the French side is the English one in capitals."""
+    """Write a corpus and its declaration. The French side is the English side in capitals."""
     folder.mkdir()
     for split, count, offset in (("train", 200, 0), ("valid", 20, 3), ("test", 20, 7)):
         lines = sentences(count, offset)
@@ -71,7 +71,7 @@ def corpus(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def train(tmp_path: Path, corpus: Path, command: Command) -> Train:
-    """Call `train` into tmp_path/run, every field stated; later words win."""
+    """Call `train` into tmp_path/run with every field given. Later words override earlier ones."""
 
     def call(*words: str, check: int | None = 0, out: Path | None = None) -> subprocess.CompletedProcess[str]:
         given = [*SIZES, f"data.corpus={corpus}", *words]
@@ -109,7 +109,7 @@ def test_an_average_that_training_has_left_behind_is_refused(train: Train, comma
 
 
 def test_older_weights_are_never_called_complete(train: Train, command: Command, tmp_path: Path) -> None:
-    """Decoded weights of update 4 of a training that came to 6: the result says 4 of 6, unfinished."""
+    """The decoded weights are of update 4 and the training reached 6. The result must say 4 of 6, unfinished."""
     run = tmp_path / "run"
     train()
     (run / "checkpoints" / "000000006.safetensors").unlink()
@@ -136,7 +136,7 @@ def test_text_that_changed_after_the_training_is_refused(
 
 
 def test_another_test_set_is_no_other_text(train: Train, command: Command, corpus: Path, tmp_path: Path) -> None:
-    """What no update depends on may change: the test set, and the dev set."""
+    """A field that no update depends on may change: the test set, and the development set."""
     train()
     for split in ("valid", "test"):
         for language in ("en", "fr"):
@@ -183,7 +183,7 @@ def test_every_recipe_keeps_what_it_averages(paper: str) -> None:
 
 
 def test_a_run_is_lengthened_and_logged_otherwise(train: Train, tmp_path: Path) -> None:
-    """Four updates, then eight with another log, another number of threads: the weights are those of eight at once."""
+    """Four updates, then eight with another log and another number of threads, give the weights of eight at once."""
     run, whole = tmp_path / "run", tmp_path / "whole"
     train("train.steps=4")
     train("train.steps=8", "log_every=2", "keep_checkpoints=9", "run.decode_batch=7", "title=longer")
@@ -250,7 +250,7 @@ def test_a_folder_without_an_update_belongs_to_nobody(train: Train, tmp_path: Pa
 
 
 def test_a_finished_run_keeps_its_recipe(train: Train, command: Command, tmp_path: Path) -> None:
-    """Without its state, or with other text: nothing of another recipe is taken for what it was trained by."""
+    """Without its state, or with other text, a run must not take over a recipe by which it was not trained."""
     run = tmp_path / "run"
     train()
     command("papers.vaswani2017", "average", run)
@@ -273,7 +273,7 @@ def test_a_finished_run_keeps_its_recipe(train: Train, command: Command, tmp_pat
 
 
 def test_a_moved_run_is_decoded_elsewhere(train: Train, command: Command, corpus: Path, tmp_path: Path) -> None:
-    """Run and corpus lie in another place, and another machine wants other threads and another beam."""
+    """Run and corpus are in another place, and another machine needs other threads and another beam."""
     train()
     run, text = tmp_path / "there" / "run", tmp_path / "there" / "corpus"
     text.parent.mkdir()
@@ -307,7 +307,7 @@ def test_overrides_may_follow_options(command: Command, tmp_path: Path) -> None:
 
 
 def test_a_killed_training_leaves_an_exact_log_and_nothing_half(train: Train, corpus: Path, tmp_path: Path) -> None:
-    """Killed between two lines of its log: the losses of the finished log are those of a training never killed."""
+    """Killed between two lines of its log. The final log has the losses of a training that was never killed."""
     settings = ["train.steps=120", "log_every=40", "validate_every=60", "checkpoint_every=60", "state_every=7"]
     train(*settings, out=tmp_path / "whole")
     run = tmp_path / "run"
@@ -334,7 +334,10 @@ def test_a_killed_training_leaves_an_exact_log_and_nothing_half(train: Train, co
 
 
 def test_the_state_is_saved_before_the_dev_set_is_measured(train: Train, corpus: Path, tmp_path: Path) -> None:
-    """A dev set that no memory holds stops the training in one line; with a dev set that fits the same run goes on."""
+    """A development set that is too large for the memory stops the training in one line.
+
+    With one that fits, the same run continues.
+    """
     for language in ("en", "fr"):
         path = corpus.parent / f"valid.{language}"
         shutil.copy(path, path.with_suffix(".whole"))
@@ -350,7 +353,7 @@ def test_the_state_is_saved_before_the_dev_set_is_measured(train: Train, corpus:
 
 
 def test_one_long_line_among_many_does_not_take_the_memory(train: Train, corpus: Path, tmp_path: Path) -> None:
-    """A line of 2,000 words among 60: padded beside the others it would take gigabytes in attention alone."""
+    """One line of 2,000 words among 60. Padded to its length, the others would take gigabytes in attention alone."""
     train()
     lines = [*sentences(60, 1), " ".join(WORDS * 200)]
     for split in ("valid", "test"):

@@ -1,4 +1,4 @@
-"""The suite's slots: no two trainings on one GPU at a time, each sees its own, a free one is used at once."""
+"""The slots of the suite: one training on a GPU at a time, each sees only its own GPU, a free GPU is used at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ shutil.copytree(marks, run, dirs_exist_ok=True)
 
 
 class Sleeper(Job):
-    """A job whose program trains nothing: it notes what it sees, and leaves the marks of a finished run."""
+    """A job whose program trains nothing. It notes what it sees and leaves the files of a finished run."""
 
     def command(self, runs: Path) -> list[str]:
         marks = self.run.with_name(f"{self.run.name} finished")

@@ -1,4 +1,4 @@
-"""What the tables of both papers keep to, whatever they show."""
+"""What the tables of both papers must always do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PRINTED = ("paper", "printed", "difference", "row")
 
 
 def run_all(paper: Paper, scale: str, folder: Path) -> Path:
-    """A made result of every system of the scale, each with a score of its own."""
+    """Make an invented result of every system of the scale, each with a score of its own."""
     for index, name in enumerate(paper.systems(scale)):
         counts = made.statistics([0.3 + 0.02 * index + 0.01 * (k % 3) for k in range(len(LENGTHS))])
         columns = {column: made.column(counts, LENGTHS, 60.06 + index) for column in ("all", "no_unk")}
@@ -29,7 +29,7 @@ def run_all(paper: Paper, scale: str, folder: Path) -> Path:
 
 
 def ours(markdown: str) -> list[list[dict[str, str]]]:
-    """All tables without their columns and rows of printed numbers."""
+    """Return all tables without the columns and rows of printed numbers."""
     return [
         [
             {name: cell for name, cell in row.items() if not any(word in name for word in PRINTED)}
@@ -53,7 +53,7 @@ def test_without_results_no_number_of_ours_is_shown(paper, tmp_path):
 @both_papers
 @pytest.mark.parametrize("scale", ["demo", "wmt14"])
 def test_no_printed_number_leaks_into_our_columns(paper, scale, tmp_path):
-    """Change every printed number: nothing of ours may move."""
+    """Every printed number is changed, and nothing of ours may change."""
     root = tmp_path / "paper"
     root.mkdir()
     (root / "recipes").symlink_to(paper.root / "recipes")

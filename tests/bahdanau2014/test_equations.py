@@ -30,7 +30,7 @@ def config(architecture="search", order="R1", readout="direct", biases="paper"):
 
 
 def random_model(*arguments, **options):
-    """A model of doubles none of whose parameters is zero, so that every term of every sum counts."""
+    """Make a model in float64 without a zero parameter, so that every term of every sum matters."""
     torch.manual_seed(7)
     model = RNNsearch(config(*arguments, **options), WORDS).double()
     for parameter in model.parameters():
@@ -50,7 +50,7 @@ def sigmoid(x):
 
 
 class Oracle:
-    """Appendix A by the letter: vectors of one sentence, no masks, no batch, matrices looked up by their name."""
+    """Appendix A literally: vectors of one sentence, no masks, no batch, matrices looked up by their names."""
 
     def __init__(self, model):
         self.config = model.config
@@ -101,7 +101,7 @@ class Oracle:
         return (self.get("readout.W_o2") @ (self.get("readout.W_o1") @ t) + self.get("readout.b_softmax"))[:WORDS]
 
     def translate(self, source, target):
-        """Logits (T, V) and alignments (T, S) of one pair, each order of operations written out by itself."""
+        """Return the logits (T, V) and alignments (T, S) of one pair, with each order of operations written out."""
         h, end = self.annotate(source)
         s = np.tanh(self.get("W_s") @ end + self.get("b_s"))
         y = np.zeros(self.config.embedding)
@@ -154,7 +154,7 @@ def test_the_three_orders_differ():
 
 
 def unroll(model, state, targets):
-    """Logits (N, T, V) of feeding the targets (N, T) word by word."""
+    """Return the logits (N, T, V) of feeding the targets (N, T) word by word."""
     previous, rows = torch.full_like(targets[:, 0], START), []
     for word in targets.unbind(1):
         logits, state = model.step(previous, state)
@@ -173,7 +173,7 @@ def test_steps_unrolled_equal_forward(architecture, order):
 
 @pytest.mark.parametrize("architecture, order", list(product(ARCHITECTURES, ORDERS)))
 def test_select_and_reorder_follow_their_rows(architecture, order):
-    """A beam of two per sentence whose hypotheses change places continues as if each had been fed alone."""
+    """Two hypotheses per sentence that change places continue as if each had been fed alone."""
     model = random_model(architecture, order)
     ids, mask = pad(SOURCES)
     beam: DecoderState = model.encode(ids, mask).select(torch.tensor([0, 0, 1, 1, 2, 2]))
@@ -264,7 +264,7 @@ def test_initial_distributions():
     ],
 )
 def test_a_seed_draws_the_weights_it_always_drew(architecture, readout, biases, expected):
-    """One number from all parameters in their order, computed when the committed results were trained."""
+    """One number from all parameters in their order. It was computed when the committed results were trained."""
     torch.manual_seed(11)
     model = RNNsearch(config(architecture, "R1", readout, biases), WORDS)
     flat = torch.cat([parameter.detach().double().flatten() for parameter in model.parameters()])
@@ -272,7 +272,7 @@ def test_a_seed_draws_the_weights_it_always_drew(architecture, readout, biases, 
 
 
 def test_parameters_keep_their_names_and_order():
-    """By which checkpoints and optimizer states are loaded."""
+    """Checkpoints are loaded by the names, optimizer states by the order."""
     units = ["W", "W_z", "W_r", "U", "U_z", "U_r", "b", "b_z", "b_r"]
     decoder = [*units[:6], "C", "C_z", "C_r", *units[6:]]
     assert [name for name, _ in random_model("search", "R1", "direct", "paper").named_parameters()] == [
@@ -316,7 +316,7 @@ def test_runs_in_bfloat16():
 
 
 def test_no_torch_gru():
-    """torch's GRU resets after the product U s, which is another function."""
+    """PyTorch's GRU applies the reset gate after the product U s, which is another function."""
     for path in Path(model_file.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""

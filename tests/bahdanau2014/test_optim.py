@@ -24,7 +24,7 @@ class TwoMatrices(nn.Module):
 
 
 def adadelta(weights, gradients, step_size, rho=0.95, epsilon=1e-6):
-    """Zeiler 2012, Algorithm 1, in the order of GroundHog: gradients in, weights after each update out."""
+    """Zeiler 2012, Algorithm 1, in GroundHog's order. It takes gradients and returns the weights after each update."""
     of_gradients, of_steps = np.zeros_like(weights), np.zeros_like(weights)
     for g in gradients:
         of_gradients = rho * of_gradients + (1 - rho) * g**2

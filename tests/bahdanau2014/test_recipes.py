@@ -43,7 +43,7 @@ def test_parameter_totals(overrides, search, encdec):
 
 
 def test_parameters_by_block_of_the_equations():
-    """Without biases, each block is the matrices that App. A gives it."""
+    """Without biases, each block has exactly the matrices of App. A."""
     expected = {
         "source embedding": 620 * 30000,
         "encoder, forward": 3 * 1000 * 620 + 3 * 1000 * 1000,
@@ -79,7 +79,7 @@ def test_reported_rows_fill_their_columns():
 
 
 def test_reported_differences_that_the_paper_rests_on():
-    """Sums over Table 1 and Table 2 that a slip of the pen would change."""
+    """Sums over Table 1 and Table 2 that a copying error would change."""
     table1, table2 = REPORTED["table1"]["rows"], REPORTED["table2"]["rows"]
     gain = {cutoff: table1[f"rnnsearch-{cutoff}"]["All"] - table1[f"rnnencdec-{cutoff}"]["All"] for cutoff in (30, 50)}
     assert gain[30] == pytest.approx(7.57) and gain[50] == pytest.approx(8.93)
@@ -109,7 +109,7 @@ def test_recipes_hold_the_papers_values(name):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_plan_shows_the_papers_hours_apart_from_ours(name):
-    """As reported.yaml has them; at the card's own rates, the estimates come near."""
+    """They are those of reported.yaml, and our estimates at the card's own rates are close to them."""
     row = REPORTED["table2"]["rows"][name]
     values = plan(PAPER, PAPER.recipe(name))
     expected = {"system": name, "hours": row["hours"], "hardware": f"1x NVIDIA {row['gpu']}", "source": "Table 2"}
@@ -122,7 +122,7 @@ def test_plan_shows_the_papers_hours_apart_from_ours(name):
 
 
 def test_one_rate_does_not_fit_both_architectures():
-    """By RNNsearch-50's rate RNNencdec-50 would take 1.58 times the hours of Table 2, as paper.py says."""
+    """At RNNsearch-50's rate RNNencdec-50 would take 1.58 times the hours of Table 2, as paper.py says."""
     rates = PAPER.hardware["1x NVIDIA Quadro K6000, by Table 2"]
     for name, rate in rates.items():
         recipe = PAPER.recipe(name)
@@ -175,7 +175,10 @@ def test_shares_of_the_selection_leave_the_papers_words():
 
 @pytest.mark.parametrize("folder", ["", "demo/"])
 def test_rows_of_table_1_differ_in_nothing_else(folder):
-    """Architecture, length limit (with the mean lengths that follow from it) and updates; RNNsearch-50* carries on."""
+    """They differ in architecture, length limit (with the mean lengths that follow from it) and updates.
+
+    RNNsearch-50* continues RNNsearch-50.
+    """
     allowed = {"model.architecture", "batch.max_length", "estimate.source_tokens", "estimate.target_tokens"}
     allowed |= {"train.steps", "train.continues"}
     reference = PAPER.recipe(f"{folder}rnnsearch-50")
@@ -184,7 +187,7 @@ def test_rows_of_table_1_differ_in_nothing_else(folder):
 
 
 def test_demo_compares_equals():
-    """Both models train on the same pairs for as many updates, and the limits stand as 30 to 50 do."""
+    """Both models train on the same pairs for as many updates. Their length limits have the proportion of 30 to 50."""
     demo = {name: PAPER.recipe(f"demo/{name}") for name in TRAINED}
     for cutoff in (30, 50):
         search, encdec = demo[f"rnnsearch-{cutoff}"], demo[f"rnnencdec-{cutoff}"]

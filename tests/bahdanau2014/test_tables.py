@@ -1,4 +1,4 @@
-"""Tables, figures and claims of Bahdanau et al. 2014, from no results and from made ones."""
+"""Tables, figures and claims of Bahdanau et al. 2014, from no results and from invented ones."""
 
 from __future__ import annotations
 

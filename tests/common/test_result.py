@@ -1,4 +1,4 @@
-"""What is written about a run: committed files and fresh ones survive the classes unchanged; damage is named."""
+"""What is written about a run: committed and new files pass through the classes unchanged, and damage is named."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_what_a_run_writes_is_read_as_it_was(paper: str, recipe: str, tmp_path: 
 
 
 def test_the_layout_is_that_of_the_committed_results(tmp_path: Path) -> None:
-    """A result of today has the keys of a committed one, but for what older programs did not know."""
+    """A result of today has the keys of a committed one, except for those that older programs did not have."""
     older, made_today = (set(keys(plain(file))) for file in (read_result(RESULTS[0]), FILE))
     assert {key for key in made_today if not key.startswith((".data", ".resolved_recipe", ".sets"))} <= older
 
@@ -117,7 +117,7 @@ def test_attention_is_read_by_name_from_older_files_too() -> None:
 
 
 def test_only_what_is_not_known_is_left_out() -> None:
-    """A training without git has a commit of null; one whose start is not known has none at all."""
+    """A training without git has a commit of null. One whose start is unknown has no commit at all."""
     known = Training(progress=FILE.training.progress, commit=None, dirty=True)
     assert plain(known)["commit"] is None and "environment" not in plain(known)
     assert "commit" not in plain(replace(known, commit="", dirty=None))
@@ -128,7 +128,7 @@ def test_only_what_is_not_known_is_left_out() -> None:
 
 
 def test_the_schema_stands_alone() -> None:
-    """Reading what runs have left takes no PyTorch, no paper and neither of the two that share the schema."""
+    """Reading the files of a run imports no PyTorch, no paper, and neither common/run nor common/report."""
     program = "import sys, common.result; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())

@@ -1,4 +1,4 @@
-"""The page of both papers on the same text, from made results of both."""
+"""The page of both papers on the same text, from invented results of both."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_page_is_rebuilt_from_runs_by_its_command(runs, command):
 
 
 def test_the_suite_prints_and_reports_the_page(tmp_path, command):
-    """Every system has run already, so that nothing is trained."""
+    """Every system has already run, so nothing is trained."""
     words = [*TINY, "evaluate.average=1"]
     for name, paper in PAPERS.items():
         for recipe in (paper.recipe(recipe, words) for recipe in paper.systems("demo")):

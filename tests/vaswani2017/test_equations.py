@@ -1,4 +1,4 @@
-"""The Transformer against NumPy loops written from the paper's equations, and what must hold of any decoder."""
+"""The Transformer against NumPy loops written from the paper's equations, and properties that any decoder must have."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_attention_maps_are_the_equations_weights_and_leave_no_hook() -> None:
 
 
 def test_attention_divides_by_the_root_of_d_k() -> None:
-    """One query, keys along and against it: weights e^s : e^-s with s = |q|^2 / sqrt(d_k)."""
+    """One query, with a key along it and a key against it: weights e^s : e^-s with s = |q|^2 / sqrt(d_k)."""
     Q, K, value = torch.tensor([[3.0, 0, 0, 4.0]]), torch.tensor([[3.0, 0, 0, 4.0], [-3, 0, 0, -4]]) / 10, torch.eye(2)
     share = 1 / (1 + math.exp(-2 * 2.5 / math.sqrt(4)))
     assert scaled_dot_product_attention(Q, K, value)[0].tolist() == pytest.approx([share, 1 - share])
@@ -232,7 +232,7 @@ def test_positions_are_the_formula_fixed_and_without_end() -> None:
 
 
 def test_one_matrix_embeds_both_sides_and_scores() -> None:
-    """Every matrix with a row per word is E, and a logit's gradient reaches it by all three uses."""
+    """Every matrix with one row per word is E, and the gradient of a logit reaches E through all three uses."""
     model = Transformer(config(d_model=16), 4321)
     assert [name for name, value in model.named_parameters() if 4321 in value.shape] == ["E"]
     gradient = torch.autograd.grad(model(batch([[7, EOS]], [[8, EOS]]))[0, 1, 9], model.E)[0]
@@ -240,7 +240,7 @@ def test_one_matrix_embeds_both_sides_and_scores() -> None:
 
 
 def test_initial_values() -> None:
-    """E has standard deviation d^-0.5; attention's uniform bounds go by the authors' fused matrices."""
+    """E has standard deviation d^-0.5. The uniform bounds of attention follow the authors' fused matrices."""
     torch.manual_seed(2)
     model = Transformer(config(N=1, d_model=512, d_ff=2048, h=8, d_k=64, d_v=64, attention_bias=True), 3000)
     assert model.E.std().item() == pytest.approx(512**-0.5, rel=0.01)
@@ -266,7 +266,7 @@ def test_initial_values() -> None:
     ],
 )
 def test_a_seed_draws_the_weights_it_always_drew(changes: dict[str, object], expected: float) -> None:
-    """One number from all parameters in their order, computed when the committed results were trained."""
+    """One number from all parameters in their order. It was computed when the committed results were trained."""
     torch.manual_seed(11)
     flat = torch.cat([value.detach().double().flatten() for value in Transformer(config(**changes), V).parameters()])
     assert (flat @ torch.arange(len(flat)).double().cos()).item() == pytest.approx(expected, abs=1e-4)
@@ -289,7 +289,10 @@ def test_dropout_acts_on_sublayer_outputs_and_embedding_sums_only() -> None:
 
 
 def test_dropout_spares_the_residual_and_takes_the_position_along() -> None:
-    """An output element is x or x + y / (1 - P_drop); an embedding's is 0 or (embedding + PE) / (1 - P_drop)."""
+    """Dropout acts on a sub-layer's output y and on the sum of embedding and position, not on the residual x.
+
+    An output element is x or x + y / (1 - P_drop). An embedding's is 0 or (embedding + PE) / (1 - P_drop).
+    """
     layer = AddAndNorm(config(P_drop=0.5)).train()
     layer.norm = nn.Identity()
     x, y = torch.randn(2, 4, 9, D).unbind()
@@ -304,7 +307,7 @@ def test_dropout_spares_the_residual_and_takes_the_position_along() -> None:
 
 
 def test_norms_are_post_norm_only() -> None:
-    """2 in an encoder layer, 3 in a decoder layer, none after the stacks; the model's last act before E is a norm."""
+    """2 in an encoder layer, 3 in a decoder layer, none after the stacks. The last operation before E is a norm."""
     model = Transformer(config(), V).eval()
     norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
     assert len(norms) == 5 * N and all(norm.eps == 1e-6 for norm in norms)

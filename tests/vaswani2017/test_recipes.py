@@ -137,7 +137,7 @@ def test_table_3_rows_change_what_the_table_prints_and_nothing_else(system: str)
 
 
 def _layers(printed: dict[str, Any]) -> dict[str, Any]:
-    """Table 3 prints N = 6 again in the row "big"."""
+    """Return N of a printed row if it is not base's. The row "big" of Table 3 prints N = 6 again."""
     return {"model.N": printed["model.N"]} if printed.get("model.N", 6) != 6 else {}
 
 
@@ -155,7 +155,7 @@ def test_base_is_the_papers_and_every_row_of_tables_2_and_3_has_a_recipe() -> No
 
 @pytest.mark.parametrize("scale", ["demo", "multi30k"])
 def test_small_scales_keep_the_papers_names_and_row_changes(scale: str) -> None:
-    """Each stands for a recipe of the paper's size; a Table 3 row departs from its own base in the same keys."""
+    """Each stands for a recipe of the paper's size. A row of Table 3 differs from its own base in the same keys."""
     for name in PAPER.systems(scale):
         system = name.partition("/")[2]
         assert PAPER.recipe(name).run.threads == 1
@@ -188,7 +188,7 @@ def test_data_of_both_languages_and_of_the_variant() -> None:
 
 @pytest.mark.parametrize("path", sorted((PAPER.root / "recipes").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_averaged_checkpoints_are_kept_and_lie_evenly(path: Path) -> None:
-    """Up to the end; Wu et al. 2021 stop between two epochs, which the recipes say."""
+    """They lie evenly up to the end, except that Wu et al. 2021 stop between two epochs. Their recipes say so."""
     train, average = (recipe := PAPER.recipe(str(path))).train, recipe.evaluate.average
     written = sorted({*range(train.checkpoint_every, train.steps + 1, train.checkpoint_every), train.steps})
     averaged = written[-average:]
@@ -208,7 +208,7 @@ def test_checkpoints_are_about_ten_minutes_apart() -> None:
 
 
 def test_a_minibatch_in_parts_has_the_size_of_the_whole_and_other_company() -> None:
-    """base.yaml on `accumulate`: 5 x 5,000 positions hold as many tokens as 25,000, of several lengths."""
+    """base.yaml says of `accumulate`: 5 x 5,000 positions hold as many tokens as 25,000, of several lengths."""
     source, target = np.random.default_rng(1).integers(5, 61, (2, 30_000))
     longer, batching = np.maximum(source, target), PAPER.recipe("base").batch
     tokens, spread = [], []
@@ -222,13 +222,13 @@ def test_a_minibatch_in_parts_has_the_size_of_the_whole_and_other_company() -> N
 
 
 def test_readme_says_what_is_not_reproduced() -> None:
-    """The printed table without a recipe, and what the authors' code has beside the paper."""
+    """It names the printed table without a recipe, and what the authors' code has beside the paper."""
     text = (PAPER.root / "README.md").read_text(encoding="utf-8").partition("## Not reproduced")[2]
     assert "Table 4" in text and "d_ff = 8192" in text and PAPER.recipe("big-enfr").model.d_ff == 4096
 
 
 def test_plan_shows_the_papers_hours_apart_from_ours() -> None:
-    """Those of base and big in both languages, as reported.yaml has them; of no other row of Table 3."""
+    """`plan` shows the hours of base and big in both languages, as in reported.yaml, and of no other row of Table 3."""
     reported = {system: row["hours"] for row in TRAINING["rows"].values() for system in row["systems"]}
     assert reported == {"base": 12, "base-enfr": 12, "table3-base": 12, "big": 84, "big-enfr": 84, "table3-big": 84}
     for system in ("base", "big-enfr", "table3-big", "table3-A-h1", "demo/base"):

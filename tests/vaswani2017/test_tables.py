@@ -1,4 +1,4 @@
-"""Tables, figures and claims of Vaswani et al. 2017, from no results and from made ones."""
+"""Tables, figures and claims of Vaswani et al. 2017, from no results and from invented ones."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_training_cost_by_both_methods(folder, tmp_path):
 
 
 def test_the_rate_is_that_of_the_machine_that_trained(folder, tmp_path):
-    """Older runs have only the rate of the machine that scored them, and the note names them."""
+    """Older runs have only the rate of the machine that scored them. The note names these runs."""
     made.write(folder, "base", values("base", rate=5e6))
     made.write(folder, "big", values("big", matmul_flops_per_second=None))
     text = build(folder, tmp_path).markdown

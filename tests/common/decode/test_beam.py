@@ -72,7 +72,7 @@ class ToyModel:
 
 
 def hashed(seed: int, vocabulary: int, spread: float = 2.0):
-    """A table whose logits are drawn from a generator seeded with everything they may depend on."""
+    """Make a table that draws logits from a generator, seeded with everything that they may depend on."""
 
     @functools.cache
     def table(source: tuple[int, ...], prefix: tuple[int, ...]) -> list[float]:
@@ -101,12 +101,12 @@ def penalised(log_p: float, length: int, decode: Decode) -> float:
 
 
 def bounds(source, decode: Decode) -> tuple[int, int]:
-    """Steps with EOS barred, steps in all."""
+    """Return the number of steps at which EOS is barred, and of all steps."""
     return math.floor(decode.min_factor * len(source)), math.floor(decode.max_factor * len(source)) + decode.max_extra
 
 
 def enumerate_all(table, source, decode: Decode) -> list[Hypothesis]:
-    """Every sentence the limits allow, best first: the oracle that searches nothing."""
+    """Return every sentence within the limits, the best first. This oracle searches nothing."""
     minimum, limit = bounds(source, decode)
     vocabulary = len(table(source, ()))
     words = [word for word in range(vocabulary) if word != EOS and not (word == UNK and decode.suppress_unk)]
@@ -122,7 +122,7 @@ def enumerate_all(table, source, decode: Decode) -> list[Hypothesis]:
 
 
 def groundhog(table, source, decode: Decode) -> list[Hypothesis]:
-    """The shrinking search for one sentence (no retry)."""
+    """GroundHog's search, whose beam shrinks, for one sentence and without its retry."""
     minimum, limit = bounds(source, decode)
     n, live, finished = decode.beam, [((), 0.0)], []
     for k in range(limit):
@@ -145,7 +145,7 @@ def groundhog(table, source, decode: Decode) -> list[Hypothesis]:
 
 
 def tensor2tensor(table, source, decode: Decode, stop_early: bool) -> tuple[list[Hypothesis], int]:
-    """The fixed search for one sentence, and the steps it took."""
+    """tensor2tensor's search with its beam of fixed size for one sentence. It also returns the number of steps."""
     minimum, limit = bounds(source, decode)
     live, finished = [((), 0.0)], []
     for i in range(limit):
@@ -217,7 +217,7 @@ def test_a_narrow_beam_prunes_as_the_authors_do(kind, penalty, alpha):
 
 
 def test_the_two_searches_differ():
-    """Otherwise the tests above would not tell them apart."""
+    """If they did not, the tests above could not distinguish them."""
     differ = 0
     for seed in range(10):
         kinds = [settings_for(beam=3, search=kind, max_extra=3) for kind in SEARCHES]
@@ -293,7 +293,7 @@ def test_equal_scores_go_to_the_earlier_row_then_the_lower_word(kind):
 
 @pytest.mark.parametrize("width, count", [(7, 4), (4, 4), (600, 8)])
 def test_the_best_are_those_of_a_stable_sort(width, count):
-    """Ties inside and at the edge of what is kept, in any company; what is impossible need not be in order."""
+    """There are ties inside and at the edge of what is kept. Impossible words need not be in order."""
     generator = torch.Generator().manual_seed(5)
     scores = -torch.randint(0, 5, (50, width), generator=generator).float()
     scores[scores == -4.0] = NEVER
@@ -336,7 +336,7 @@ def test_finished_sentences_leave_the_batch(kind):
 
 
 def endings(*paths: tuple[int, ...], vocabulary: int):
-    """A table in which words 1, 2, .. fall in probability, a first word repeats for ever, and only `paths` end."""
+    """Make a table in which words 1, 2, .. fall in probability, a first word repeats for ever, and only `paths` end."""
 
     def table(source, prefix):
         if not prefix:
@@ -357,7 +357,7 @@ def test_retry_allows_unk_before_it_widens_the_beam():
 
 
 def test_retry_doubles_the_beam_until_a_hypothesis_finishes():
-    """Only the first word 6, sixth in rank, ever ends: beams 1, 2 and 4 miss it, 8 does not."""
+    """Only a hypothesis that begins with word 6, sixth in rank, ends: beams 1, 2 and 4 miss it, 8 does not."""
     model = ToyModel(endings((6,), vocabulary=7))
     [found] = beam_search(model, *pad([[5, 3, 0]]), settings_for(beam=1, search="shrinking", retry=True))
     assert [(h.tokens, h.finished) for h in found] == [((6,), True)]

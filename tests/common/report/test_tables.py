@@ -68,7 +68,7 @@ OLD = "multi-bleu|nrefs:1|case:{}|tok:moses-escaped|split:no|quotes:no|smooth:no
 
 
 def signed(name: str, signature: str, target: str = "fr", **text) -> Result:
-    """A result whose columns have that signature, of RECIPE with another target or other fields of `text`."""
+    """Make a result whose columns have that signature, of RECIPE with another target or other fields of `text`."""
     recipe = replace(RECIPE, data=replace(RECIPE.data, target=target), text=replace(RECIPE.text, **text))
     column = made.column(made.statistics([0.5] * 64), LENGTHS)
     signatures = {"all": signature, "no_unk": signature.replace("|case", "|subset:no-unk|case")}
@@ -155,7 +155,7 @@ def test_bounds_and_margins():
 
 @pytest.mark.parametrize(("long", "sign"), [(0.88, 1), (0.5, -1)])
 def test_change_beyond_share_compares_two_falls(long, sign):
-    """A system that hardly falls keeps well under a third of another's fall; one that falls alike does not."""
+    """A system that hardly falls stays well below a third of another's fall. One that falls as much does not."""
     ours, theirs = result("ours", by_length(0.9, long)), result("theirs", by_length(0.8, 0.4))
     difference = claims.change_beyond_share(ours, theirs, 1 / 3)
     halves = [
@@ -203,7 +203,7 @@ def test_changes_are_merged_over_systems():
 
 
 def test_which_program_ran_is_no_change():
-    """It sets the speed; results from before `run.path` do not name it."""
+    """`run.path` changes the speed only. Results from before this field do not have it."""
     paper = {"run": {"device": "auto", "path": "fast"}}
     assert "own" in changes(
         {"a": ({"run": {"device": "auto", "path": "readable"}}, paper), "b": ({"run": {"device": "cpu"}}, paper)}

@@ -1,4 +1,4 @@
-"""Provenance records: commits of real repositories, hashes with known values, writes that fail half-way."""
+"""Provenance: commits of real repositories, hashes with known values, and writes that fail in the middle."""
 
 import json
 import os

@@ -220,7 +220,7 @@ def test_smoothing_by_hand() -> None:
 
 
 def test_options_matter_in_the_fixtures() -> None:
-    """Guards the golden file: a case whose option changes nothing would test nothing."""
+    """A case whose option changes nothing would test nothing."""
     assert named("german")["printed"] != named("german, compounds split")["printed"]
     spaced = named("no-break spaces do not separate words")
     assert sum(len(line.split()) for line in spaced["references"]) != score(spaced).statistics[:, 9].sum()

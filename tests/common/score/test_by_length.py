@@ -9,7 +9,7 @@ from common.score.by_length import bleu_by_bins, length_slope, sliding_bleu, wit
 
 
 def translations(lengths: list[int], wrong_after: int) -> Statistics:
-    """Sentences of distinct words, translated rightly up to a position and wrongly after it."""
+    """Make sentences of distinct words, translated correctly up to a position and wrongly after it."""
     references = [[f"w{i}" for i in range(length)] for length in lengths]
     hypotheses = [[w if i < wrong_after else "x" for i, w in enumerate(words)] for words in references]
     lines = (list(map(" ".join, side)) for side in (hypotheses, references))

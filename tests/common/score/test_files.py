@@ -1,4 +1,4 @@
-"""Scores of files: the papers' variants side by side, by hand on one German sentence pair; what the scores say."""
+"""Scores of files: the papers' variants, computed by hand on one German sentence pair, and the notes on them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_each_way_to_another_number_has_another_signature(tmp_path: Path):
 
 
 def test_every_interval_holds_the_score_beside_it(tmp_path: Path):
-    """No four words in a row match: the papers' BLEU is 0, sacreBLEU's smoothed one is not, nor is its interval."""
+    """No four words in a row match: the papers' BLEU is 0. sacreBLEU's smoothed BLEU and its interval are not."""
     hypothesis = ["Wir lesen nun ein Buch .", "Er kam gestern an .", "Das ist sehr gut so ."]
     reference = ["Wir lesen heute ein Buch .", "Sie kam gestern nicht an .", "Das war alles gut so ."]
     paths = files(tmp_path, hypothesis=hypothesis, reference=reference)

@@ -34,7 +34,7 @@ def test_interval_agrees_with_drawing_sentence_by_sentence() -> None:
 
 
 def test_interval_of_sacrebleu_is_of_the_smoothed_score() -> None:
-    """As sacreBLEU's own `--confidence`, where the unsmoothed score is 0 however the sentences are drawn."""
+    """It equals that of sacreBLEU's own `--confidence`, while the unsmoothed score is 0 for every draw."""
     draw = np.random.default_rng(2)
     references = [" ".join(draw.choice(list("abcdefgh"), size=12)) for _ in range(60)]
     kept = [[i % 3 and draw.random() < 0.8 for i in range(12)] for _ in references]
@@ -78,7 +78,7 @@ def test_paired_difference_of_a_system_and_itself() -> None:
 
 
 def test_pairing_sees_what_independent_draws_cannot() -> None:
-    """One more match in each sentence: small beside the spread over sentences, yet always there."""
+    """One more match in each sentence is small beside the variation between sentences, but it is always there."""
     worse = system(0.7)
     better = worse.copy()
     better[:, :4] = np.minimum(worse[:, :4] + 1, worse[:, 4:8])
@@ -88,7 +88,7 @@ def test_pairing_sees_what_independent_draws_cannot() -> None:
 
 
 def test_p_is_calibrated_between_equals() -> None:
-    """Of systems equal in truth, about a tenth should look better with p <= 0.1."""
+    """If two systems are equally good, one looks better with p <= 0.1 in about a tenth of the cases."""
     trials = 200
     small = [paired_bootstrap(system(0.7, 100, 2 * t), system(0.7, 100, 2 * t + 1)).p <= 0.1 for t in range(trials)]
     assert 0.03 < np.mean(small) < 0.18  # a tenth, +/- 3.5 standard errors

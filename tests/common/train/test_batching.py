@@ -1,4 +1,4 @@
-"""Pool, sort, cut: properties of any corpus, and two plainer programs as oracles."""
+"""Pool, sort, cut: properties on any corpus, and two simpler programs as oracles."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def lengths(pairs: int, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
 
 
 def reading_order(pairs: int, pool: int | None, seed: int, epoch: int) -> list[int]:
-    """The order before sorting, seen through pairs of equal length in minibatches of one."""
+    """Return the order before sorting. Sorting does nothing to pairs of equal length, and a minibatch is one pair."""
     single = Batching(max_length=None, pool=pool, sentences=1, tokens=None, shuffle=False, accumulate=1)
     same = np.full(pairs, 7)
     return [int(indices[0]) for indices in minibatches(same, same, single, seed, epoch)]
@@ -64,7 +64,7 @@ def test_every_pair_once_and_no_budget_exceeded(pairs: list, batching: Batching,
 
 @pytest.mark.parametrize("pairs", [4_000, 3_200, 77])
 def test_groundhog_pools_against_a_plain_loop(pairs: int) -> None:
-    """Bahdanau 2014 App. B.2; GroundHog `get_batch_iterator`: 1,600 read, sorted by the longer side, cut into 80s."""
+    """Bahdanau 2014 App. B.2, GroundHog `get_batch_iterator`: 1,600 read, sorted by the longer side, cut into 80s."""
     source, target = lengths(pairs)
     expected = []
     order = reading_order(pairs, 20, seed=3, epoch=2)
@@ -88,7 +88,7 @@ def test_whole_epochs_are_shuffled_anew() -> None:
 
 
 def test_token_budget_against_torchtext() -> None:
-    """The whole epoch sorted and filled greedily; torchtext's batch is that fill, given the padded size."""
+    """The whole epoch is sorted and filled greedily. torchtext's batches are filled so, given the padded size."""
     source, target = lengths(3_000)
     longer = np.maximum(source, target)
     still = Batching(max_length=None, pool=None, sentences=None, tokens=300, shuffle=False, accumulate=1)
@@ -184,7 +184,7 @@ def test_a_missing_or_damaged_file_is_named(corpus: tuple) -> None:
 
 
 def test_shards_read_as_one(tmp_path: Path) -> None:
-    """A side cut into shards, one of them without a sentence, gives what it gives whole."""
+    """A side in several shards, one of them without a sentence, gives the same as in one piece."""
     draw = np.random.default_rng(3)
     sentences = [draw.integers(1, 90, size).tolist() for size in (3, 0, 5, 1, 0, 2, 7, 0)]
     (tmp_path / "cut").mkdir()

@@ -101,7 +101,7 @@ def test_foreign_checkpoint_names_the_tensor(tmp_path):
 
 @contextlib.contextmanager
 def files_no_larger_than(size: int):
-    """The nearest thing to a full disk that a test can make: the kernel refuses to grow any file past `size`."""
+    """Let the kernel refuse to grow any file past `size`, which is as near to a full disk as a test can come."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
