@@ -1,1 +1,1 @@
-"""What text there is and how its lines are read: declarations, verified downloads, archives, SGML."""
+"""Which texts there are and how their lines are read: declarations, verified downloads, archives, SGML."""

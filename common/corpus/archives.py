@@ -1,7 +1,7 @@
 """Files as streams of bytes: plain, compressed, or a named member of an archive that is never unpacked.
 
-How something is compressed is told by how it begins, whatever its name says.
-Nothing is written and no link is followed, so whatever names an archive holds, none of them leads anywhere.
+The first bytes of a file decide how it is compressed, whatever its name says.
+Nothing is written and no link is followed. So no name inside an archive can lead to another file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from common.errors import UserError
 from common.files import BLOCK
 
 ARCHIVE = re.compile(r"(.+?\.(?:tar(?:\.(?:gz|xz|bz2))?|tgz|txz|tbz2?))(?: (.+))?", re.IGNORECASE | re.DOTALL)
-"""The name of an archive, after which a space and the name of a member may come."""
+"""Name of an archive, which a space and the name of a member may follow."""
 _READERS: dict[str, Callable[[Any], Any]] = {
     "gz": lambda raw: gzip.GzipFile(fileobj=raw),
     "xz": lzma.LZMAFile,
@@ -40,22 +40,22 @@ _REFUSED = (
     (re.compile(rb"\x28\xb5\x2f\xfd"), "compressed with zstd; decompress it (zstd -d), and name what it gives"),
     (re.compile(rb".{257}ustar", re.DOTALL), "an archive; name one of its members, after a space"),
 )
-"""How that begins which is no text, and what to do with it."""
+"""First bytes of files that are not text, and what to do with such a file."""
 
 
 class Stream:
-    """The bytes of a file or member from start to end; `name` says for messages where they are from."""
+    """The bytes of a file or member from start to end. `name` says in messages where they come from."""
 
     def __init__(self, raw: io.BufferedIOBase, name: str) -> None:
         self.name = name
         self.head = b""
-        """Bytes that were looked at, and are to be read before all others."""
+        """Bytes that were already examined. They are returned before all others."""
         self._raw = raw
 
     def read(self, size: int = -1) -> bytes:
-        """The next `size` bytes, fewer only at the end, all that are left if negative.
+        """Return the next `size` bytes, fewer only at the end, or all that are left if `size` is negative.
 
-        Raises UserError where the file is cut short or damaged.
+        Raises UserError if the file is cut short or damaged.
         """
         head = self.head if size < 0 else self.head[:size]
         self.head = self.head[len(head) :]
@@ -65,12 +65,12 @@ class Stream:
 
 @contextmanager
 def open_member(path: Path, member: str | None) -> Iterator[Stream]:
-    """A file, or the member of exactly that name (`./` before it aside) in a tar archive.
+    """Open a file, or the member of exactly that name (apart from a leading `./`) in a tar archive.
 
-    Both are decompressed (gzip, xz, bzip2). An uncompressed archive is sought through; a compressed one is read from
-    its start up to the member, in memory for a few blocks.
-    Raises UserError for a missing, damaged or unreadable file, an unknown member, one that is no regular file, and
-    for a file that is itself an archive, or compressed in another way.
+    Both are decompressed (gzip, xz, bzip2). In an uncompressed archive the member is found by seeking. A compressed one
+    is read from its start up to the member, with a few blocks in memory.
+    Raises UserError for a missing, damaged or unreadable file, for an unknown member, for a member that is not a
+    regular file, and for a file that is itself an archive or is compressed in another way.
     """
     name = f"{path}:{member}" if member else str(path)
     with ExitStack() as stack:
@@ -90,7 +90,7 @@ def open_member(path: Path, member: str | None) -> Iterator[Stream]:
 
 
 class _Header(tarfile.TarInfo):
-    """A header of which a damaged one is an error, where tarfile takes it for the end of the archive."""
+    """A tar header for which damage is an error. tarfile's own takes a damaged header for the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> _Header:
@@ -117,25 +117,31 @@ def _find(tar: tarfile.TarFile, path: Path, member: str) -> io.BufferedReader:
 
 
 def compression(beginning: bytes) -> str | None:
-    """How a file that begins so is compressed: gz, xz, bz2, or not in a way that is read here."""
+    """Return how a file that begins with these bytes is compressed: gz, xz, bz2, or None for any other way or none."""
     return next((kind for kind, known in _BEGINNINGS.items() if known.match(beginning)), None)
 
 
 def _decompressed(raw: io.BufferedReader, suffix: str) -> io.BufferedIOBase:
-    """What `raw` holds; UserError, by way of `_told`, if only its name says that it is compressed."""
+    """Return the decompressed content of `raw`.
+
+    Reading fails, see `_told`, if only its name says that it is compressed.
+    """
     kind = compression(raw.peek(16)) or _SUFFIXES.get(suffix.lower())
     return _READERS[kind](raw) if kind else raw
 
 
 @contextmanager
 def _told(name: str) -> Iterator[None]:
-    """Turn what the readers raise into one line; ValueError and OverflowError come from numbers in bad headers."""
+    """Raise UserError of one line for the readers' errors.
+
+    ValueError and OverflowError come from numbers in bad headers.
+    """
     damage = (EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, gzip.BadGzipFile, ValueError, OverflowError)
     try:
         yield
     except damage as error:
         raise UserError(f"{name}: not whole, or not what the file name says ({error}); copy it again") from None
     except OSError as error:
-        if error.strerror is None:  # bz2 raises it for what is no bzip2
+        if error.strerror is None:  # bz2 raises it for data that is not bzip2
             raise UserError(f"{name}: not whole, or not what the file name says ({error}); copy it again") from None
         raise UserError(f"{name}: {error.strerror}; check the path") from None

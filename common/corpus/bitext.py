@@ -1,4 +1,4 @@
-"""The text of a corpus in one pair of languages: which files, which parts and sets, and how their pairs are read."""
+"""The text of a corpus in one pair of languages: its files, its parts and sets, and how their pairs are read."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
     from common.corpus.declaration import Corpus, Part
 
 Paths = Mapping[str, Path]
-"""Public files by name, as `Bitext.download` gives them; a file that has no path here is one of this machine."""
+"""Paths of public files by name, as `Bitext.download` returns them. A file that is not in it is a local file."""
 
 
 @dataclass(frozen=True)
 class Bitext:
-    """What a recipe's data section reads of a corpus; `Corpus.choose` makes it."""
+    """The text that a recipe's data section selects from a corpus. `Corpus.choose` makes it."""
 
     corpus: Corpus
     source: str
     """Language code of the source side."""
     target: str
     parts: Mapping[str, Part]
-    """Training parts by name, in the order they are read."""
+    """Training parts by name, in reading order."""
     sets: Mapping[str, Part]
     """All development and test sets by name."""
     development: tuple[str, ...]
-    """The sets that together are the development set."""
+    """Names of the sets that together are the development set."""
     first: int | None
-    """Only so many training pairs are read, counted over the parts in order; None reads all."""
+    """Number of training pairs to read, counted over the parts in order. None reads all."""
 
     def names(self, part: Part) -> tuple[str, str]:
-        """What messages call the source and the target side of a part or set."""
+        """Return the names of the source and the target side of a part or set, for messages."""
         return str(part.sides[self.source]), str(part.sides[self.target])
 
     @property
     def texts(self) -> dict[str, Any]:
-        """Places of source and target of each training part in turn and of each set, as plain values.
+        """Locations of source and target for each training part in order and for each set, as plain values.
 
-        Training parts are a list, for their order matters; `valid` names the sets that make up the development set.
+        Training parts are a list because their order matters. `valid` names the sets that are the development set.
         """
         return {
             "train": [[name, *self.names(part)] for name, part in self.parts.items()],
@@ -57,31 +57,32 @@ class Bitext:
 
     @property
     def expected(self) -> dict[str, int]:
-        """How many pairs are read of each training part, as far as the declaration tells."""
+        """Number of pairs that are read of each training part, as far as the declaration states it."""
         expected: dict[str, int] = {}
         for name, part in self.parts.items():
             if part.pairs is not None:
                 left = part.pairs if self.first is None else self.first - sum(expected.values())
                 expected[name] = min(part.pairs, left)
             elif self.first is not None:
-                break  # how many it leaves for the parts after it is not known
+                break  # how many pairs this part leaves for the later ones is not known
         return expected
 
     @property
     def files(self) -> list[str]:
-        """Names of all files that are read, each once."""
+        """Names of all files that are read, without repetition."""
         parts = (*self.parts.values(), *self.sets.values())
         return [*dict.fromkeys(part.sides[side].file for part in parts for side in (self.source, self.target))]
 
     @property
     def public_files(self) -> list[File]:
-        """Those that are downloaded."""
+        """Those of `files` that are downloaded."""
         return [self.corpus.files[name] for name in self.files if name in self.corpus.files]
 
     def sums(self) -> dict[str, str]:
-        """Checksums of all files by name: the published one, or that of the file as it is now.
+        """Return the checksums of all files by name.
 
-        Raises UserError for a file of this machine that cannot be read.
+        A local file's is computed now, a public file's is the published one.
+        Raises UserError for a local file that cannot be read.
         """
         corpus = self.corpus
         try:
@@ -93,11 +94,11 @@ class Bitext:
             raise UserError(f"{error.filename}: {error.strerror}; {corpus.name} names this file") from None
 
     def bytes_needed(self, pairs: int, tokens: float) -> tuple[int, int]:
-        """Bytes to download, as far as the sizes are known, and bytes that preparation takes on the disk.
+        """Return the bytes to download, as far as sizes are known, and the bytes that preparation writes to the disk.
 
-        pairs: how many there are in training where the declaration does not tell; tokens: of a pair, both sides.
-        The second is an estimate: a token takes 4 bytes as a word number and then 2 or 4 as an id, each shard lists
-        its words, and a pair has two offsets.
+        pairs: number of training pairs, used if the declaration does not state it. tokens: of a pair, both sides
+        together. The second number is an estimate. A token takes 4 bytes as a word number and then 2 or 4 as an id.
+        Each shard also lists its words, and a pair has two offsets.
         """
         expected = self.expected
         known = len(expected) == len(self.parts)
@@ -105,14 +106,14 @@ class Bitext:
         return sum(file.size or 0 for file in self.public_files), round(pairs * (8 * tokens + 100))
 
     def download(self, cache: Path) -> Paths:
-        """Verified copies of the public files, by name."""
+        """Download and verify the public files. Returns the paths of their copies by name."""
         paths = fetch_all(self.public_files, cache)
         return {name: paths[file.path] for name, file in self.corpus.files.items() if file.path in paths}
 
     def read(self, name: str, paths: Paths) -> tuple[list[str], list[str]]:
-        """Source and target sentences of a development or test set, untokenised, line by line.
+        """Return the source and target sentences of a development or test set, untokenised, line by line.
 
-        Raises UserError for text that is not UTF-8, sides of unequal length, no text.
+        Raises UserError for text that is not UTF-8, for sides of unequal length, and for empty text.
         """
         part = self.sets[name]
         with self._open(part, paths) as streams:
@@ -120,7 +121,7 @@ class Bitext:
         return source, target
 
     def blocks(self, name: str, size: int, paths: Paths, most: int | None = None) -> Iterator[LineBlock]:
-        """A training part in blocks of `size` lines. most: only the first so many lines of it, None for all."""
+        """Yield a training part in blocks of `size` lines. most: number of its lines to read; None reads all."""
         if most == 0:
             return
         part = self.parts[name]
@@ -134,7 +135,7 @@ class Bitext:
 
     @contextmanager
     def _open(self, part: Part, paths: Paths) -> Iterator[tuple[Stream, Stream]]:
-        """The streams of both sides."""
+        """Open the streams of both sides."""
         with ExitStack() as stack:
             places = (part.sides[self.source], part.sides[self.target])
             source, target = (
@@ -145,7 +146,7 @@ class Bitext:
 
 
 def _first(blocks: Iterable[LineBlock], most: int) -> Iterator[LineBlock]:
-    """The blocks up to line number `most`, which ends the last of them; nothing is read beyond."""
+    """Yield the blocks up to line number `most`, at which the last block is cut. Nothing beyond it is read."""
     for number, source, target, lines in blocks:
         if lines >= most:
             first, others = (b"\n".join(side.split(b"\n", most)[:most]) + b"\n" for side in (source, target))
@@ -156,7 +157,7 @@ def _first(blocks: Iterable[LineBlock], most: int) -> Iterator[LineBlock]:
 
 
 def _blocks(sides: Sequence[Sequence[str]], size: int) -> Iterator[LineBlock]:
-    """As `parallel_blocks`, of lines that are in memory."""
+    """Yield blocks as `parallel_blocks` does, from lines in memory."""
     for number, start in enumerate(range(0, len(sides[0]), size)):
         block = [side[start : start + size] for side in sides]
         source, target = ("".join(f"{line}\n" for line in side).encode() for side in block)

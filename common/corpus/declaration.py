@@ -1,14 +1,16 @@
-"""The corpora a recipe may name, declared as data.
+"""The corpora that a recipe can name, declared as data.
 
-A declaration is a YAML file: those in `declared/` are known by name, one of your own by its path. `train` has parts,
-`sets` the development and test sets; each lists which file holds which language, and `files` where a file is to be had:
+A declaration is a YAML file. The files in `declared/` are known by name, one of your own by its path. `train` has
+parts, and `sets` has the development and test sets. Each of them says which file holds which language. `files` gives
+the addresses of public files:
 
     title: My corpus                      train: {en: train.en, fr: train.fr}
     valid: {en: valid.en, fr: valid.fr}   # four paths beside this file are a whole declaration
 
-`generated: true` marks text that a program made; every table and page with its scores then says so.
-A path is a file on this machine or, where `files` has it, a public one; after a space comes the member of an archive.
-What it holds is UTF-8 with one sentence a line, or a set in WMT's SGML; compressed by gzip, xz, bzip2 or not.
+`generated: true` marks text that a program made. Every table and page with its scores then says so.
+A path is a public file if `files` has it, otherwise a file on this machine. The member of an archive follows after a
+space. A file holds UTF-8 text with one sentence a line, or a set in WMT's SGML. It may be compressed by gzip, xz or
+bzip2.
 """
 
 from __future__ import annotations
@@ -29,15 +31,15 @@ from common.recipe import Data, is_path, read_yaml
 from common.typed import checked
 
 DECLARED = Path(__file__).parent / "declared"
-"""Declarations known by their file's name."""
+"""Folder of the declarations that are known by their file's name."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the lines of one side are: a file, or a member of an archive."""
+    """The location of one side's lines: a file, or a member of an archive."""
 
     file: str
-    """Its name under `files`, or else a path on this machine."""
+    """Name of the file under `files`, or else a path on this machine."""
     member: str | None = None
 
     def __str__(self) -> str:
@@ -46,44 +48,44 @@ class Place:
 
 @dataclass(frozen=True)
 class Part:
-    """Text that belongs together, in two or more languages, line by line."""
+    """Parallel text in two or more languages: line i of one translates line i of the others."""
 
     sides: Mapping[str, Place]
-    """By language code."""
+    """Location of each language's lines, by language code."""
     pairs: int | None = None
-    """How many lines the declaration expects; a difference is reported and stops nothing."""
+    """Number of lines that the declaration expects. A difference is reported, but the program goes on."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A parallel corpus: where it is, whose it is, what parts it has."""
+    """A parallel corpus: its files, its licence and citation, its parts and sets."""
 
     name: str
     title: str
-    """As tables and reports call it."""
+    """Name of the corpus in tables and reports."""
     licence: str
     citation: str
     train: Mapping[str, Sequence[Part]] = field(default_factory=dict)
-    """By name; of a part's variants, the first that has both languages is read."""
+    """Training parts by name. If a part has variants, the first one that has both languages is read."""
     sets: Mapping[str, Sequence[Part]] = field(default_factory=dict)
-    """Development and test sets. One called `valid` is the development set where a recipe names none."""
+    """Development and test sets by name. `valid` is the development set if a recipe names none."""
     files: Mapping[str, File] = field(default_factory=dict)
     """Public files by name."""
     folder: Path = DECLARED
-    """Where paths on this machine start."""
+    """Folder in which relative paths of local files start."""
     generated: bool = False
-    """Made by a program rather than written by people: to be said wherever its scores appear."""
+    """Whether a program made the text and not people. This must be said wherever its scores appear."""
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """Codes of all languages, in the order of their first appearance."""
+        """Codes of all languages, in the order in which they first appear."""
         variants = [part for named in (self.train, self.sets) for parts in named.values() for part in parts]
         return tuple(dict.fromkeys(language for part in variants for language in part.sides))
 
     def choose(self, data: Data) -> Bitext:
-        """What `data` reads of this corpus.
+        """Return the text that `data` selects from this corpus.
 
-        Raises UserError for a language, a part or a development set that it does not have.
+        Raises UserError for a language, a part or a development set that the corpus does not have.
         """
         for key, language in (("source", data.source), ("target", data.target)):
             if language not in self.languages:
@@ -95,7 +97,7 @@ class Corpus:
         return Bitext(self, data.source, data.target, self._training_parts(data), sets, development, data.first)
 
     def _development(self, data: Data, sets: Mapping[str, Part]) -> tuple[str, ...]:
-        """Names of the sets that make up the development set."""
+        """Return the names of the sets that together are the development set."""
         names = data.valid or (("valid",) if "valid" in self.sets else ())
         if not names:
             raise UserError(
@@ -106,7 +108,7 @@ class Corpus:
         return names
 
     def _training_parts(self, data: Data) -> dict[str, Part]:
-        """The training parts that `data` names, in its order, or all that have both languages."""
+        """Return the training parts that `data` names, in its order, or all that have both languages."""
         pair, found = f"{data.source}-{data.target}", _in_both(self.train, data)
         for name in data.parts:
             if name not in self.train:
@@ -120,7 +122,7 @@ class Corpus:
 
 
 def _in_both(named: Mapping[str, Sequence[Part]], data: Data) -> dict[str, Part]:
-    """Of each the first variant that has both languages, if there is one."""
+    """Return for each name the first variant that has both languages. A name without one is left out."""
     first = {
         name: next((part for part in variants if {data.source, data.target} <= part.sides.keys()), None)
         for name, variants in named.items()
@@ -129,12 +131,12 @@ def _in_both(named: Mapping[str, Sequence[Part]], data: Data) -> dict[str, Part]
 
 
 def declared_names() -> list[str]:
-    """Names of the corpora that need no path."""
+    """Return the names of the corpora that need no path."""
     return sorted(path.stem for path in DECLARED.glob("*.yaml"))
 
 
 def find_corpus(name: str) -> Corpus:
-    """The corpus declared under that name, or in the YAML file it is the path of; UserError naming those there are."""
+    """Return the corpus of that name, or of the YAML file at that path. Raises UserError listing the known names."""
     path = Path(name) if is_path(name) else DECLARED / f"{name}.yaml"
     if not path.is_file():
         raise UserError(
@@ -144,7 +146,7 @@ def find_corpus(name: str) -> Corpus:
 
 
 def read_declaration(path: Path) -> Corpus:
-    """The corpus a YAML file declares; UserError naming the file and what is wrong with it."""
+    """Return the corpus that a YAML file declares. Raises UserError naming the file and what is wrong with it."""
     values = read_yaml(path)
     known = {"title", "licence", "citation", "generated", "train", "sets", "valid", "test", "files"}
     if not isinstance(values, dict) or not {"title", "train"} <= values.keys() <= known:
@@ -176,7 +178,7 @@ def read_declaration(path: Path) -> Corpus:
 
 
 def _check_names(names: Sequence[str], what: str) -> None:
-    """UserError unless all names can be those of files in one folder."""
+    """Raise UserError unless all names can be names of different files in one folder."""
     for name in names:
         if not re.fullmatch(r"\w[\w.+-]*", name):
             raise UserError(f"{what} `{name}`: write a name of letters, digits, `_`, `.`, `+` and `-`")
@@ -202,7 +204,7 @@ def _parts(item: Any, name: str, where: str) -> list[Part]:
 
 
 def _apart(place: Place) -> str:
-    """How to get the text of each language from a file that holds both."""
+    """Return the advice on how to separate the languages of a file that holds both."""
     name = str(place).lower()
     if ".tsv" in name:
         return f"make a file of each column, with cut -f1 and cut -f2 of {place}, and name those"
@@ -212,7 +214,7 @@ def _apart(place: Place) -> str:
 
 
 def _place(text: str) -> Place:
-    """`ARCHIVE MEMBER`, or a path, in which a space is a space. Other names for the same file become one."""
+    """Return the location that `ARCHIVE MEMBER` or a path names. A path may have spaces. Its spellings become one."""
     archive = ARCHIVE.fullmatch(text)
     file, member = archive.groups() if archive else (text, None)
     return Place(os.path.normpath(os.path.expanduser(file)), member)

@@ -1,6 +1,6 @@
-"""Files by address and checksum: taken from the cache or a mirror, else downloaded; verified before use.
+"""Public files by address and checksum: from the cache or a mirror, or else downloaded; verified before use.
 
-A download goes on from where it broke off, in this run or the next; a file has its name only when it is whole.
+A download continues where it broke off, in this run or the next. A file gets its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -31,41 +31,45 @@ from common.files import BLOCK, Stopped, checksum, locked
 from common.progress import progress
 
 MIRROR = "PAPERS_MIRROR"
-"""Environment variable: a folder, or an address, that is asked for `<corpus>/<file name>` before the public ones."""
+"""Environment variable with a folder or address that is tried before the public ones, for `<corpus>/<file name>`."""
 PARALLEL = 4
-"""Files downloaded at the same time."""
+"""Number of files downloaded at the same time."""
 TIMEOUT = 60.0
 """Seconds without a byte after which a connection counts as broken."""
 DELAYS: tuple[float, ...] = (1, 2, 4, 8)
-"""Seconds before each further attempt at an address; they start again once an attempt got further in the file."""
+"""Seconds before each new attempt at an address. They start again after an attempt that got further in the file."""
 LONGEST_DELAY = 60.0
-"""Seconds to wait, at most, where the server asks for patience (Retry-After)."""
+"""Largest number of seconds to wait if the server asks for a delay (Retry-After)."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A public file. `size` (bytes) is None where nobody published it; one of the two sums is always there."""
+    """A public file.
+
+    `size` (bytes) is None if nobody published it. At least one of the two checksums is always present.
+    """
 
     urls: tuple[str, ...]
-    """One or more addresses (http, https), asked in this order."""
+    """One or more addresses (http, https), tried in this order."""
     path: str
-    """`<corpus>/<file name>`: its place in the cache and in a mirror."""
+    """`<corpus>/<file name>`, the path inside the cache and inside a mirror."""
     size: int | None
     sha256: str | None
     md5: str | None = None
 
     @property
     def checksum(self) -> tuple[str, str]:
-        """Name and hexadecimal value of the published sum."""
+        """Name and hexadecimal value of the published checksum."""
         return ("sha256", self.sha256) if self.sha256 else ("md5", self.md5 or "")
 
 
 def fetch_all(files: Sequence[File], cache: Path) -> dict[str, Path]:
-    """Paths of verified copies by `File.path`, downloading into `cache` those that neither it nor the mirror has.
+    """Return paths of verified copies by `File.path`. Download to `cache` the files that neither it nor the mirror has.
 
-    A copy in a mirror folder is used in place. An interrupted download is kept as `.part` and resumed. The first
-    file that no address gives stops the others. Raises UserError for that, for a damaged copy in a mirror folder and
-    for a disk without room for all that is missing, the latter before anything is asked for.
+    A copy in a mirror folder is used in place. An interrupted download is kept as `.part` and resumed. The first file
+    that no address gives stops the other downloads.
+    Raises UserError for such a file and for a damaged copy in a mirror folder. Before the first download, it also
+    raises UserError if the disk has no room for all missing files.
     """
     wanted = {file.path: file for file in files}
     stop = threading.Event()
@@ -91,11 +95,11 @@ def fetch_all(files: Sequence[File], cache: Path) -> dict[str, Path]:
 
 
 class _Refused(Exception):
-    """The address does not give the file, now or later; another may."""
+    """This address does not give the file, now or later. Another address may."""
 
 
 class _Broken(Exception):
-    """Not everything came; the same address may give the rest after a while."""
+    """The file did not arrive completely. The same address may give the rest after a while."""
 
     def __init__(self, what: str, after: float = 0) -> None:
         super().__init__(what)
@@ -104,7 +108,7 @@ class _Broken(Exception):
 
 
 class _WebOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https; urllib's own goes to ftp as well."""
+    """Redirect handler that follows only http and https. urllib's own follows ftp as well."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
@@ -119,7 +123,7 @@ def _is_web(url: str) -> bool:
 
 
 def _ready(file: File, cache: Path) -> Path | None:
-    """The verified copy in the cache or in the mirror folder, if there is one."""
+    """Return the verified copy in the cache or in the mirror folder, or None."""
     local = cache / file.path
     if local.is_file() and _fault_unless_known(local, file, cache) is None:
         return local
@@ -137,7 +141,7 @@ def _ready(file: File, cache: Path) -> Path | None:
 
 
 def _fault(path: Path, file: File) -> str | None:
-    """What is wrong with the copy at `path`, or None."""
+    """Return what is wrong with the copy at `path`, or None."""
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         return f"has {size:,} bytes, not {file.size:,}"
@@ -147,7 +151,7 @@ def _fault(path: Path, file: File) -> str | None:
 
 
 def _fault_unless_known(path: Path, file: File, cache: Path) -> str | None:
-    """`_fault`, without reading a file that was found good before and has not been touched since."""
+    """Return `_fault`, without reading a file that was verified before and has not changed since."""
     stamp = _stamp(path, file)
     sidecar = _sidecar(file, cache)
     if sidecar.is_file() and sidecar.read_bytes() == stamp:
@@ -159,26 +163,26 @@ def _fault_unless_known(path: Path, file: File, cache: Path) -> str | None:
 
 
 def _sidecar(file: File, cache: Path) -> Path:
-    # In the cache for files of a mirror too: a mirror may be read-only.
+    # In the cache also for files of a mirror, because a mirror may be read-only.
     return cache / f"{file.path}.verified"
 
 
 def _stamp(path: Path, file: File) -> bytes:
-    """What a verified copy is recognised by."""
+    """Return the record by which a verified copy is recognised."""
     status = path.stat()
     algorithm, value = file.checksum
     return os.fsencode(f"{algorithm} {value} {status.st_size} {status.st_mtime_ns} {path.resolve()}\n")
 
 
 def _remember(stamp: bytes, sidecar: Path) -> None:
-    # Where it cannot be written, the file is merely read again next time.
+    # If it cannot be written, the file is only read again next time.
     with suppress(OSError):
         sidecar.parent.mkdir(parents=True, exist_ok=True)
         sidecar.write_bytes(stamp)
 
 
 def _check_room(missing: Sequence[File], cache: Path) -> None:
-    """UserError unless the disk holds what is still to come; a file of unknown size counts as none."""
+    """Raise UserError unless the disk has room for the missing bytes. A file of unknown size counts as 0 bytes."""
     needed = sum(max(0, (file.size or 0) - _size(_part(file, cache))) for file in missing)
     folder = next(path for path in (cache, *cache.parents) if path.exists())
     free = shutil.disk_usage(folder).free
@@ -193,12 +197,12 @@ def _part(file: File, cache: Path) -> Path:
 
 
 def _size(path: Path) -> int:
-    """Bytes; none when there is no such file."""
+    """Return the size of a file in bytes, 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
 def _addresses(file: File) -> list[str]:
-    """Where to ask, in this order."""
+    """Return the addresses to try, in this order."""
     mirror = os.environ.get(MIRROR, "")
     addresses = [f"{mirror.rstrip('/')}/{file.path}"] if "://" in mirror else []
     addresses.extend(file.urls)
@@ -209,12 +213,12 @@ def _addresses(file: File) -> list[str]:
 
 
 def _download(file: File, cache: Path, stop: threading.Event) -> Path:
-    """Receive from the first address that has the file, verify, and only then give it its name."""
+    """Receive a file from the first address that has it, verify it, and only then give it its name."""
     local, part = cache / file.path, _part(file, cache)
     failures = []
     try:
         with locked(local, stop):
-            # Another process may have been at it while this one waited.
+            # Another process may have downloaded the file while this one waited.
             if ready := _ready(file, cache):
                 return ready
             with progress(file.size, local.name, "B", initial=_size(part)) as bar:
@@ -236,17 +240,17 @@ def _download(file: File, cache: Path, stop: threading.Event) -> Path:
 
 
 class _Transfer:
-    """One file from one address."""
+    """The transfer of one file from one address."""
 
     def __init__(self, url: str, file: File, part: Path, stop: threading.Event, bar: tqdm) -> None:
         self.url, self.file, self.part, self.stop, self.bar = url, file, part, stop, bar
         self.ranges = True
-        """False once the server gave a wrong answer to a request for the rest: it is then asked for the whole."""
+        """False after a wrong answer of the server to a request for the rest. Then the whole file is requested."""
         self.resumed = False
-        """Whether `part` is put together from more than one answer."""
+        """Whether `part` comes from more than one answer."""
 
     def run(self) -> None:
-        """All of the file in `part`, verified; _Refused if it cannot be had here."""
+        """Receive the whole file into `part` and verify it. Raises _Refused if this address does not give it."""
         for _ in range(2):
             self.resumed = False
             self._insist()
@@ -254,13 +258,14 @@ class _Transfer:
             if fault is None:
                 return
             self.part.unlink()
-            # Pieces of two versions of a file make neither; in one piece it would come as wrong again.
+            # A resumed file may mix two versions, so it is received once more. One that came in one piece would be as
+            # wrong again.
             if not self.resumed:
                 break
         raise _Refused(f"{self.url}: what came {fault}")
 
     def _insist(self) -> None:
-        """Attempts until everything is there, or until none of len(DELAYS) + 1 in a row gets further."""
+        """Repeat the attempt until everything is there. Raises _Refused if len(DELAYS) + 1 in a row get no further."""
         furthest, failed = _size(self.part), 0
         while True:
             try:
@@ -275,7 +280,10 @@ class _Transfer:
                     raise Stopped from None
 
     def _receive(self) -> None:
-        """One attempt: what is missing in `part`, or all; _Broken if not everything came."""
+        """Make one attempt to receive the rest of `part`, or the whole file.
+
+        Raises _Broken if not everything arrives.
+        """
         size, have = self.file.size, _size(self.part)
         if not self.ranges or (size and have > size):
             have = 0
@@ -298,7 +306,7 @@ class _Transfer:
             raise _Broken(f"{self.url}: broke off after {received:,} of {expected:,} bytes")
 
     def _begins(self, answer: http.client.HTTPResponse, have: int) -> int:
-        """At which byte of the file the answer begins, which is `have` or, from a server that ignores Range, 0."""
+        """Return the byte of the file at which the answer begins: `have`, or 0 from a server that ignores Range."""
         if answer.headers.get_content_type() == "text/html":
             raise _Refused(f"{self.url}: the server sends a web page instead of the file")
         if answer.status != http.client.PARTIAL_CONTENT:
@@ -310,10 +318,10 @@ class _Transfer:
         return have
 
     def _pour(self, answer: http.client.HTTPResponse, have: int) -> int:
-        """Append the answer to the first `have` bytes of `part`; how many bytes it holds then."""
+        """Append the answer to the first `have` bytes of `part`. Returns how many bytes `part` then holds."""
         self.bar.update(have - self.bar.n)
         with self.part.open("ab" if have else "wb") as out:
-            # Unlike read, read1 gives what has come, so that nothing is lost when the connection breaks.
+            # Unlike read, read1 returns what has arrived so far, so nothing is lost when the connection breaks.
             while block := self._read(answer):
                 out.write(block)
                 self.bar.update(len(block))
@@ -330,13 +338,16 @@ class _Transfer:
 
     @contextmanager
     def _network(self) -> Iterator[None]:
-        """What goes wrong at the other end, as _Broken or _Refused; the disk's errors are not to come in here."""
+        """Raise _Broken or _Refused for errors of the network and the server.
+
+        Errors of the disk must not occur in here.
+        """
         try:
             yield
         except urllib.error.HTTPError as error:
             error.close()
             code = error.code
-            # urllib's words on a redirect loop take several lines.
+            # urllib's message about a redirect loop has several lines.
             what = f"{self.url}: the server answers {code} {' '.join(str(error.reason).split())}"
             if code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 self.ranges = False
@@ -352,7 +363,7 @@ class _Transfer:
 
 
 def _retry_after(headers: Message) -> float:
-    """Seconds that the server asks to wait, as a number or as a date (RFC 9110, 10.2.3); at most LONGEST_DELAY."""
+    """Return the seconds that the server asks to wait (RFC 9110, 10.2.3: number or date), at most LONGEST_DELAY."""
     asked = headers.get("Retry-After", "0")
     try:
         seconds = float(asked) if asked.isdecimal() else parsedate_to_datetime(asked).timestamp() - time.time()

@@ -1,7 +1,7 @@
-"""Text files as lines, the way a parallel corpus needs them: a line feed ends a line and nothing else does.
+"""Text files as lines of a parallel corpus: only a line feed ends a line.
 
-What a text begins with is looked at here and nowhere else: a byte order mark is not text, and what is no text of one
-sentence a line is either read for what it is (SGML) or refused.
+The beginning of a text is examined here and nowhere else. A byte order mark is removed. A file that is not text with
+one sentence a line is read in its own format (SGML) or refused.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from common.errors import UserError
 from common.files import BLOCK, utf8_lines, without_mark
 
 LONGEST_LINE = 1 << 24
-"""Bytes; what has longer lines is no text of sentences, and would fill the memory."""
+"""Largest line in bytes. A file with longer lines is not text of sentences and would fill the memory."""
 LineBlock = tuple[int, bytes, bytes, int]
-"""Consecutive lines of two texts: number of the block from 0, lines of either side (UTF-8), how many they are."""
+"""Consecutive lines of two texts: block number from 0, lines of the one and of the other (UTF-8), number of lines."""
 
 _MARKUP = re.compile(rb"\s*<(?:\?xml|!doctype|tmx|xliff)[\s>]", re.IGNORECASE)
 _TABLE = re.compile(r"\.tsv(\.(gz|xz|bz2))?$", re.IGNORECASE)
 
 
 class Readable(Protocol):
-    """Where blocks come from: an open binary file, or a stream of an archive."""
+    """A source of blocks: an open binary file, or a stream of an archive."""
 
     def read(self, size: int, /) -> bytes:
-        """The next `size` bytes or fewer; none at the end."""
+        """Return the next `size` bytes or fewer. At the end, return none."""
 
 
 @contextmanager
 def open_text(path: Path, member: str | None) -> Iterator[Stream]:
-    """A file, or a member of an archive, as `open_member` gives it, without a byte order mark.
+    """Open a file or a member of an archive with `open_member`, without a byte order mark.
 
-    Raises UserError, beyond those of `open_member`, for what `without_mark` refuses, XML that is no SGML set, HTML,
-    and a .tsv file of more than one column.
+    Raises UserError as `open_member` does. It also refuses what `without_mark` refuses, XML that is not an SGML set,
+    HTML, and a .tsv file with more than one column.
     """
     with open_member(path, member) as stream:
         stream.head = without_mark(stream.head, stream.name)
@@ -53,27 +53,30 @@ def open_text(path: Path, member: str | None) -> Iterator[Stream]:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Lines of a UTF-8 file, or segments of an SGML set, compressed or not.
+    """Return the lines of a UTF-8 file, or the segments of an SGML set, compressed or not.
 
-    Carriage returns inside a line, U+2028 and their like stay in it: breaking there would put the two sides of
-    a corpus out of step. Raises UserError if the file cannot be read or is not UTF-8, naming the line.
+    A carriage return inside a line, U+2028 and similar characters stay in the line. A break at them would put the two
+    sides of a corpus out of step. Raises UserError if the file cannot be read, or naming a line that is not UTF-8.
     """
     with open_text(Path(path), None) as stream:
         return _read(stream, stream.name).lines
 
 
 def read_parallel(*paths: Path) -> list[list[str]]:
-    """`read_lines` of files that belong together line by line; UserError, as of `parallel_lines`, if they do not."""
+    """Return `read_lines` of files that are parallel line by line.
+
+    Raises UserError as `parallel_lines` if they are not.
+    """
     with ExitStack() as stack:
         streams = [stack.enter_context(open_text(path, None)) for path in paths]
         return parallel_lines(streams, list(map(str, paths)))
 
 
 def parallel_lines(streams: Sequence[Stream], names: Sequence[str]) -> list[list[str]]:
-    """Lines of texts that belong together line by line, or segments of those that are SGML sets.
+    """Return the lines of texts that are parallel line by line. SGML sets give their segments.
 
-    names: for messages. Raises UserError unless all have the same number of lines, at least one, and those in SGML
-    the same documents and segments.
+    names: for messages. Raises UserError unless all texts have the same number of lines, at least one, and all SGML
+    sets have the same documents and segments.
     """
     texts = [_read(stream, name) for stream, name in zip(streams, names, strict=True)]
     check_same_segments([text for text in texts if text.places])
@@ -83,14 +86,17 @@ def parallel_lines(streams: Sequence[Stream], names: Sequence[str]) -> list[list
 
 
 def _read(stream: Stream, name: str) -> Segments:
-    """All of a text; one that is not SGML has no places."""
+    """Read a whole text. A text that is not SGML has no places."""
     sgml = is_sgml(stream.head, stream.name)
     lines = utf8_lines(stream.read(), name)
     return read_sgml("\n".join(lines), name) if sgml else Segments(name, lines)
 
 
 def lines_as_they_come(lines: Iterable[bytes], name: str) -> Iterator[str]:
-    """Lines of a stream that cannot be looked into beforehand, such as standard input; errors as of `open_text`."""
+    """Yield the lines of a stream that cannot be examined first, such as standard input.
+
+    Raises errors as `open_text` does.
+    """
     for number, line in enumerate(lines, start=1):
         if number == 1:
             if kind := compression(line):
@@ -102,15 +108,15 @@ def lines_as_they_come(lines: Iterable[bytes], name: str) -> Iterator[str]:
 
 
 def check_parallel(one: Sequence[str], other: Sequence[str], names: tuple[str, str]) -> None:
-    """Raise UserError unless both have the same number of lines, at least one. `names` are for the message."""
+    """Raise UserError unless both have the same number of lines, at least one. names: for the message."""
     _check_counts((len(one), len(other)), names)
 
 
 def line_blocks(stream: Readable, size: int, name: str) -> Iterator[bytes]:
-    """Consecutive blocks of `size` lines, the last of what is left; each ends in a line feed, given or not.
+    """Yield consecutive blocks of `size` lines. The last block has what is left. Each block ends in a line feed.
 
-    `block.count(b"\\n")` is the number of lines of a block, and `itertools.islice` goes to a later one at the speed
-    of reading. Memory: one block of lines and one of reading. Raises UserError for a line above LONGEST_LINE.
+    `block.count(b"\\n")` is the number of lines of a block. `itertools.islice` reaches a later block at the speed of
+    reading. Memory: one block of lines and one of reading. Raises UserError for a line above LONGEST_LINE.
     """
     parts: list[bytes] = []
     lines, unfinished = 0, 0  # whole lines in `parts`, and bytes after the last of them
@@ -131,17 +137,17 @@ def line_blocks(stream: Readable, size: int, name: str) -> Iterator[bytes]:
 
 
 def parallel_blocks(one: Readable, other: Readable, size: int, names: tuple[str, str]) -> Iterator[LineBlock]:
-    """Blocks of `size` lines, the last of what is left.
+    """Yield blocks of `size` lines of both texts. The last block has what is left.
 
-    LineBlock k begins with line k * size + 1. Raises UserError, after the whole blocks that both have, if one side has
-    more lines than the other or neither has any.
+    LineBlock k begins with line k * size + 1. After the whole blocks that both texts have, UserError is raised if one
+    text has more lines than the other or neither has any.
     """
     blocks = zip_longest(line_blocks(one, size, names[0]), line_blocks(other, size, names[1]), fillvalue=b"")
     total, others_total = 0, 0
     for number, (block, others) in enumerate(blocks):
         lines, others_lines = block.count(b"\n"), others.count(b"\n")
         total, others_total = total + lines, others_total + others_lines
-        # Unequal sides stay unequal, so nothing more is handed out while the longer one is counted.
+        # Unequal sides stay unequal. So nothing more is yielded while the lines of the longer side are counted.
         if total == others_total:
             yield number, block, others, lines
     _check_counts((total, others_total), names)

@@ -1,4 +1,4 @@
-"""Test sets as WMT published them up to 2019: SGML with documents of numbered segments."""
+"""Test sets in the format that WMT published up to 2019: SGML with documents of numbered segments."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ _TEXT = re.compile(
     rf"<(?!/?(?:{_TAGS})[\s/>]|!--|!doctype|\?xml)|&(?!#[0-9]{{1,7}};|#x[0-9a-f]{{1,6}};)(?:[a-z][a-z0-9]*;)?",
     re.IGNORECASE,
 )
-"""What looks like markup and may be text: `<` before no tag of the format, `&` before no numeric reference."""
+"""What looks like markup but may be text: `<` before no tag of the format, `&` before no numeric reference."""
 _BEGINNING = re.compile(
     rb"\s*(?:(?:<!--(?:(?!-->).)*-->|<\?[^>]*>|<![a-z][^>]*>)\s*)*<(?:srcset|refset|tstset|mteval)[\s>]",
     re.IGNORECASE | re.DOTALL,
 )
-"""A set's tag, after declarations and comments."""
+"""The tag of a set, after declarations and comments."""
 _SUFFIX = re.compile(r"\.sgml?(\.(gz|xz|bz2))?$", re.IGNORECASE)
 _BREAK = re.compile(r"[ \t]*[\r\n][ \t\r\n]*")
 
 
 @dataclass
 class Segments:
-    """The segments of a source, reference or system set in the order of the file, each on one line, empty ones kept."""
+    """The segments of a source, reference or system set in file order, each on one line. Empty ones are kept."""
 
     name: str
     lines: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
-    """Document and number of each segment, as a message says them."""
+    """Document and number of each segment, as text for messages."""
 
 
 def is_sgml(head: bytes, name: str) -> bool:
-    """Whether a file is of this format: by how it begins, after any declarations, or else by its name."""
+    """Return whether a file has this format, judged by its beginning after any declarations, or else by its name."""
     return bool(_BEGINNING.match(head) or _SUFFIX.search(name))
 
 
 def read_sgml(text: str, name: str) -> Segments:
-    """The segments of a set.
+    """Return the segments of a set.
 
-    Entities are decoded where they are complete: `&amp;` and `&#38;` are an ampersand, `AT&T` and `&copy=1` are as
-    they stand, and so is a `<` that begins no tag of the format. Line breaks inside a segment become a space.
-    Raises UserError, with `name` and line, for what has no segments, leaves a segment or document open, or numbers
-    segments out of order.
+    Complete entities are decoded: `&amp;` and `&#38;` become an ampersand. `AT&T` and `&copy=1` stay as they are, and
+    so does a `<` that begins no tag of the format. Line breaks inside a segment become a space.
+    Raises UserError with `name` and line if there are no segments, if a segment or document is not closed, or if
+    segments are numbered out of order.
     """
     parser = _Parser(name)
     parser.feed(_TEXT.sub(_escaped, text))
@@ -56,7 +56,7 @@ def read_sgml(text: str, name: str) -> Segments:
 
 
 def check_same_segments(sets: Sequence[Segments]) -> None:
-    """Raise UserError unless the documents and numbers of all are those of the first."""
+    """Raise UserError unless all sets have the documents and segment numbers of the first."""
     for other in sets[1:]:
         for ours, theirs in zip_longest(sets[0].places, other.places, fillvalue="nothing"):
             if ours != theirs:
@@ -67,7 +67,7 @@ def check_same_segments(sets: Sequence[Segments]) -> None:
 
 
 def _escaped(match: re.Match[str]) -> str:
-    """As HTMLParser has to find it: by HTML's rules it would decode `&copy=1` and take `<b` for a tag."""
+    """Return the match escaped for HTMLParser, which by HTML's rules would decode `&copy=1` and take `<b` for a tag."""
     found = match[0]
     if found == "<":
         return "&lt;"
@@ -81,10 +81,10 @@ class _Parser(HTMLParser):
         self._document = ""
         self._number = 0
         self._text: list[str] | None = None
-        """Of the open segment; None outside."""
+        """Text of the open segment, None outside a segment."""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """A document or segment begins."""
+        """Begin a document or segment."""
         self._refuse_open_segment()
         values = dict(attrs)
         if tag == "doc":
@@ -93,7 +93,7 @@ class _Parser(HTMLParser):
             self._open_segment(values.get("id") or "")
 
     def handle_endtag(self, tag: str) -> None:
-        """A document or segment ends."""
+        """End a document or segment."""
         if tag == "seg":
             if self._text is None:
                 raise self._fault("a segment ends that never began")
@@ -105,12 +105,15 @@ class _Parser(HTMLParser):
             self._document = ""
 
     def handle_data(self, data: str) -> None:
-        """Text, of which only that of segments counts."""
+        """Keep the text of segments and ignore other text."""
         if self._text is not None:
             self._text.append(data)
 
     def finished(self) -> Segments:
-        """What was read, once the file has ended."""
+        """Return the segments after the file has ended.
+
+        Raises UserError if there are none or something is not closed.
+        """
         self._refuse_open_segment()
         if self._document:
             raise self._fault(f"document {self._document!r} is not closed")
