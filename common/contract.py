@@ -1,7 +1,6 @@
-"""The contract between a paper's model and the trainer and beam search: two protocols and one batch.
+"""The contract between a paper's model, the trainer and beam search: two protocols and one batch.
 
-Letters: B sentences in a batch, S source positions, T target positions, N = B x beam rows, V target words.
-
+Letters: B sentences in a batch, S source positions, T target positions, N = B x beam rows, V target vocabulary size.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from common.ids import EOS, START
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentence pairs padded to one length per side; every sentence ends in EOS.
+    """Sentence pairs, padded on the right to one length per side. Every sentence ends in EOS.
 
-    source (B, S) and target (B, T) are int64 ids; source_mask (B, S) and target_mask (B, T) are True on
-    real words, EOS included. Padding is on the right.
+    source (B, S) and target (B, T) are int64 ids. source_mask (B, S) and target_mask (B, T) are True on real tokens,
+    EOS included, and False on padding.
     """
 
     source: Tensor
@@ -35,12 +34,12 @@ class Batch:
         return torch.cat([start, self.target[:, :-1]], dim=1)
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on `device`."""
+        """Return the same batch on `device`."""
         return Batch(*(tensor.to(device) for tensor in (self.source, self.source_mask, self.target, self.target_mask)))
 
 
 def pad(sentences: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Ids (B, L) and mask (B, L) of sentences that already end in EOS, padded on the right with EOS."""
+    """Return ids (B, L) and mask (B, L) of sentences that already end in EOS, padded on the right with EOS."""
     width = max(len(sentence) for sentence in sentences)
     ids = torch.full((len(sentences), width), EOS, dtype=torch.int64)
     mask = torch.zeros(len(sentences), width, dtype=torch.bool)
@@ -51,34 +50,36 @@ def pad(sentences: list[list[int]]) -> tuple[Tensor, Tensor]:
 
 
 class DecoderState(Protocol):
-    """All that the next step needs, as a value: never kept on the module, batch axis always first."""
+    """All that the next decoding step needs.
+
+    It is a value, never stored on the module. The batch axis is always first.
+    """
 
     def select(self, rows: Tensor) -> DecoderState:
-        """Row i of the result is row `rows[i]` of this state, in every tensor.
+        """Return a state whose row i is row `rows[i]` of this state, in every tensor.
 
-        Repeating each row k times opens a beam of k; leaving rows out drops finished sentences.
+        Repeating each row k times opens a beam of k. Leaving rows out drops finished sentences.
         """
 
     def reorder(self, rows: Tensor) -> DecoderState:
-        """As `select`, for as many rows as there are, none of which leaves its own sentence.
+        """Return a state as `select` does, for as many rows as there are, each taken from its own sentence.
 
-        Tensors that depend on the source alone may therefore stay as they are, which is what makes
-        following a beam cheap.
+        Tensors that depend only on the source can therefore stay as they are. This makes following a beam cheap.
         """
 
 
 @runtime_checkable
 class Seq2SeqModel(Protocol):
-    """What trainer and beam search ask of a model; anything else is the paper's own business."""
+    """What the trainer and beam search require of a model. Everything else is up to the paper."""
 
     def forward(self, batch: Batch) -> Tensor:
-        """Teacher-forced logits (B, T, V): position t sees the source and the target words before t."""
+        """Return the teacher-forced logits (B, T, V). Position t sees the source and the target tokens before t."""
 
     def encode(self, source: Tensor, source_mask: Tensor) -> DecoderState:
-        """The state before the first target word, one row per sentence; source and mask are (B, S)."""
+        """Return the state before the first target token, one row per sentence. source and source_mask are (B, S)."""
 
     def step(self, previous: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Logits (N, V) of the next word given the previous one (N,), and the state after it.
+        """Return the logits (N, V) of the next token given the previous one (N,), and the state after this step.
 
         `previous` is START at the first step.
         """

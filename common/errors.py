@@ -1,4 +1,4 @@
-"""The one exception that reaches the reader as a single line and exit status 2."""
+"""The exception that the user sees as a single line, with exit status 2."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """A mistake the reader can mend; the message names the file or key and the cure."""
+    """A mistake that the user can correct. The message names the file or key and says what to do."""
 
 
 @contextmanager
 def enough_memory(what: str, cure: str) -> Iterator[None]:
-    """Turn running out of memory while doing `what` into one line.
+    """Raise UserError of one line if the memory does not suffice for `what`. cure: what the user can do about it.
 
-    PyTorch raises RuntimeError on a CPU and a subclass of it on a GPU; only their texts tell them from other errors.
+    PyTorch raises RuntimeError on a CPU and a subclass of it on a GPU. Only the text differs from that of other errors.
     """
     try:
         yield
@@ -25,4 +25,4 @@ def enough_memory(what: str, cure: str) -> Iterator[None]:
 
 
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
-"""Of PyTorch's CPU allocator, of CUDA and of the operating system."""
+"""Texts of this error from PyTorch's CPU allocator, from CUDA and from the operating system."""

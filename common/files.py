@@ -1,6 +1,6 @@
-"""Files: written whole or not at all, held against other processes, read as text.
+"""Write files completely or not at all, lock them against other processes, and read them as text.
 
-Everything this repository writes goes through here, so that a killed process or a full disk leaves no half of a file.
+What the repository writes goes through here, so that a killed process or a full disk leaves no half-written file.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from typing import Any
 from common.errors import UserError
 
 BLOCK = 1 << 20
-"""Bytes read at a time, at most."""
+"""Largest number of bytes read at a time."""
 HALF = ".*.part*"
-"""Glob of what a killed `write_whole` leaves in a folder."""
+"""Glob pattern of the partial files that a killed `write_whole` leaves in a folder."""
 
 _MARK = re.compile(rb"\A(?:\xef\xbb\xbf)+")
 _OTHER_MARKS = {
-    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),  # before UTF-16, with whose mark one of these begins
+    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),  # before UTF-16: one of these begins with a UTF-16 mark
     "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
 _LOOKED_AT = 256
-"""Bytes at the beginning in which every other one is 0 where a text is UTF-16."""
+"""Number of bytes at the beginning of a text that are checked for zeros. In UTF-16 about every second byte is 0."""
 
 
 def write_whole(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part. Makes its folder if need be.
+    """Write a file so that a reader sees the old file or the new one, never a part. Make its folder if needed.
 
-    content: text, bytes, or a function that writes the file under the path it is given.
-    Raises UserError when the disk refuses.
+    content: text, bytes, or a function that writes the file to the path that it is given.
+    Raises UserError if the operating system refuses, for example because the disk is full.
     """
     part = path.with_name(f".{path.name}.part{os.getpid()}")
     try:
@@ -59,25 +59,26 @@ def write_whole(path: Path, content: str | bytes | Callable[[Path], None]) -> No
 
 
 def write_once(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
-    """`write_whole` unless the file is there: under its name it is complete."""
+    """Call `write_whole` unless the file exists. A file under its final name is always complete."""
     if not path.exists():
         write_whole(path, content)
 
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
-    """`write_whole` of the value as JSON. Raises ValueError for NaN and infinities, which JSON does not have."""
+    """Write the value as JSON with `write_whole`. Raises ValueError for NaN and infinities, which JSON lacks."""
     write_whole(path, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 class Stopped(Exception):
-    """Another thread ended the waiting."""
+    """Raised when another thread ends a wait."""
 
 
 @contextmanager
 def locked(path: Path, stop: threading.Event | None = None) -> Iterator[None]:
-    """Hold `path` against other processes that ask the same; the system lets go if this one is killed.
+    """Hold a lock on `path` against other processes that call this function for the same path.
 
-    stop: set by another thread, ends the waiting with Stopped.
+    The operating system releases the lock if this process is killed.
+    stop: another thread sets it to end the wait for the lock; then Stopped is raised.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     stop = stop or threading.Event()
@@ -92,7 +93,7 @@ def locked(path: Path, stop: threading.Event | None = None) -> Iterator[None]:
 
 
 def checksum(path: Path, algorithm: str = "sha256") -> str:
-    """Hexadecimal digest of a file's bytes."""
+    """Return the hexadecimal digest of a file's bytes."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as handle:
         while block := handle.read(BLOCK):
@@ -101,13 +102,19 @@ def checksum(path: Path, algorithm: str = "sha256") -> str:
 
 
 def sha256_json(value: Any) -> str:
-    """Hexadecimal digest of a value, whatever the order of its keys. Raises ValueError for NaN and infinities."""
+    """Return the hexadecimal SHA-256 digest of a value as JSON. The order of its keys does not matter.
+
+    Raises ValueError for NaN and infinities.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_text(path: Path, cure: str) -> str:
-    """The text of a UTF-8 file, every character of it. Raises UserError, with the cure, where there is none."""
+    """Return the complete text of a UTF-8 file, with every character unchanged.
+
+    Raises UserError, which ends in `cure`, if the file cannot be read or is not UTF-8.
+    """
     try:
         return path.read_bytes().decode("utf-8")
     except OSError as error:
@@ -117,9 +124,9 @@ def read_text(path: Path, cure: str) -> str:
 
 
 def without_mark(beginning: bytes, name: str) -> bytes:
-    """What a text begins with, a line or more, without a UTF-8 byte order mark.
+    """Return the beginning of a text, one line or more, without a UTF-8 byte order mark.
 
-    Raises UserError for a mark of UTF-16 or UTF-32, and for lines that end in carriage returns alone.
+    Raises UserError for a mark of UTF-16 or UTF-32, for binary data, and for lines that end in carriage returns only.
     """
     for encoding, marks in _OTHER_MARKS.items():
         if beginning.startswith(marks):
@@ -133,9 +140,9 @@ def without_mark(beginning: bytes, name: str) -> bytes:
 
 
 def utf8_lines(content: bytes, name: str, first_line: int = 1) -> list[str]:
-    """The lines of UTF-8 `content`, which begins with line `first_line` of the file `name`.
+    """Return the lines of UTF-8 `content`, which begins with line `first_line` of the file `name`.
 
-    A line feed ends a line and nothing else does: a carriage return inside a line, U+2028 and their like stay in it.
+    Only a line feed ends a line. A carriage return inside a line, U+2028 and similar characters stay in the line.
     Raises UserError naming the first line that is not UTF-8.
     """
     try:

@@ -1,4 +1,4 @@
-"""Markdown, as pages and reports write it."""
+"""Markdown for pages and reports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """A markdown table that is as readable unrendered; `right` are the columns set flush right."""
+    """Return a Markdown table that is also readable as plain text. right: indices of right-aligned columns."""
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [header, *rows]]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
     rule = ["-" * (width - 1) + ":" if column in right else "-" * width for column, width in enumerate(widths)]

@@ -1,8 +1,8 @@
-"""YAML recipes into frozen, typed dataclasses; unknown keys and wrong types are refused in one line.
+"""Recipes: YAML files read into frozen, typed dataclasses. An unknown key or wrong type gives an error of one line.
 
-A recipe states every value once. `extends: NAME` starts from another recipe, so a file shows only what its
-row of a table changes. Two sections, `model` and `optimizer`, belong to the paper; the rest is here.
-A path in a recipe starts from the folder of the file that says it, one in an override from the working directory.
+A recipe states every value once. With `extends: NAME` it starts from another recipe, so its file shows only what its
+row of a table changes. The sections `model` and `optimizer` belong to the paper. All other sections are defined here.
+A relative path in a recipe starts from the folder of its file. One in an override starts from the working directory.
 """
 
 from __future__ import annotations
@@ -21,44 +21,45 @@ from common.files import utf8_lines, without_mark
 from common.typed import BARE_WORDS, build, checked
 
 GOING_ON = {"may change": "going on"}
-"""Metadata of a field that may change when a training goes on: it decides how far, not what an update computes."""
+"""Metadata of a field that may change when a training is continued. It sets how far the training goes, not what an
+update computes."""
 AT_ANY_TIME = {"may change": "at any time"}
-"""Metadata of a field, or of a whole section, that no update depends on: it may change after the training, too."""
+"""Metadata of a field or section that no update depends on. It may change even after the training."""
 
 
 def require(condition: bool, key: str, must: str) -> None:
-    """Raise UserError "`key` must ..." unless `condition`."""
+    """Raise UserError "`key` must ..." unless `condition` holds."""
     if not condition:
         raise UserError(f"recipe key `{key}` must {must}")
 
 
 @dataclass(frozen=True)
 class Data:
-    """What is read. Fields without a default say which text, the others what is taken of it."""
+    """The text that is read. Fields without a default name the text. The others select from it."""
 
     corpus: str = field(metadata=AT_ANY_TIME)
-    """demo, demo-small, multi30k, wmt14, or the path of a YAML file of another (common/corpus/declaration.py)."""
+    """demo, demo-small, multi30k, wmt14, or the path of another's YAML file (common/corpus/declaration.py)."""
     source: str
     """Language code of the source side."""
     target: str
     """Language code of the target side."""
     parts: tuple[str, ...] = ()
-    """Training parts of the corpus, in this order; none named: all that have both languages."""
+    """Training parts of the corpus, in this order. Empty means all parts that have both languages."""
     first: int | None = None
-    """Only the first so many pairs of the training text, counted over the parts in order before anything is left out;
-    null reads all."""
+    """Number of training pairs to read, counted over the parts in order before any is left out. Null reads all."""
     shares: tuple[float, ...] = ()
-    """Share of each of `parts` that data selection keeps; 1 keeps a part whole. None given: all are kept whole."""
+    """Share of each of `parts` that data selection keeps. 1 keeps the whole part. Empty keeps all parts whole."""
     in_domain: tuple[str, ...] = ()
-    """Parts that data selection takes for the text it wants more of."""
+    """Parts that data selection uses as in-domain text."""
     select_words: int | None = None
-    """Instead of the shares below 1: keep the best pairs of those parts until all parts have this many target words."""
+    """Limit in target words of all parts together. It replaces the values of the shares below 1: the best pairs of
+    those parts are kept up to this limit."""
     valid: tuple[str, ...] = field(default=(), metadata=AT_ANY_TIME)
-    """Sets that together are the development set; none named: the corpus's `valid`."""
+    """Sets that together are the development set. Empty means the corpus's set `valid`."""
     clean_tokens: int | None = None
     """Moses clean-corpus-n: training pairs with more tokens on either side are left out before anything is learned."""
     clean_ratio: float | None = None
-    """Moses clean-corpus-n: likewise pairs of which one side has more than this many times the other's tokens."""
+    """Moses clean-corpus-n: pairs with more than this many times as many tokens on one side are left out as well."""
 
     def __post_init__(self) -> None:
         require(self.first is None or self.first > 0, "data.first", "be positive or null")
@@ -75,18 +76,18 @@ class Data:
 
 @dataclass(frozen=True)
 class Text:
-    """How text becomes ids."""
+    """The steps from text to ids."""
 
     tokeniser: Literal["moses-2014", "moses-2016", "none"]
-    """tokenizer.perl as it was in that year (common/text/moses.py), or `none` for text that is tokenised already."""
+    """tokenizer.perl as it was in that year (common/text/moses.py), or `none` for text that is already tokenised."""
     lowercase: bool
-    """Lower-case both sides, training and references alike."""
+    """Whether both sides are lower-cased, in training text and references."""
     segmentation: Literal["words", "bpe", "wordpieces"]
-    """`words`: a shortlist per language; `bpe` and `wordpieces`: sub-words learned jointly, one vocabulary for both."""
+    """`words`: a shortlist per language. `bpe`, `wordpieces`: sub-words learned jointly, one vocabulary for both."""
     bpe_merges: int | None
-    """Merge operations learned jointly on both sides (bpe only); word pieces fill `vocabulary_size` instead."""
+    """Merges learned jointly on both sides (bpe only). Word pieces are learned up to `vocabulary_size` instead."""
     vocabulary_size: int
-    """Embedding rows per vocabulary, EOS and UNK included; the most frequent types fill them."""
+    """Embedding rows per vocabulary, EOS and UNK included. The most frequent types fill them."""
 
     def __post_init__(self) -> None:
         require(self.vocabulary_size >= 3, "text.vocabulary_size", "be at least 3 (EOS, UNK and one word)")
@@ -96,20 +97,20 @@ class Text:
 
 @dataclass(frozen=True)
 class Batching:
-    """Pool, sort, cut: how sentence pairs become minibatches."""
+    """How sentence pairs become minibatches: a pool is read, sorted by length and cut."""
 
     max_length: int | None
-    """Training pairs with more tokens than this on either side are left out; EOS is not counted."""
+    """Training pairs with more tokens than this on either side are left out. EOS is not counted."""
     pool: int | None
-    """Minibatches read ahead, sorted by length together and cut (Bahdanau: 20); null pools the whole epoch."""
+    """Minibatches that are read ahead and sorted by length together (Bahdanau: 20). Null takes the whole epoch."""
     sentences: int | None
-    """Sentence pairs per minibatch (Bahdanau: 80), or null when `tokens` rules."""
+    """Sentence pairs per minibatch (Bahdanau: 80). Null if `tokens` is set."""
     tokens: int | None
-    """Padded positions per minibatch on the longer side (Vaswani: about 25,000), or null."""
+    """Padded positions per minibatch on the longer side (Vaswani: about 25,000). Null if `sentences` is set."""
     shuffle: bool
-    """Emit a pool's minibatches in random order; false emits short to long, as GroundHog does."""
+    """Whether the minibatches of a pool come in random order. If not, they come from short to long, as in GroundHog."""
     accumulate: int
-    """Minibatches whose gradients are summed into one update."""
+    """Number of minibatches whose gradients are summed into one update."""
 
     def __post_init__(self) -> None:
         require(
@@ -124,23 +125,23 @@ class Batching:
 
 @dataclass(frozen=True)
 class Train:
-    """The loop: how long, what loss, which weights are kept."""
+    """The training loop: how long it runs, which loss it uses, which weights it keeps."""
 
     steps: int = field(metadata=GOING_ON)
-    """Updates."""
+    """Number of updates."""
     loss: Literal["sum", "token_mean"]
-    """`sum` over all target tokens of the minibatch (GroundHog) or their `token_mean` (tensor2tensor)."""
+    """`sum` over all target tokens of the minibatch (GroundHog), or `token_mean`, their mean (tensor2tensor)."""
     label_smoothing: float
-    """Probability taken from the true word and spread over the V - 1 others."""
+    """Probability that is taken from the correct token and spread over the V - 1 others."""
     seed: int
     precision: Literal["float32", "bfloat16"]
     """float32, or bfloat16 autocast on CUDA."""
     checkpoint_every: int = field(metadata=GOING_ON)
-    """Updates between kept checkpoints (the ones averaging may use)."""
+    """Updates between kept checkpoints. Only these can be averaged."""
     keep_checkpoints: int = field(metadata=GOING_ON)
     continues: str | None = None
-    """A sibling recipe whose finished run this one carries on (RNNsearch-50* carries on RNNsearch-50). Of all fields
-    the only one that `extends` does not take over: what changes the model cannot carry on the same run."""
+    """Name of a recipe in the same folder whose finished run this one continues (RNNsearch-50* continues RNNsearch-50).
+    `extends` takes over every field but this one, because a recipe with another model cannot continue the same run."""
 
     def __post_init__(self) -> None:
         for key in ("steps", "checkpoint_every", "keep_checkpoints"):
@@ -150,24 +151,26 @@ class Train:
 
 @dataclass(frozen=True)
 class Decode:
-    """Beam search."""
+    """Settings of beam search."""
 
     beam: int
     length_penalty: Literal["none", "mean", "gnmt"]
-    """Score = log-probability; or divided by the token count (EOS included); or by ((5 + count) / 6)^alpha."""
+    """Score of a hypothesis. `none`: its log-probability. `mean`: that divided by its number of tokens, EOS included.
+    `gnmt`: that divided by ((5 + tokens) / 6)^alpha."""
     alpha: float
-    """Exponent of the gnmt penalty."""
+    """Exponent of the gnmt length penalty."""
     search: Literal["shrinking", "fixed"]
-    """`shrinking`: every finished hypothesis narrows the beam by one (GroundHog); `fixed`: tensor2tensor's."""
+    """`shrinking`: every finished hypothesis makes the beam narrower by one (GroundHog). `fixed`: as tensor2tensor."""
     max_factor: float
-    """Longest hypothesis = max_factor x source tokens (EOS included) + max_extra, EOS included."""
+    """The longest hypothesis has max_factor x source tokens + max_extra tokens. EOS is counted on both sides."""
     max_extra: int
     min_factor: float
-    """EOS is barred for the first floor(min_factor x source tokens) steps, EOS included in the count."""
+    """EOS is forbidden at the first floor(min_factor x source tokens) steps. EOS is one of the source tokens."""
     suppress_unk: bool
-    """Never emit UNK: its log-probability is -inf, nothing is renormalised."""
+    """Whether UNK is never chosen. Its log-probability becomes -inf, and the others are not renormalised."""
     retry: bool
-    """If nothing finished: allow UNK again, then double the beam until it reaches 500 (GroundHog)."""
+    """Whether a sentence without a finished hypothesis is searched again: first with UNK allowed, then with the beam
+    doubled until it reaches 500 (GroundHog)."""
 
     def __post_init__(self) -> None:
         require(self.beam > 0, "decode.beam", "be positive")
@@ -177,16 +180,16 @@ class Decode:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """What is scored once a run is trained."""
+    """What is scored after a run is trained."""
 
     average: int
-    """Checkpoints averaged before decoding (Vaswani 2017 section 6.1: 5 base, 20 big); 1 means the last alone."""
+    """Number of checkpoints averaged before decoding (Vaswani2017 §6.1: 5 base, 20 big). 1 means the last one only."""
     sets: tuple[str, ...]
-    """Splits of the corpus that are decoded and scored; the first is the one the tables print."""
+    """Sets of the corpus that are decoded and scored. The tables print the first one."""
     metric: Literal["tokenised", "tokenised_compound"]
-    """BLEU of the tables: multi-bleu.perl, without or with the 2017 compound splitting."""
+    """BLEU of the tables: multi-bleu.perl, without or with the compound splitting of 2017."""
     no_unk: bool
-    """Also score the sentences without unknown words, UNK suppressed (Bahdanau Table 1, column No UNK)."""
+    """Whether to score also the sentences without unknown words, UNK suppressed (Bahdanau2014 Table 1, No UNK)."""
 
     def __post_init__(self) -> None:
         require(self.average >= 1, "evaluate.average", "be at least 1")
@@ -195,24 +198,24 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Run:
-    """Where and how fast a run computes and what it records: nothing here changes a number in a table."""
+    """Where and how fast a run computes, and what it records. Nothing here changes a number in a table."""
 
     device: Literal["auto", "cpu", "cuda"]
     threads: int
-    """CPU threads; small steps run fastest on one."""
+    """Number of CPU threads. Small updates run fastest on one."""
     log_every: int
-    """Updates between lines of the log."""
+    """Updates between two lines of the log."""
     validate_every: int
-    """Updates between measurements of the dev set's negative log-likelihood."""
+    """Updates between two measurements of the development set's negative log-likelihood."""
     state_every: int
-    """Updates between saves of the full state from which a killed run resumes; every checkpoint comes with one."""
+    """Updates between saves of the full state, from which a killed run resumes. Every checkpoint also saves it."""
     decode_batch: int
-    """Sentences decoded together, fewer where they are long; changes speed and memory, never the result."""
+    """Number of sentences decoded together, fewer if they are long. It changes speed and memory, never the result."""
     path: Literal["readable", "fast"] = "readable"
-    """Which of the paper's two programs computes the model: model.py's equations as they stand, or the same functions
-    arranged for speed in fast.py. Changes no result beyond the order of rounding."""
+    """Which of the paper's two programs computes the model: `readable` is model.py with the equations as they stand,
+    `fast` is fast.py with the same functions arranged for speed. The results differ only by rounding."""
     examples: tuple[str, ...] = ()
-    """Source sentences whose attention is drawn; none named: four of the test set."""
+    """Source sentences whose attention is drawn. Empty means four of the test set."""
 
     def __post_init__(self) -> None:
         for key in ("threads", "log_every", "validate_every", "state_every", "decode_batch"):
@@ -221,14 +224,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Size of the training text, for `plan`, which touches no data; and so for counting a training's FLOPs."""
+    """Size of the training text, for `plan`, which reads no data, and for the count of a training's FLOPs."""
 
     pairs: int
-    """Sentence pairs of the training text."""
+    """Number of sentence pairs in the training text."""
     source_tokens: float
-    """Average source tokens of a sentence, EOS included."""
+    """Mean number of source tokens in a sentence, EOS included."""
     target_tokens: float
-    """Average target tokens of a sentence, EOS included."""
+    """Mean number of target tokens in a sentence, EOS included."""
 
     def __post_init__(self) -> None:
         for key in ("pairs", "source_tokens", "target_tokens"):
@@ -237,14 +240,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One row of one table, complete: everything a run depends on but the machine."""
+    """One row of one table, complete: everything that a run depends on except the machine."""
 
     name: str = field(metadata=AT_ANY_TIME)
     """Path under the paper's recipes folder, without .yaml: `rnnsearch-50`, `demo/rnnsearch-50`."""
     title: str = field(metadata=AT_ANY_TIME)
-    """How the tables call the system."""
+    """Name of the system in tables."""
     reproduces: str = field(metadata=AT_ANY_TIME)
-    """The paper's system that this is, in its size or another: tables say what differs from that one's recipe."""
+    """The paper's system that this reproduces, at its size or another. Tables list what differs from its recipe."""
     model: Any
     optimizer: Any
     data: Data
@@ -265,9 +268,9 @@ class Recipe:
         require(average <= kept, "evaluate.average", f"be at most train.keep_checkpoints, {kept:,}, not {average:,}")
 
     def may_change(self, key: str) -> str | None:
-        """When the field `key`, dotted, may change without making another model; None if never.
+        """Return when the field `key`, dotted, may change without making another model.
 
-        Returns "going on" (while a training is carried on) or "at any time".
+        The answer is "going on" (while a training is continued), "at any time", or None if it may never change.
         """
         owner: Any = self
         for name in key.split("."):
@@ -279,16 +282,16 @@ class Recipe:
 
     @property
     def scale(self) -> str:
-        """The folder of the recipe: `demo`, `multi30k`, `wmt14`; empty for one from elsewhere."""
+        """The folder of the recipe: `demo`, `multi30k`, `wmt14`. It is empty for a recipe from elsewhere."""
         return self.name.rpartition("/")[0]
 
     @property
     def system(self) -> str:
-        """The row's name, the same at every scale."""
+        """The name of the table's row, the same at every scale."""
         return self.name.rpartition("/")[2]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain YAML-able values."""
+        """Return the recipe as plain values that YAML can hold."""
         plain: dict[str, Any] = _plain(dataclasses.asdict(self))
         return plain
 
@@ -312,17 +315,17 @@ SECTIONS: dict[str, type] = {
     "estimate": Estimate,
 }
 OWN_SCALE = "wmt14"
-"""The papers' own size and text: the folder of recipes that may be named without it."""
+"""The papers' own size and text. A recipe of this folder can be named without it."""
 _WORDS = ("name", "title", "reproduces")
-"""Keys of a recipe that are no sections."""
+"""Keys of a recipe that are not sections."""
 
 
 def load_recipe(root: Path, reference: str, sections: dict[str, type], overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe named `reference` under `root`, or the YAML file it is the path of.
+    """Return the recipe named `reference` under `root`, or the one in the YAML file at the path `reference`.
 
-    root: the paper's recipes folder; sections: the dataclasses of `model` and `optimizer`;
-    overrides: words `key=value`, the key dotted or, where only one section has it, bare.
-    Raises UserError for a missing file, an unknown or missing key, a wrong type, a value out of range.
+    root: the paper's recipes folder. sections: the dataclasses of `model` and `optimizer`.
+    overrides: words `key=value`. The key is dotted, or bare if only one section has it.
+    Raises UserError for a missing file, an unknown or missing key, a wrong type, or a value out of range.
     """
     path = _find(root, reference, Path())
     values = _resolve(root, path, ())
@@ -331,7 +334,7 @@ def load_recipe(root: Path, reference: str, sections: dict[str, type], overrides
 
 
 def recipe_from_dict(values: dict[str, Any], sections: dict[str, type], where: str) -> Recipe:
-    """A Recipe from plain values, as `Recipe.to_dict` or a run's `recipe.yaml` hold them."""
+    """Return the recipe that plain values describe. `Recipe.to_dict` and a run's `recipe.yaml` hold such values."""
     typed = {**sections, **SECTIONS}
     built: dict[str, Any] = {}
     for key, value in values.items():
@@ -352,7 +355,7 @@ def recipe_from_dict(values: dict[str, Any], sections: dict[str, type], where: s
 
 
 def override(recipe: Recipe, sections: dict[str, type], words: Sequence[str]) -> Recipe:
-    """The recipe with `key=value` words laid over it."""
+    """Return the recipe with the values of `key=value` words in place of its own."""
     return _overridden(recipe.to_dict(), sections, words, recipe.name)
 
 
@@ -380,11 +383,11 @@ _MOVED = {
     "decode.batch": "run.decode_batch",
     "evaluate.examples": "run.examples",
 }
-"""Where the fields of earlier versions are now."""
+"""Present names of the fields of earlier versions."""
 
 
 def current(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain values of a resolved recipe in the names of today, whichever version of this program wrote them."""
+    """Return a resolved recipe's plain values under the present names, whichever version of this program wrote them."""
     if not isinstance(data := values.get("data"), dict) or "estimate" in values:
         return dict(values)
     data = _text_for_generator(data)
@@ -403,9 +406,9 @@ def current(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text_for_generator(data: dict[str, Any]) -> dict[str, Any]:
-    """A data section in which `builtin`, once generated by what four fields asked for, is the text that came of it.
+    """Return the data section with the text that replaced the corpus `builtin`.
 
-    Where they asked for something else than the recipes did, the text of `demo` stands in.
+    Earlier versions generated `builtin` from four fields. If their values are not those of the recipes, `demo` is used.
     """
     asked = [data.get(key) for key in ("lexicon", "min_words", "max_words", "corpus_seed")]
     if data.get("corpus") != "builtin":
@@ -415,24 +418,24 @@ def _text_for_generator(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_moved(section: str, values: Any, where: str) -> None:
-    """Raise UserError naming where a field is now that an earlier version had in `section`."""
+    """Raise UserError, which gives the present name, if `section` has a field that an earlier version had there."""
     for key in values if isinstance(values, dict) else ():
         if moved := _MOVED.get(f"{section}.{key}"):
             raise UserError(f"{where}: `{section}.{key}` is `{moved}` now; write that")
 
 
 def tokeniser_of(moses_2014_quotes: bool) -> str:
-    """The tokeniser that an earlier version's field stood for."""
+    """Return the tokeniser that the earlier versions' field `moses_2014_quotes` meant."""
     return "moses-2014" if moses_2014_quotes else "moses-2016"
 
 
 def is_path(name: str) -> bool:
-    """Whether the name of a recipe or corpus is a path, that of a YAML file."""
+    """Return whether the name of a recipe or corpus is the path of a YAML file."""
     return name.endswith((".yaml", ".yml"))
 
 
 def _find(root: Path, reference: str, folder: Path) -> Path:
-    """The file of a recipe. folder: where a relative path starts."""
+    """Return the file of a recipe. folder: where a relative path starts."""
     for path in (
         root / f"{reference}.yaml",
         root / OWN_SCALE / f"{reference}.yaml",
@@ -452,10 +455,13 @@ def _name(root: Path, path: Path) -> str:
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]
-    """YAML of which every key is text, as it is written: a set called 2013 is not a number."""
+    """Loader of YAML that reads every key as text, as it is written. For example, a set called 2013 is not a number."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """As PyYAML's; UserError for a key that it would take for no text, and for one that comes twice."""
+        """Compose a mapping as PyYAML does, with every key as text.
+
+        Raises UserError for a key that is a list, a mapping, a truth value or null, and for a key that comes twice.
+        """
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
@@ -474,7 +480,10 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]
 
 
 def read_yaml(path: Path) -> Any:
-    """The YAML value in `path`, keys as they are written; UserError when it is missing, not UTF-8 or not YAML."""
+    """Return the YAML value in `path`, with keys as written.
+
+    Raises UserError if it cannot be read, is not UTF-8 or not YAML.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -489,7 +498,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _resolve(root: Path, path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """The file's values laid over those of the recipe it extends."""
+    """Return the file's values merged over those of the recipe that it extends."""
     if path.resolve() in seen:
         raise UserError(f"{path}: `extends` leads back to itself; break the circle")
     values = read_yaml(path)
@@ -508,7 +517,10 @@ def _resolve(root: Path, path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _make_corpus_absolute(values: dict[str, Any], folder: Path) -> None:
-    """Complete, in place, a path in `data.corpus`, so that it names the same file from wherever the recipe is used."""
+    """Make a relative path in `data.corpus` absolute, in place.
+
+    It then names the same file wherever the recipe is used.
+    """
     data = values.get("data")
     if isinstance(data, dict) and isinstance(corpus := data.get("corpus"), str) and is_path(corpus):
         data["corpus"] = os.path.normpath(folder.resolve() / os.path.expanduser(corpus))
@@ -523,7 +535,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _override(values: dict[str, Any], word: str, typed: dict[str, type]) -> None:
-    """Lay `key=value` over `values` in place."""
+    """Put the value of `key=value` into `values`, in place."""
     key, equals, text = word.partition("=")
     if not equals:
         raise UserError(f"override `{word}` must be written key=value")
@@ -547,23 +559,23 @@ def _override(values: dict[str, Any], word: str, typed: dict[str, type]) -> None
 
 
 def difference(ours: Recipe, theirs: Recipe) -> dict[str, tuple[Any, Any]]:
-    """What two recipes have differently, but for what they are called: dotted key -> (value of `ours`, of `theirs`)."""
+    """Return the fields, names aside, that differ in two recipes: dotted key -> (value in `ours`, in `theirs`)."""
     return differences(ours.to_dict(), theirs.to_dict())
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """`difference` of resolved recipes as plain values, of which a field may be missing in `theirs`: None there."""
+    """Return `difference` of resolved recipes given as plain values. A field that `theirs` lacks is None there."""
     here, there = _leaves(ours), _leaves(theirs)
     return {key: (here[key], there.get(key)) for key in here if key not in _WORDS and here[key] != there.get(key)}
 
 
 def changes_no_number(key: str) -> bool:
-    """Whether the field, dotted, sets speed or records, and so changes no number in a table."""
+    """Return whether the field, dotted, sets only speed or records. Such a field changes no number in a table."""
     return key.startswith("run.")
 
 
 def taken_of_the_corpus(key: str) -> bool:
-    """Whether the field, dotted, says what is taken of a corpus, and so says nothing of another corpus."""
+    """Return whether the field, dotted, selects from a corpus. Such a field says nothing about another corpus."""
     optional = (f"data.{item.name}" for item in dataclasses.fields(Data) if item.default is not dataclasses.MISSING)
     return key in optional
 

@@ -1,4 +1,4 @@
-"""Plain values, as YAML and JSON hold them, into typed dataclasses and back; wrong ones are refused in one line."""
+"""Conversion of plain YAML or JSON values to typed dataclasses and back. A wrong value gives an error of one line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ BARE_WORDS = "YAML reads a bare yes, no, on, off as true or false: put it in quo
 
 
 def build(kind: type[Kind], values: Any, key: str, where: str, cure: str = "") -> Kind:
-    """The dataclass `kind` from a mapping, every value checked against its field's type.
+    """Return the dataclass `kind` made from a mapping. Every value is checked against its field's type.
 
-    key, where: what messages call the mapping and the file that holds it. cure: what to do about a missing key.
-    Raises UserError for an unknown or missing key, for a wrong type, and as the dataclass itself does.
+    key, where: names of the mapping and of its file in messages. cure: what to do about a missing key.
+    Raises UserError for an unknown key, a missing key or a wrong type, and passes on those of the dataclass itself.
     """
     if not isinstance(values, dict):
         raise UserError(f"{where}: `{key}` must be a mapping of keys to values")
@@ -39,8 +39,9 @@ def build(kind: type[Kind], values: Any, key: str, where: str, cure: str = "") -
 
 
 def checked(hint: Any, value: Any, key: str, where: str) -> Any:
-    """`value` if it has the type `hint`, or as text where text is wanted; otherwise UserError saying what to write.
+    """Return `value` if it has the type `hint`. Otherwise raise UserError saying what to write.
 
+    An int becomes a float where a float is wanted. A number or a date becomes text where text is wanted.
     hint: a plain type, a Literal, one of these or None, a dataclass, a tuple, a dictionary with text as keys, or Any.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -78,7 +79,7 @@ def checked(hint: Any, value: Any, key: str, where: str) -> Any:
 
 
 _LONGEST = 200
-"""Characters of a wrong value that a message shows."""
+"""Largest number of characters of a wrong value that a message shows."""
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -88,7 +89,7 @@ def _show(value: Any) -> str:
 
 
 def _cure(hint: Any, value: Any) -> str:
-    """What to write instead, for the traps of YAML 1.1: `1e-9` is text, `no` is false."""
+    """Return what to write instead, for two traps of YAML 1.1: `1e-9` is text, `no` is false."""
     if hint is float and isinstance(value, str):
         try:
             mantissa, _, exponent = str(float(value)).partition("e")
@@ -102,9 +103,10 @@ def _cure(hint: Any, value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses as mappings and tuples as lists, all the way down, for JSON; `build` reads them back.
+    """Return the value with dataclasses as mappings and tuples as lists, at every depth, for JSON.
 
-    A field that is its default is left out: in what is written so, a default stands for what is not known.
+    `build` reads it back.
+    A field that equals its default is left out. In these files a default means that the value is not known.
     """
     if dataclasses.is_dataclass(value):
         fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
