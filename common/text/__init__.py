@@ -1,1 +1,1 @@
-"""From a line to pieces that have ids, and back: what a trained run keeps to translate without its training data."""
+"""From a line of text to pieces with ids, and back: what a trained run needs to translate without its training data."""

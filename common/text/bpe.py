@@ -1,7 +1,7 @@
 """Joint byte-pair encoding (Sennrich et al. 2016), equal to subword-nmt's. Vaswani2017 §5.1 "byte-pair encoding".
 
-Words are split by subword-nmt itself. Its learner looks at every pair of symbols for every merge and keeps a table of
-each pair's words; `learn_merges` learns the same in a tenth of the time and half of the memory: 32,000 merges of 2.5
+subword-nmt itself splits the words. Its learner looks at every pair of symbols for every merge and keeps a table of
+each pair's words. `learn_merges` learns the same in a tenth of the time and half of the memory: 32,000 merges of 2.5
 million word types within 1.5 GB.
 """
 
@@ -24,18 +24,19 @@ from common.files import read_text, write_whole
 from common.progress import progress
 
 SEPARATOR = "@@"
-"""Ends every piece but a word's last. The Moses script splits at every @, so none of its words ends in it by itself."""
+"""The end of every piece except a word's last one. The Moses script splits at every @, so no token ends in it by
+itself."""
 CACHED = 1 << 16
-"""Words whose pieces are remembered, until more have come and all are forgotten: about 20 MB."""
+"""Number of words whose pieces are cached, about 20 MB. When more have come, all are removed from the cache."""
 _END = "</w>"
 _HEADER = "#version: 0.2"
 
 
 class Bpe:
-    """Merge operations, in the order learned."""
+    """Merge operations, in the order in which they were learned."""
 
     def __init__(self, codes: str, name: str = "BPE codes") -> None:
-        """codes: the text subword-nmt writes; `name` is what the UserError for a damaged one calls it."""
+        """Read codes in the format of subword-nmt. `name` stands for them in the UserError for damaged codes."""
         version, *lines = codes.split("\n")[:-1] or [""]
         if version != _HEADER or not lines or any(len(line.split(" ")) != 2 for line in lines):
             raise UserError(f"{name}: damaged (not merge operations, two symbols a line); prepare the data again")
@@ -44,10 +45,11 @@ class Bpe:
 
     @classmethod
     def learn(cls, counts: Counter[str], merges: int) -> Bpe:
-        """At most `merges` operations from word frequencies, those of both languages added up.
+        """Learn at most `merges` operations from word frequencies. The frequencies of both languages are added up.
 
-        Words are tokens: not empty, without white space. The same codes as subword-nmt learns from the text,
-        whatever the order of the words. Fewer are learned when no two symbols meet twice any more.
+        Words are tokens: not empty, without white space. subword-nmt learns the same codes from the text, whatever the
+        order of the words. Fewer operations are learned if no pair of symbols occurs twice any more.
+        Raises UserError if there is nothing to merge.
         """
         if all(len(word) < 2 for word in counts):
             raise UserError("text.segmentation bpe: the training text has no word of two letters; use words")
@@ -62,7 +64,10 @@ class Bpe:
         return cls("".join(f"{line}\n" for line in lines))
 
     def split(self, tokens: Iterable[str]) -> list[str]:
-        """Pieces of tokens: all but a word's last end in `@@`. A character never seen is a piece of its own."""
+        """Split tokens into pieces.
+
+        All but a word's last piece end in `@@`. An unseen character becomes a piece of its own.
+        """
         if len(self._bpe.cache) > CACHED:
             self._bpe.cache.clear()
         pieces: list[str] = self._bpe.segment_tokens(tokens)
@@ -70,25 +75,25 @@ class Bpe:
 
     @staticmethod
     def join(pieces: Iterable[str]) -> list[str]:
-        """Tokens from pieces; a continuation that nothing follows stands as a word."""
+        """Join pieces into tokens. A piece that ends in `@@` at the end of the list counts as the end of its token."""
         joined = " ".join(pieces).replace(f"{SEPARATOR} ", "").removesuffix(SEPARATOR)
         return joined.split()
 
     def save(self, path: Path) -> None:
-        """The codes in subword-nmt's own format."""
+        """Write the codes in the format of subword-nmt."""
         write_whole(path, self.codes)
 
     @classmethod
     def load(cls, path: Path) -> Bpe:
-        """What `save` wrote; UserError when the file is missing or damaged."""
+        """Read what `save` wrote. Raises UserError if the file is missing or damaged."""
         return cls(read_text(path, "prepare the data again"), str(path))
 
 
 def learn_merges(words: Iterable[tuple[Sequence[str], int]]) -> Iterator[tuple[str, str]]:
-    """The pairs of symbols that subword-nmt 0.3.8 merges, in its order, until none occurs twice.
+    """Yield the pairs of symbols that subword-nmt 0.3.8 merges, in its order, until no pair occurs twice.
 
-    words: the symbols of each word and how often it occurs. The most frequent pair comes first, of equally frequent
-    ones the alphabetically last.
+    words: the symbols of each word and how often it occurs. The most frequent pair comes first. Of equally frequent
+    pairs the alphabetically last comes first.
     """
     learner = _Learner(words)
     if not learner.frequencies:
@@ -109,13 +114,13 @@ def learn_merges(words: Iterable[tuple[Sequence[str], int]]) -> Iterator[tuple[s
 class _Learner:
     """Words, and the frequencies of the pairs of symbols in them.
 
-    A symbol is one character of a string of ours (its number, not its spelling), so that a word is a string and
-    str.find and str.replace do the merging. A pair is a string of two.
+    A symbol has a number, and the character of that number stands for it. So a word is a string, a pair is a string of
+    two characters, and str.find and str.replace do the merging.
 
-    The frequencies are those of subword-nmt, which are not always those of the words. They differ after two ways
-    have led to one spelling ("a" "bc" and "ab" "c"): the neighbours of a symbol that a word had before are
-    counted again when the word gets a second one, and a pair that was set aside as rare loses what it had when it gains
-    something. So all this is done here as it is done there, and only the search for the maximum is another.
+    The frequencies are those of subword-nmt, which are not always the true ones. They differ when two different merges
+    make the same spelling ("a" "bc" and "ab" "c"). If a word then gets a symbol for the second time, the neighbours of
+    the first one are counted again. Also, a pair that was set aside as rare loses its old frequency when it gains a new
+    one. All this is repeated here exactly. Only the search for the maximum is different.
     """
 
     def __init__(self, words: Iterable[tuple[Sequence[str], int]]) -> None:
@@ -125,8 +130,8 @@ class _Learner:
         self._heap: list[tuple[int, str, str, str]] = []
         self._words: list[str] = []
         self._counts = array("q")
-        # Of each pair, the words that it was counted in: the number of the word, or ~number where it was counted
-        # out. As an account of one integer an entry it takes a tenth of the memory of a table.
+        # For each pair, the numbers of the words in which it was counted, and ~number where it was subtracted again.
+        # A list with one integer per entry takes a tenth of the memory of a table.
         self._account: dict[str, array[int]] = defaultdict(partial(array, "i"))
         self.frequencies: dict[str, int] = defaultdict(int)
         for spelling, count in words:
@@ -146,22 +151,22 @@ class _Learner:
         if symbol is None:
             symbol = self._symbols[name] = chr(len(self._names))
             self._names.append(name)
-            # Spelt in the opposite alphabet, so that the least of these is the last of the names. The end comes after
-            # all letters but the opposite of NUL, which no token has.
+            # Every letter is replaced by its opposite in the alphabet, so the smallest of these spellings is that of
+            # the last name. The end mark comes after all letters except the opposite of NUL, which no token has.
             self._opposites.append("".join(chr(sys.maxunicode - ord(letter)) for letter in name) + chr(sys.maxunicode))
         return symbol
 
     def names_of(self, pair: str) -> tuple[str, str]:
-        """The spellings of a pair's two symbols."""
+        """Return the spellings of a pair's two symbols."""
         return self._names[ord(pair[0])], self._names[ord(pair[1])]
 
     def _put(self, pair: str, count: int) -> None:
-        """Into the heap, unless it is below the threshold."""
+        """Put a pair into the heap, unless its frequency is below the threshold."""
         if count >= self._threshold:
             heappush(self._heap, (-count, self._opposites[ord(pair[0])], self._opposites[ord(pair[1])], pair))
 
     def most_frequent(self) -> str | None:
-        """The pair to merge next; None when every frequency is below the threshold."""
+        """Return the pair to merge next, or None if every frequency is below the threshold."""
         while self._heap:
             negated, _, _, pair = self._heap[0]
             count = self.frequencies.get(pair, 0)
@@ -176,13 +181,13 @@ class _Learner:
         for pair, count in list(self.frequencies.items()):
             if count < self._threshold:
                 del self.frequencies[pair]
-                if count < 0:  # counted out only, since it was set aside
+                if count < 0:  # it was only subtracted since it was set aside
                     self._all[pair] += count
                 else:
                     self._all[pair] = count
 
     def restore(self, step: int) -> None:
-        """Take all pairs back and lower the threshold; `step` merges have been made."""
+        """Take all pairs back and lower the threshold. step: number of merges made so far."""
         self.prune()
         self.frequencies = self._all.copy()
         self._threshold = max(self.frequencies.values()) * step / (step + 10000.0)
@@ -192,7 +197,7 @@ class _Learner:
             self._put(pair, count)
 
     def merge(self, pair: str) -> None:
-        """Make one symbol of every occurrence of `pair`, from left to right in a word."""
+        """Replace every occurrence of `pair` by one symbol, from left to right in each word."""
         merged = self._symbol("".join(self.names_of(pair)))
         occurrences: Counter[int] = Counter()
         for entry in self._account.pop(pair):
@@ -212,7 +217,7 @@ class _Learner:
             self._put(other, self.frequencies[other])
 
     def _count_out(self, word: int, old: str, pair: str) -> None:
-        """Take the pairs that overlap with `pair` out of the frequencies."""
+        """Subtract the pairs that overlap with `pair` from the frequencies."""
         frequencies, account, count = self.frequencies, self._account, self._counts[word]
         at = old.find(pair)
         while at >= 0:
@@ -221,7 +226,7 @@ class _Learner:
                 frequencies[neighbour] -= count
                 account[neighbour].append(~word)
             at += 2
-            # Where the pair follows itself, the second counts out what lies between the two.
+            # Where the pair follows itself, the second one subtracts the pair that lies between the two.
             if at < len(old) and not old.startswith(pair, at):
                 neighbour = old[at - 1 : at + 1]
                 frequencies[neighbour] -= count
@@ -229,7 +234,7 @@ class _Learner:
             at = old.find(pair, at)
 
     def _count_in(self, word: int, new: str, merged: str) -> list[str]:
-        """Add the pairs with `merged` to the frequencies, and return them."""
+        """Add the pairs that contain `merged` to the frequencies, and return them."""
         pairs = []
         at = new.find(merged)
         while at >= 0:

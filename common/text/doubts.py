@@ -1,11 +1,12 @@
-"""What makes text look as if it had been tokenised, escaped or decomposed before it comes to our tokeniser.
+"""Signs that text was tokenised, escaped or decomposed before it comes to our tokeniser.
 
-Moses' script takes whatever comes: of `&apos;` it makes `&amp; apos ;`, of a letter and its combining accent two words.
-Nothing fails, and every word is another. So text is looked at first. Any file may have such a line; what counts is the
-share. In raw text (Multi30k, debdoc, Europarl, WMT's news test sets; English, German, French) entities are on at most
-0.06% of the lines, combining accents on none, and full stops and commas stand alone on at most 0.3% of the lines that
-have any. The same text tokenised has them alone on at least 94%; escaped, it has entities on at least 0.2%; decomposed,
-German and French have combining accents on at least 57%, English on 0.1 to 8%.
+Moses' script accepts such text. It turns `&apos;` into `&amp; apos ;`, and a letter with a combining accent into two
+tokens. Nothing fails, but every token is different. So text is examined first. Any file may have such a line, so only
+the share of such lines counts. In raw text (Multi30k, debdoc, Europarl, WMT's news test sets; English, German, French)
+entities are on at most 0.06% of the lines, and combining accents on none. Full stops and commas stand alone on at most
+0.3% of the lines that have any. In the same text tokenised they stand alone on at least 94%. Escaped text has entities
+on at least 0.2% of the lines. Decomposed text has combining accents on at least 57% of the lines in German and French,
+and on 0.1 to 8% in English.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from html.entities import html5
 from unicodedata import normalize
 
 FEW = 500
-"""Lines of a kind are remarked upon from one in so many on."""
+"""A warning is given if at least one line in this many is doubtful."""
 LOOKED_AT = 10_000
-"""Lines, the first of those given."""
+"""Number of lines that are examined, from the first."""
 _SHOWN = 100
-"""Characters of a line in a remark."""
+"""Largest number of characters of a line that a warning shows."""
 _ENTITY = re.compile(r"&(#\d{2,5};|#x[0-9a-fA-F]{2,5};|[a-zA-Z]{2,8};)")
 
 
 def doubts(lines: Sequence[str], name: str, tokeniser: str, first_line: int = 1) -> list[str]:
-    """Why `lines` may be the wrong thing to give to a tokeniser: a sentence for each reason, with a line and the cure.
+    """Return why `lines` may be the wrong input of a tokeniser: a sentence for each reason, with a line and a remedy.
 
-    name: of their file; tokeniser: as in a recipe; first_line: the number in the file of the first of them.
+    name: of their file. tokeniser: as in a recipe. first_line: number of the first of these lines in the file.
     """
     lines = lines[:LOOKED_AT]
     remarks = []
@@ -42,13 +43,16 @@ def doubts(lines: Sequence[str], name: str, tokeniser: str, first_line: int = 1)
 
 
 def warn(remarks: Iterable[str]) -> None:
-    """Each on a line of standard error."""
+    """Print each remark on a line of standard error."""
     for remark in remarks:
         print(f"warning: {remark}", file=sys.stderr, flush=True)
 
 
 def watched(lines: Iterable[str], name: str, tokeniser: str) -> Iterator[str]:
-    """The lines as they come; after the first FEW, or at the end of fewer, warnings of what is doubtful about them."""
+    """Yield the lines as they come.
+
+    After FEW of them, or at the end if there are fewer, print warnings about doubtful ones.
+    """
     seen: list[str] = []
     for line in lines:
         yield line
@@ -65,7 +69,7 @@ def _many(rows: Sequence[int], lines: Sequence[str]) -> bool:
 
 
 def _kinds(lines: Sequence[str], tokeniser: str) -> Iterator[tuple[str, list[int], str]]:
-    """How text may look, the rows that do, and the cure."""
+    """Yield for each kind of doubt how the text looks, the rows that look so, and the remedy."""
     pieces = [row for row, line in enumerate(lines) if "@@ " in line]
     yield "split into sub-words", pieces, "join them first (sed -E 's/@@( |$)//g')"
     apart = [row for row, line in enumerate(lines) if _apart(line) and not _attached(line)]
@@ -88,15 +92,15 @@ def _kinds(lines: Sequence[str], tokeniser: str) -> Iterator[tuple[str, list[int
 
 
 def _apart(line: str) -> bool:
-    """Whether a comma, a final full stop or the script's sign for a split hyphen stands alone."""
+    """Return whether a comma, a final full stop or the Moses script's sign for a split hyphen stands alone."""
     return " , " in line or line.endswith(" .") or " @-@ " in line
 
 
 def _attached(line: str) -> bool:
-    """Whether a comma or a final full stop ends a word."""
+    """Return whether a comma or a final full stop is attached to a word."""
     return line.count(", ") > line.count(" , ") or (line.endswith(".") and line[-2:-1].isalnum())
 
 
 def _escaped(line: str) -> bool:
-    """Whether one of HTML's entities is there; documents about software name others, as `&dhpackage;`."""
+    """Return whether an entity of HTML is in the line. Texts about software contain others, such as `&dhpackage;`."""
     return any(name.startswith("#") or name in html5 for name in _ENTITY.findall(line))

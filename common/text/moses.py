@@ -1,9 +1,9 @@
 """Text to tokens and back, as the Moses scripts of the papers' years did it.
 
 HTML escaping is on, as by default in tokenizer.perl: Bahdanau 2014's published outputs contain `&apos;`, and the
-Transformer's data came from the same script. Rules and abbreviations are those of sacremoses 0.2.0, but for what came
-into the script after the papers; what is a letter, a digit, a lower-case letter is Perl's. The loop around the rules is
-ours: a rule is tried where it can apply, in a fraction of the time.
+Transformer's data came from the same script. Rules and abbreviations are those of sacremoses 0.2.0, without those that
+came into the script after the papers. Letters, digits and lower-case letters are defined as in Perl. The loop around
+the rules is ours. It tries a rule only where it can apply, which takes a fraction of the time.
 """
 
 from __future__ import annotations
@@ -36,16 +36,19 @@ _APOSTROPHES = {
 
 
 def base_language(code: str) -> str:
-    """The language of a code that also names a region or script, for which there are no rules: pt of pt-BR."""
+    """Return the language of a code that may also name a region or script, such as pt of pt-BR.
+
+    Rules exist per language.
+    """
     return re.split("[-_]", code)[0].lower()
 
 
 def clean(line: str) -> str:
-    """`line` without ASCII control characters, every run of white space as one space, none at the ends.
+    """Return `line` without ASCII control characters, with single spaces between words and none at the ends.
 
-    As in tokenizer.perl: to Python \\x1c-\\x1f are white space, to Perl they are to be deleted. All other white space
-    (tab, line ends, no-break space, U+2028 ...) is the same to both, so no token can hold any. Perl keeps \\x7f-\\x9f
-    (but \\x85, white space) and U+FEFF, which become tokens of their own.
+    This is what tokenizer.perl does. Python takes \\x1c-\\x1f for white space, but Perl deletes them. All other white
+    space (tab, line ends, no-break space, U+2028 ...) is the same in both, so no token can contain any. Perl keeps
+    \\x7f-\\x9f (except \\x85, which is white space) and U+FEFF. They become tokens of their own.
     """
     return " ".join(_DELETED.sub("", line).split())
 
@@ -54,47 +57,50 @@ _LATER = {
     "moses-2014": {"en": {"Rs", "Jan", "Feb", "Mar", "Apr", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"}},
     "moses-2016": {"en": {"Rs"}},
 }
-"""Abbreviations that a state's lists did not have yet, by language."""
+"""Abbreviations, by language, that the lists of a version did not have yet."""
 _EARLIER: dict[str, dict[str, set[str]]] = {"moses-2014": {"fr": {"a"}}, "moses-2016": {}}
-"""Abbreviations that a state's lists still had."""
+"""Abbreviations, by language, that the lists of a version still had."""
 _REMEMBERED = 1 << 14
-"""Stretches around a sign whose rewriting is remembered, for each set of rules."""
+"""Number of text stretches around a sign whose rewriting is cached, for each set of rules."""
 
 
 class Tokeniser:
-    """Words of one language's text, and the text again.
+    """The tokeniser of one language, which also restores the text.
 
-    lowercase: before tokenising, as Multi30k's lc.norm.tok files were made, though abbreviations are known by case.
+    lowercase: lower-case before tokenising, as for the lc.norm.tok files of Multi30k. Abbreviations depend on case.
     tokeniser: what splits the text, one of
-      moses-2016: tokenizer.perl as the Transformer's data were made with, commit 59119c004 of 23 December 2016. Of what
-        came later, `Rs` is no abbreviation yet, and an abbreviation keeps its full stop at the end of a line (`etc.`).
-      moses-2014: tokenizer.perl as RNNsearch's data were made with, commit 7f41bbba6 of 3 August 2014. It differs where
-        these commits came between: a backtick becomes an apostrophe, then two apostrophes a double quote (until
-        19d7c44aa); at the end of a line, a comma stays on a number (until d04bdc744) and a full stop before an
-        apostrophe on its word (until 5d5bf1885); English months are no abbreviations, so `Jan. 5` is three words
-        (until f97ed79a7); French `a` is one, so that `il y en a.` keeps its full stop (until 6652068a4).
-      none: for text that is tokenised already. White space separates the words, nothing is escaped, and words joined by
-        spaces are the text again, nothing unescaped. Tokenised BLEU counts these words, so it compares with a paper's
-        only if the paper's script made them. sacreBLEU gets them in place of plain text and splits them once more: it
-        compares with no score of detokenised text.
-    Letters, digits and lower case are Perl's in both states (`_alphabets`). Only English, French and German were
-    compared with the script; other languages have the abbreviations that sacremoses has.
+      moses-2016: tokenizer.perl as used for the Transformer's data, commit 59119c004 of 23 December 2016. It lacks two
+        later changes: `Rs` is no abbreviation, and an abbreviation keeps its full stop at the end of a line (`etc.`).
+      moses-2014: tokenizer.perl as used for RNNsearch's data, commit 7f41bbba6 of 3 August 2014. It differs in what
+        these commits changed later: a backtick becomes an apostrophe, then two apostrophes a double quote (until
+        19d7c44aa); at the end of a line, a comma stays on a number (until d04bdc744), and a full stop before an
+        apostrophe stays on its word (until 5d5bf1885); English months are no abbreviations, so `Jan. 5` is three
+        tokens (until f97ed79a7); French `a` is one, so `il y en a.` keeps its full stop (until 6652068a4).
+      none: for text that is already tokenised. White space separates the tokens, and nothing is escaped. Tokens joined
+        by spaces are the text again, and nothing is unescaped. Tokenised BLEU counts these tokens, so it is comparable
+        with a paper's only if the paper's script made them. sacreBLEU gets them in place of plain text and splits them
+        again, so it is comparable with no score of detokenised text.
+    Letters, digits and lower case are Perl's in both versions (`_alphabets`). Only English, French and German were
+    compared with the script. Other languages have the abbreviations that sacremoses has.
     """
 
     def __init__(self, language: str, lowercase: bool, tokeniser: str) -> None:
         language = base_language(language)
         self.signature = _signature(language, lowercase, tokeniser)
-        """What it does to text, as the signature of a score says it."""
+        """What the tokeniser does to text, in the form of a score's signature."""
         self._lowercase = lowercase
         self._moses = None if tokeniser == "none" else _Moses(language, tokeniser)
 
     def tokenise(self, line: str) -> str:
-        """Tokens joined by single spaces; empty for a line without any."""
+        """Return the tokens of a line, joined by single spaces. It is empty if there are none."""
         text = clean(line.lower() if self._lowercase else line)
         return self._moses.tokenise(text) if self._moses else text
 
     def detokenise(self, tokens: str) -> str:
-        """Plain text from tokens joined by spaces: Moses' are unescaped, with spaces where the language writes them."""
+        """Return plain text from tokens joined by spaces.
+
+        Moses tokens are unescaped and spaced as the language is written.
+        """
         return clean(self._moses.detokenise(tokens) if self._moses else tokens)
 
 
@@ -104,7 +110,7 @@ def _signature(language: str, lowercase: bool, tokeniser: str) -> str:
 
 
 class _Moses:
-    """tokenizer.perl and detokenizer.perl for one language, in one of the states of `Tokeniser`."""
+    """tokenizer.perl and detokenizer.perl for one language, in one of the versions that `Tokeniser` lists."""
 
     def __init__(self, language: str, state: str) -> None:
         self._in_2014 = state == "moses-2014"
@@ -113,7 +119,7 @@ class _Moses:
         self._commas = _Rules(",", [moses.COMMA_SEPARATE_1, moses.COMMA_SEPARATE_2])
         self._apostrophes = _Rules("'", _APOSTROPHES.get(language, [moses.NON_SPECIFIC_APOSTROPHE]))
         alphanumeric = _alphabets()[MosesTokenizer.IsAlnum]
-        # Most characters are told by the first set, which is small and therefore quick.
+        # The first set decides for most characters. It is small and therefore fast.
         self._symbol = re.compile(rf"[^a-zA-Z0-9 .'`,\-](?<![{alphanumeric}])")
         self._letter = re.compile(f"[{_alphabets()[MosesTokenizer.IsAlpha]}]")
         self._before_number = frozenset(moses.NUMERIC_ONLY_PREFIXES)
@@ -122,7 +128,7 @@ class _Moses:
         self._abbreviations = frozenset(moses.NONBREAKING_PREFIXES) - self._before_number - later | earlier
 
     def tokenise(self, text: str) -> str:
-        """Escaped tokens of a clean line, joined by single spaces."""
+        """Return the escaped tokens of a clean line, joined by single spaces."""
         text = self._symbol.sub(_spaced, text)
         if ".." in text:
             text = self._moses.replace_multidots(text)
@@ -141,12 +147,15 @@ class _Moses:
         return text
 
     def detokenise(self, tokens: str) -> str:
-        """Unescaped text with spaces where the language writes them."""
+        """Return unescaped text, spaced as the language is written."""
         text: str = self._detokeniser.detokenize(tokens.split())
         return text
 
     def _separate_full_stops(self, text: str) -> str:
-        """Every final full stop that is not part of an abbreviation as a word of its own; single spaces."""
+        """Make every final full stop that is not part of an abbreviation a token of its own.
+
+        Returns tokens and single spaces.
+        """
         words = text.split()
         if "." in text:
             for index, word in enumerate(words):
@@ -170,11 +179,11 @@ def _spaced(match: re.Match[str]) -> str:
 
 
 class _Rules:
-    """Substitutions that look at one sign and its two neighbours, in their order."""
+    """Substitutions around one sign and its two neighbours, applied in their order."""
 
     def __init__(self, sign: str, rules: Iterable[tuple[re.Pattern[str], str]]) -> None:
         self._sign = sign
-        # All a rule can see or change: no match of one goes beyond such a stretch, so each may be treated alone.
+        # A rule sees and changes nothing outside such a stretch of text, so each stretch can be rewritten alone.
         self._stretch = re.compile(f".?{sign}(?:.?{sign})*.?")
         self._rules = [(_with_alphabets(pattern.pattern), substitution) for pattern, substitution in rules]
         self._rewritten = lru_cache(_REMEMBERED)(self._rewrite)
@@ -189,7 +198,7 @@ class _Rules:
 
 
 def _with_alphabets(pattern: str) -> re.Pattern[str]:
-    """The pattern with sacremoses' alphabets replaced by Perl's."""
+    """Return the pattern with Perl's alphabets in place of those of sacremoses."""
     for old, new in _alphabets().items():
         pattern = pattern.replace(old, new)
     return re.compile(pattern)
@@ -197,11 +206,11 @@ def _with_alphabets(pattern: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=1)
 def _alphabets() -> dict[str, str]:
-    """Perl's alphabets as insides of a regular expression's set, keyed by sacremoses' own.
+    """Return Perl's alphabets as the inside of a regular expression's set, keyed by those of sacremoses.
 
-    Those lack ideographs, Hangul and mathematical letters. Made by the definitions in Unicode's PropList and
-    DerivedCoreProperties, except about 600 vowel signs of Asian scripts and letters in squares that sacremoses does not
-    know either; beyond plane 1 there are only ideographs.
+    sacremoses' alphabets lack ideographs, Hangul and mathematical letters. These here follow the definitions in
+    Unicode's PropList and DerivedCoreProperties. They lack about 600 vowel signs of Asian scripts and letters in
+    squares, which sacremoses lacks too. Beyond plane 1 they have only ideographs.
     """
     kinds = [category(chr(code)) for code in range(0x20000)]
 
@@ -219,7 +228,7 @@ def _alphabets() -> dict[str, str]:
 
 
 def _ranges(codes: set[int]) -> str:
-    """The inside of a regular expression's set."""
+    """Return the codes as ranges inside a regular expression's set."""
     starts = sorted(code for code in codes if code - 1 not in codes)
     ends = sorted(code for code in codes if code + 1 not in codes)
     return "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True))

@@ -19,61 +19,62 @@ from common.text.wordpieces import WordPieces
 
 Segmenter = Bpe | WordPieces
 SEGMENTERS: dict[str, type[Bpe] | type[WordPieces]] = {"bpe": Bpe, "wordpieces": WordPieces}
-"""By the recipe's name for it (text.segmentation)."""
+"""Segmenters by their name in a recipe (text.segmentation)."""
 SEGMENTER_FILES = {"bpe": "bpe.codes", "wordpieces": "wordpieces.txt"}
-"""What each is saved as."""
+"""Name of the file in which each segmenter is saved."""
 
 
 @dataclass(frozen=True)
 class TextPipeline:
     """Tokenisers, segmentation and vocabularies of one language pair.
 
-    Names: tokens are what the tokeniser makes (Moses: escaped); pieces are what has an id, tokens or parts of them.
+    Tokens are the output of the tokeniser, escaped if it is Moses. Pieces have an id. They are tokens or parts of
+    tokens.
     """
 
     source_language: str
     target_language: str
     lowercase: bool
     tokeniser: str
-    """A state of the Moses script, or none; as a recipe calls it."""
+    """A version of the Moses script, or none, named as in a recipe."""
     source_vocabulary: Vocabulary
     target_vocabulary: Vocabulary
     segmenter: Segmenter | None
-    """None when words are the pieces."""
+    """None if the pieces are whole words."""
 
     @property
     def segmentation(self) -> str:
-        """words, bpe or wordpieces, as a recipe calls it."""
+        """words, bpe or wordpieces, named as in a recipe."""
         return next((name for name, kind in SEGMENTERS.items() if isinstance(self.segmenter, kind)), "words")
 
     @cached_property
     def source_tokeniser(self) -> Tokeniser:
-        """Of the source language."""
+        """The tokeniser of the source language."""
         return Tokeniser(self.source_language, self.lowercase, self.tokeniser)
 
     @cached_property
     def target_tokeniser(self) -> Tokeniser:
-        """Of the target language."""
+        """The tokeniser of the target language."""
         return Tokeniser(self.target_language, self.lowercase, self.tokeniser)
 
     def pieces(self, tokens: str) -> list[str]:
-        """Pieces of tokens joined by spaces."""
+        """Return the pieces of tokens that are joined by spaces."""
         return self.segmenter.split(tokens.split()) if self.segmenter else tokens.split()
 
     def source_tokens(self, line: str) -> list[str]:
-        """The pieces of an untokenised source line, as figures show them."""
+        """Return the pieces of an untokenised source line, as figures show them."""
         return self.pieces(self.source_tokeniser.tokenise(line))
 
     def encode_source(self, line: str) -> list[int]:
-        """Ids of an untokenised source line; no EOS."""
+        """Return the ids of an untokenised source line, without EOS."""
         return self.source_vocabulary.encode(self.source_tokens(line))
 
     def encode_target(self, line: str) -> list[int]:
-        """Ids of an untokenised target line; no EOS."""
+        """Return the ids of an untokenised target line, without EOS."""
         return self.target_vocabulary.encode(self.pieces(self.target_tokeniser.tokenise(line)))
 
     def target_pieces(self, ids: Iterable[int]) -> list[str]:
-        """The target pieces of ids up to the first EOS."""
+        """Return the target pieces of ids up to the first EOS."""
         until = []
         for index in map(int, ids):
             if index == EOS:
@@ -82,16 +83,19 @@ class TextPipeline:
         return self.target_vocabulary.decode(until)
 
     def target_tokens(self, ids: Iterable[int]) -> list[str]:
-        """The target tokens of ids up to the first EOS, sub-words joined: what tokenised BLEU compares."""
+        """Return the target tokens of ids up to the first EOS, sub-words joined.
+
+        Tokenised BLEU compares these tokens.
+        """
         pieces = self.target_pieces(ids)
         return self.segmenter.join(pieces) if self.segmenter else pieces
 
     def detokenise(self, tokens: Iterable[str]) -> str:
-        """Plain target text."""
+        """Return the plain text of target tokens."""
         return self.target_tokeniser.detokenise(" ".join(tokens))
 
     def save(self, directory: Path) -> None:
-        """Into `directory`: text.json, source.vocab, target.vocab and, with sub-words, what splits them."""
+        """Write text.json, source.vocab, target.vocab and, for sub-words, the segmenter's file into `directory`."""
         facts = {
             "source_language": self.source_language,
             "target_language": self.target_language,
@@ -107,11 +111,11 @@ class TextPipeline:
 
     @classmethod
     def load(cls, directory: Path) -> TextPipeline:
-        """What `save` wrote; UserError naming the file that is missing or damaged."""
+        """Read what `save` wrote. Raises UserError naming the file that is missing or damaged."""
         path = directory / "text.json"
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
-            if "moses_2014_quotes" in facts:  # of a run of an earlier version
+            if "moses_2014_quotes" in facts:  # the run is of an earlier version
                 facts["tokeniser"] = tokeniser_of(facts.pop("moses_2014_quotes"))
             kind = facts.pop("segmentation")
             segmenter = None if kind == "words" else SEGMENTERS[kind].load(directory / SEGMENTER_FILES[kind])

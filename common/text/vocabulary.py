@@ -1,4 +1,4 @@
-"""Words and their ids: EOS 0, UNK 1, then the shortlist from 2 on, most frequent first."""
+"""Words and their ids: EOS is 0, UNK is 1, and the shortlist begins at 2 with the most frequent word."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from common.files import read_text, write_whole
 from common.ids import UNK
 
 UNK_TEXT = "UNK"
-"""How an unknown word is shown, as in GroundHog's outputs."""
+"""The spelling of an unknown word in outputs, as in GroundHog's."""
 SPECIALS = 2
-"""Rows before the first word: EOS and UNK."""
+"""Number of rows before the first word: EOS and UNK."""
 
 
 class Vocabulary:
     """A shortlist with a fixed number of rows.
 
-    size counts EOS, UNK and the rows that no word fills when the text has fewer types. EOS and UNK have no
-    spelling here, so a text may contain `UNK` or `<unk>` as words of their own.
+    size counts EOS, UNK and also the rows that stay without a word if the text has fewer types. EOS and UNK have no
+    spelling here, so a text may contain `UNK` or `<unk>` as ordinary words.
     """
 
     def __init__(self, words: Sequence[str], size: int) -> None:
@@ -32,7 +32,10 @@ class Vocabulary:
 
     @classmethod
     def build(cls, counts: Counter[str], size: int) -> Vocabulary:
-        """The `size` - 2 most frequent words; equally frequent ones in alphabetical order."""
+        """Return the vocabulary of the `size` - 2 most frequent words.
+
+        Equally frequent words are in alphabetical order.
+        """
         # Without specials: torchtext would drop words of the text that are spelt like one.
         return cls(Vocab(counts, max_size=size - SPECIALS, specials=[]).itos, size)
 
@@ -43,24 +46,24 @@ class Vocabulary:
         return word in self._ids
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
-        """Ids of tokens, UNK for those outside; no EOS is added."""
+        """Return the ids of tokens, UNK for a token outside the vocabulary. No EOS is added."""
         ids = self._ids
         return [ids.get(token, UNK) for token in tokens]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """Words of ids; EOS is passed over, and rows without a word are shown as UNK."""
+        """Return the words of ids. EOS is skipped, and a row without a word is shown as UNK."""
         words = self.words
         rows = (int(index) - SPECIALS for index in ids)
         return [words[row] if 0 <= row < len(words) else UNK_TEXT for row in rows if row != -SPECIALS]
 
     def save(self, path: Path) -> None:
-        """One word a line below a line with the number of rows and words."""
+        """Write one word a line, below a line with the number of rows and of words."""
         lines = (f"{self.size} {len(self.words)}", *self.words)
         write_whole(path, "".join(f"{line}\n" for line in lines))
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
-        """What `save` wrote; UserError when the file is missing or damaged."""
+        """Read what `save` wrote. Raises UserError if the file is missing or damaged."""
         try:
             header, *words = read_text(path, "prepare the data again").split("\n")[:-1]
             size, count = map(int, header.split(" "))

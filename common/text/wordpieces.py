@@ -1,9 +1,9 @@
 """Word pieces (Wu et al. 2016, §4.1), which Vaswani2017 §5.1 names for English-French.
 
-Google's trainer of word pieces was never released, and the Transformer's authors used a third way of their own. Here
-pieces are learned as Hugging Face's WordPieceTrainer learns them: the most frequent pair of symbols is merged until the
-vocabulary is full. A word is split as BERT splits it: the longest known piece first. That trainer itself breaks ties
-anew at every call (huggingface/tokenizers issue 1794) and takes running text instead of counts.
+Google's trainer of word pieces was never released, and the Transformer's authors used a third method of their own.
+Here pieces are learned as in Hugging Face's WordPieceTrainer: the most frequent pair of symbols is merged until the
+vocabulary is full. A word is split as in BERT: the longest known piece first. That trainer itself is not used because
+it breaks ties differently at every call (huggingface/tokenizers issue 1794) and takes running text instead of counts.
 """
 
 from __future__ import annotations
@@ -18,19 +18,23 @@ from common.progress import progress
 from common.text.bpe import learn_merges
 
 PREFIX = "##"
-"""Begins every piece but a word's first. The Moses script splits at every #, so none of its words begins with it."""
+"""The beginning of every piece except a word's first one. The Moses script splits at every #, so no token begins
+with it."""
 CHARACTERS = 500
-"""At most so many characters, the most frequent, enter the vocabulary: what Wu et al. 2016, §4.1, took for Western
-languages, so that rare ones do not fill it."""
+"""Largest number of characters in the vocabulary, the most frequent ones. Wu et al. 2016, §4.1, took this number for
+Western languages, so that rare characters do not fill the vocabulary."""
 _START = " "
-"""Marks a word's first symbol while learning; no token contains a space."""
+"""Mark of a word's first symbol during learning. No token contains a space."""
 
 
 class WordPieces:
-    """A list of pieces. A character that is none of them is a piece outside the vocabulary, so its word is not lost."""
+    """A list of pieces.
+
+    A character that is not among them becomes a piece outside the vocabulary, so its word is kept.
+    """
 
     def __init__(self, pieces: Sequence[str], name: str = "word pieces") -> None:
-        """`name` is what the UserError for a damaged list calls it."""
+        """Take the pieces. `name` stands for them in the UserError for a damaged list."""
         self.pieces = tuple(pieces)
         self._known = frozenset(pieces)
         if not pieces or len(self._known) < len(pieces) or any([piece] != piece.split() for piece in pieces):
@@ -39,11 +43,13 @@ class WordPieces:
 
     @classmethod
     def learn(cls, counts: Counter[str], size: int) -> WordPieces:
-        """At most `size` pieces from word frequencies, those of both languages added up, whatever their order.
+        """Learn at most `size` pieces from word frequencies.
 
-        First the characters, each where it was seen: beginning a word or not. Then what the merges make, in their
-        order; fewer than `size` when no two symbols meet twice any more. Words are tokens: not empty, without white
-        space. Those with a character beyond the CHARACTERS most frequent are not learned from.
+        The frequencies of both languages are added up, in any order.
+        The characters come first, separately for the beginning of a word and the rest of it. Then come the results of
+        the merges, in their order. There are fewer than `size` pieces if no pair of symbols occurs twice any more.
+        Words are tokens: not empty, without white space. Nothing is learned from a word with a character that is not
+        among the CHARACTERS most frequent ones. Raises UserError if the characters alone are more than `size`.
         """
         common = _most_frequent_characters(counts)
         words = [word for word in counts if common.issuperset(word)]
@@ -63,7 +69,7 @@ class WordPieces:
         return cls(list(pieces))
 
     def split(self, tokens: Iterable[str]) -> list[str]:
-        """Pieces of tokens, the longest first; all but a word's first begin with `##`."""
+        """Split tokens into pieces, the longest first. All but a word's first piece begin with `##`."""
         pieces = []
         for token in tokens:
             start, prefix = 0, ""
@@ -71,28 +77,28 @@ class WordPieces:
                 for end in range(min(len(token), start + self._longest), start, -1):
                     if prefix + token[start:end] in self._known:
                         break
-                # No piece fits: `end` has come down to one character, which then stands for itself.
+                # If no piece fits, `end` has come down to one character, which becomes a piece by itself.
                 pieces.append(prefix + token[start:end])
                 start, prefix = end, PREFIX
         return pieces
 
     @staticmethod
     def join(pieces: Iterable[str]) -> list[str]:
-        """Tokens from pieces; a continuation that follows nothing stands as a word."""
+        """Join pieces into tokens. A piece with `##` at the beginning of the list begins a token."""
         return " ".join(pieces).removeprefix(PREFIX).replace(f" {PREFIX}", "").split()
 
     def save(self, path: Path) -> None:
-        """One piece a line."""
+        """Write one piece a line."""
         write_whole(path, "".join(f"{piece}\n" for piece in self.pieces))
 
     @classmethod
     def load(cls, path: Path) -> WordPieces:
-        """What `save` wrote; UserError when the file is missing or damaged."""
+        """Read what `save` wrote. Raises UserError if the file is missing or damaged."""
         return cls(read_text(path, "prepare the data again").split("\n")[:-1], str(path))
 
 
 def _most_frequent_characters(counts: Counter[str]) -> frozenset[str]:
-    """At most CHARACTERS, equally frequent ones in alphabetical order."""
+    """Return the most frequent characters, at most CHARACTERS. Equally frequent ones are in alphabetical order."""
     characters: Counter[str] = Counter()
     for word, count in counts.items():
         for character in word:
@@ -101,10 +107,10 @@ def _most_frequent_characters(counts: Counter[str]) -> frozenset[str]:
 
 
 def _symbols(word: str) -> list[str]:
-    """What the learner begins with."""
+    """Return the symbols of a word with which learning begins."""
     return [_START + word[0], *word[1:]]
 
 
 def _piece(symbol: str) -> str:
-    """How a symbol of the learner is spelt in the vocabulary."""
+    """Return how a symbol of the learner is spelt in the vocabulary."""
     return symbol.removeprefix(_START) if symbol.startswith(_START) else PREFIX + symbol
