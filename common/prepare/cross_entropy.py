@@ -1,8 +1,9 @@
 """Data selection by cross-entropy difference: the pairs of a corpus that are most like in-domain text.
 
 Axelrod, He & Gao 2011 (modified Moore-Lewis): a pair's score is [H_in(source) - H_gen(source)] + [H_in(target) -
-H_gen(target)], lower is better, where H is the cross-entropy of a sentence under a four-gram model of in-domain text
-or of as much general text. Both models of a language have one vocabulary: the in-domain words seen at least twice.
+H_gen(target)]. Lower is better. H is the cross-entropy of a sentence under a four-gram model, H_in of in-domain text
+and H_gen of as much general text. Both models of a language have one vocabulary: the in-domain words seen at least
+twice.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ from common.prepare.language_model import estimate, vocabulary
 
 _LANGUAGES = ("source", "target")
 _BITS = math.log2(10)
-"""KenLM's logarithms are to base 10."""
+"""Bits per unit of KenLM's logarithms, which are to base 10."""
 
 
 def train_models(
     in_domain: tuple[Iterable[str], Iterable[str]], general: tuple[Iterable[str], Iterable[str]], folder: Path
 ) -> None:
-    """Write the four models, `<in_domain or general>.<source or target>.trie`, into `folder` unless they are there.
+    """Write the four models, `<in_domain or general>.<source or target>.trie`, into `folder` unless they exist.
 
-    in_domain, general: lines of the source and of the target, tokens joined by single spaces, each read once at most.
-    In-domain text is held in memory; general text is not. A pair that the general models were trained on scores as
-    most unlike the in-domain text whatever it says, so general text should be few or none of the pairs to be scored.
-    A text too small for its discounts to be estimated gets lmplz's fixed ones. One process at a time may train into
-    `folder`. Raises UserError for text that is empty or repeats no word, a full disk, missing tools.
+    in_domain, general: lines of source and target, tokens joined by single spaces. Each is read at most once.
+    In-domain text is held in memory, general text is not. If the general models were trained on a pair, its score is
+    that of text most unlike the in-domain text, whatever it says. So general text should contain few or none of the
+    pairs to be scored. A text too small for its discounts to be estimated gets lmplz's fixed ones. Only one process at
+    a time may train into `folder`. Raises UserError for text that is empty or repeats no word, for a full disk and for
+    missing tools.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for language, inside, outside in zip(_LANGUAGES, in_domain, general, strict=True):
@@ -51,8 +53,8 @@ def train_models(
 class Scorer:
     """Scores of pairs under the models that `train_models` wrote into `folder`.
 
-    The models are mapped into memory and read as they are asked, so processes share their pages. Raises UserError for
-    a model that is missing or damaged.
+    The models are mapped into memory and read when needed, so processes share their pages. Raises UserError for a model
+    that is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,10 +63,10 @@ class Scorer:
         ]
 
     def scores(self, source: Iterable[str], target: Iterable[str]) -> npt.NDArray[np.float64]:
-        """Of each pair the sum of both languages' H_in - H_gen; finite, lower is more like the in-domain text.
+        """Return for each pair the sum of H_in - H_gen over both languages. It is finite.
 
-        H is in bits a token. The end of the sentence is a token, predicted like any other, as in KenLM's perplexity;
-        its beginning is context only.
+        A lower score means more like the in-domain text. H is in bits per token. The end of the sentence is a token and
+        is predicted like any other, as in KenLM's perplexity. The beginning is only context.
         """
         pairs = zip(source, target, strict=True)
         return np.fromiter((self._difference(0, one) + self._difference(1, other) for one, other in pairs), np.float64)
@@ -76,9 +78,9 @@ class Scorer:
 
 
 def keep_share(scores: Sequence[npt.NDArray[np.float64]], share: float) -> list[npt.NDArray[np.bool_]]:
-    """Masks of the round(share * pairs) pairs with the lowest scores over all shards together; ties go to the earlier.
+    """Return masks of the round(share * pairs) pairs with the lowest scores over all shards together.
 
-    scores: of each shard [pairs]; share: 0 to 1.
+    scores: of each shard [pairs]. share: 0 to 1. Of equal scores the earlier pair is kept.
     """
     every = np.concatenate(scores)
     count = round(share * len(every))
@@ -93,9 +95,9 @@ def keep_share(scores: Sequence[npt.NDArray[np.float64]], share: float) -> list[
 def keep_words(
     scores: Sequence[npt.NDArray[np.float64]], words: Sequence[npt.NDArray[np.int64]], limit: int
 ) -> list[npt.NDArray[np.bool_]]:
-    """Masks of the best-scoring pairs over all shards together, up to the last that keeps their words within `limit`.
+    """Return masks of the best pairs over all shards together, as many as have at most `limit` target words in total.
 
-    scores, words: of each shard [pairs]; words are those of the target. Of equal scores the earlier pair is better.
+    scores, words: of each shard [pairs]. words are those of the target. Of equal scores the earlier pair is better.
     """
     order = np.argsort(np.concatenate(scores), kind="stable")
     total = np.concatenate(words)[order]

@@ -1,7 +1,7 @@
-"""Sentence pairs as ids on disk: arrays that are mapped into memory rather than read.
+"""Sentence pairs as ids on disk: arrays that are mapped into memory and not read as a whole.
 
-A side of a split is a row of shards, `<split>.<side>.<number>.ids.npy` (2 bytes an id where the vocabulary allows, else
-4), and one `<split>.<side>.offsets.npy` that says where each sentence starts if the shards are read as one.
+One side of a split has shards, `<split>.<side>.<number>.ids.npy` (2 bytes an id if the vocabulary allows, else 4), and
+one `<split>.<side>.offsets.npy` with the place where each sentence starts in the concatenation of the shards.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Ids = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 
 
 def id_type(vocabulary_size: int) -> type[np.uint16] | type[np.int32]:
-    """The narrowest type that holds every id of a vocabulary."""
+    """Return the narrowest type that holds every id of a vocabulary."""
     return np.uint16 if vocabulary_size <= np.iinfo(np.uint16).max + 1 else np.int32
 
 
 def shard_name(split: str, side: str, number: int) -> str:
-    """File name of one shard's ids."""
+    """Return the file name of one shard's ids."""
     return f"{split}.{side}.{number:05d}.ids.npy"
 
 
 def write_offsets(
     directory: Path, split: str, side: str, lengths: Iterable[npt.NDArray[np.integer]], pairs: int
 ) -> None:
-    """`<split>.<side>.offsets.npy` (pairs + 1,), int64, from the sentence lengths of each shard in turn."""
+    """Write `<split>.<side>.offsets.npy` (pairs + 1,), int64, from the sentence lengths of each shard in order."""
     path = directory / f"{split}.{side}.offsets.npy"
     offsets = np.lib.format.open_memmap(path, mode="w+", dtype=np.int64, shape=(pairs + 1,))
     offsets[0] = row = 0
@@ -47,7 +47,7 @@ def write_offsets(
 def write_side(
     directory: Path, split: str, side: str, sentences: Sequence[Sequence[int]], vocabulary_size: int
 ) -> None:
-    """A whole side, ids without EOS, as one shard."""
+    """Write a whole side, ids without EOS, as one shard."""
     ids = [index for sentence in sentences for index in sentence]
     np.save(directory / shard_name(split, side, 0), np.array(ids, dtype=id_type(vocabulary_size)))
     write_offsets(directory, split, side, [np.array([len(sentence) for sentence in sentences])], len(sentences))
@@ -55,16 +55,16 @@ def write_side(
 
 @dataclass(frozen=True)
 class Side:
-    """One language: sentence i is the ids offsets[i] : offsets[i + 1] of all shards together, without EOS."""
+    """One language. Sentence i is the ids offsets[i] : offsets[i + 1] of all shards concatenated, without EOS."""
 
     shards: tuple[Ids, ...]
     starts: npt.NDArray[np.int64]
-    """(K + 1,): where each of the K shards starts if all are read as one; shards end where sentences do."""
+    """(K + 1,): where each of the K shards starts in the concatenation. A shard ends where a sentence ends."""
     offsets: npt.NDArray[np.int64]
 
     @classmethod
     def open(cls, directory: Path, split: str, side: str) -> Side:
-        """What lies in `directory`, memory-mapped; UserError when something is missing or damaged."""
+        """Map one side in `directory` into memory. Raises UserError if something is missing or damaged."""
         paths = sorted(directory.glob(f"{split}.{side}.{'[0-9]' * 5}.ids.npy"))
         offsets = directory / f"{split}.{side}.offsets.npy"
         mapped = []
@@ -79,15 +79,15 @@ class Side:
         return cls(tuple(mapped[1:]), starts, mapped[0])
 
     def sentence(self, row: int) -> Ids:
-        """Ids of one sentence, without EOS."""
+        """Return the ids of one sentence, without EOS."""
         start, end = self.offsets[row], self.offsets[row + 1]
         shard = int(np.searchsorted(self.starts, start, side="right")) - 1
-        # An empty sentence at the very end starts where no shard does.
+        # An empty last sentence starts at the end of the last shard, where no shard begins.
         shard = min(shard, len(self.shards) - 1)
         return self.shards[shard][start - self.starts[shard] : end - self.starts[shard]]
 
     def gather(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Ids (B, L) of sentences `rows`, each ended and padded by EOS (0), and the mask (B, L) of words and end."""
+        """Return ids (B, L) of sentences `rows`, ended and padded by EOS (0), and the mask (B, L) of tokens and EOS."""
         lengths = self.offsets[rows + 1] - self.offsets[rows]
         places = np.arange(lengths.max(initial=0) + 1)  # (L,)
         ids = np.zeros((len(rows), len(places)), dtype=np.int64)
@@ -98,18 +98,19 @@ class Side:
 
 @dataclass(frozen=True)
 class ParallelIds:
-    """The pairs that are used of an encoded split, in file order."""
+    """The pairs of an encoded split that are used, in file order."""
 
     source: Side
     target: Side
     rows: npt.NDArray[np.int64]
-    """Where pair i lies in the files; pairs over the length limit have no i."""
+    """Row of pair i in the files. Pairs over the length limit have no i."""
 
     @classmethod
     def open(cls, directory: Path, split: str, max_length: int | None = None) -> ParallelIds:
-        """The split's pairs with at most `max_length` pieces on either side, EOS not counted.
+        """Open the split's pairs with at most `max_length` pieces on either side, EOS not counted.
 
         Bahdanau2014 §4 and GroundHog `PytablesBitextFetcher.run`: a pair is skipped if either side is longer.
+        Raises UserError if no pair is left.
         """
         source, target = (Side.open(directory, split, side) for side in SIDES)
         longer = np.maximum(np.diff(source.offsets), np.diff(target.offsets))
@@ -124,15 +125,15 @@ class ParallelIds:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[Ids, Ids]:
-        """Source and target ids of a pair, without EOS."""
+        """Return the source and target ids of a pair, without EOS."""
         return self.source.sentence(self.rows[index]), self.target.sentence(self.rows[index])
 
     @cached_property
     def source_lengths(self) -> npt.NDArray[np.int64]:
-        """Source pieces of each pair, EOS included."""
+        """Number of source pieces of each pair, EOS included."""
         return np.diff(self.source.offsets)[self.rows] + 1
 
     @cached_property
     def target_lengths(self) -> npt.NDArray[np.int64]:
-        """Target pieces of each pair, EOS included."""
+        """Number of target pieces of each pair, EOS included."""
         return np.diff(self.target.offsets)[self.rows] + 1

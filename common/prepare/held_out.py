@@ -1,4 +1,4 @@
-"""Development and test sets, prepared: every pair is kept, as text and as ids."""
+"""Preparation of the development and test sets: every pair is kept, as text and as ids."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from common.prepare.manifest import SetCounts, SideCounts
 from common.text.pipeline import TextPipeline
 
 Pairs = tuple[list[str], list[str]]
-"""Lines of the source and of the target."""
+"""Source lines and target lines."""
 
 
 def write_held_out(raw: Mapping[str, Pairs], development: Sequence[str], out: Path) -> dict[str, SetCounts]:
-    """Write the sets `raw`, untokenised, into `out`, where the text pipeline is, and return what there is to count.
+    """Write the untokenised sets `raw` into `out`, which already has the text pipeline. Returns the counts of each set.
 
-    The sets that `development` names make up `valid`, whatever the set of that name is.
+    The sets that `development` names together are `valid`, even if the corpus has another set of that name.
     """
     text = TextPipeline.load(out)
     together = tuple([line for name in development for line in raw[name][side]] for side in (0, 1))
@@ -35,7 +35,7 @@ def write_held_out(raw: Mapping[str, Pairs], development: Sequence[str], out: Pa
 
 
 def _encode_split(text: TextPipeline, split: str, pairs: Pairs, out: Path) -> SetCounts:
-    """Write the ids of both sides of a set, of tokens joined by spaces."""
+    """Write the ids of both sides of a set, given tokens joined by spaces. Returns the counts of the set."""
     counts = []
     for side, vocabulary, lines in zip(SIDES, (text.source_vocabulary, text.target_vocabulary), pairs, strict=True):
         sentences = [vocabulary.encode(text.pieces(line)) for line in lines]
@@ -46,7 +46,7 @@ def _encode_split(text: TextPipeline, split: str, pairs: Pairs, out: Path) -> Se
 
 
 def _write_text(lowercase: bool, out: Path, split: str, raw: Pairs, tokenised: Pairs) -> None:
-    """A split as text: `.source`, `.target` and both with `.tok`."""
+    """Write a split as text: `.source`, `.target`, and both with `.tok`."""
     references: Iterable[str] = (line.lower() for line in raw[1]) if lowercase else raw[1]
     sides = {"source": raw[0], "source.tok": tokenised[0], "target": references, "target.tok": tokenised[1]}
     for name, lines in sides.items():

@@ -1,7 +1,7 @@
 """Four-gram language models with a fixed vocabulary, estimated by KenLM's lmplz (Heafield et al. 2013).
 
-The smoothing is modified Kneser-Ney, unpruned. lmplz and build_binary are taken from PATH; where they are not, they are
-compiled once from KenLM's source distribution, which pip downloads, into the virtual environment.
+The smoothing is modified Kneser-Ney, unpruned. lmplz and build_binary are taken from PATH. If they are missing, they
+are compiled into the virtual environment from KenLM's source distribution, which pip downloads.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from common.files import BLOCK, checksum, locked
 
 ORDER = 4
 MEMORY = "512M"
-"""Ceiling of lmplz's and build_binary's sorting buffers; the rest goes to temporary files."""
+"""Upper limit of the sorting buffers of lmplz and build_binary. The rest goes to temporary files."""
 SOURCE = "kenlm==0.3.0"
 SOURCE_SHA256 = "c4628bb9fb63c8a6f9240035b8b037385cfc404cb72e933cf48878291edac1e8"
 INSTALL = (
     "apt-get install build-essential cmake libboost-program-options-dev libboost-system-dev libboost-test-dev "
     "libboost-thread-dev"
 )
-"""What compiling them needs on Debian and Ubuntu."""
+"""Command that installs what the compilation needs on Debian and Ubuntu."""
 
 _TOOLS = ("lmplz", "build_binary")
 _STAND_IN = b"\x1a"
-"""Written for words outside the vocabulary, since lmplz refuses <unk> in a text."""
+"""Word that replaces words outside the vocabulary, since lmplz refuses <unk> in a text."""
 _RESERVED = re.compile(rb"\x00|\x1a|<s>|</s>|<unk>")
-"""Words that contain one of these have a meaning of their own to lmplz or here, so no vocabulary may have them."""
+"""Parts of words that have a special meaning to lmplz or here. No vocabulary may have a word with one of them."""
 
 
 def tools() -> dict[str, str]:
-    """Paths of `lmplz` and `build_binary`, compiled first (a minute on two cores) where there are none.
+    """Return the paths of `lmplz` and `build_binary`. They are compiled first if missing (a minute on two cores).
 
     Raises UserError with the command that installs what the compilation needs.
     """
@@ -51,7 +51,7 @@ def tools() -> dict[str, str]:
     if missing():
         print(f"KenLM's {' and '.join(_TOOLS)}: compiling them into {folder} (once)", file=sys.stderr)
         try:
-            with locked(folder / ".kenlm"):  # of several processes one compiles and the others wait
+            with locked(folder / ".kenlm"):  # one of several processes compiles, and the others wait
                 if missing():
                     _compile(folder)
         except (_Failure, OSError) as error:
@@ -63,7 +63,7 @@ def tools() -> dict[str, str]:
 
 
 def vocabulary(lines: Iterable[bytes]) -> set[bytes]:
-    """The words seen at least twice."""
+    """Return the words that are seen at least twice and have no special meaning to lmplz or here."""
     once: set[bytes] = set()
     twice: set[bytes] = set()
     for line in lines:
@@ -73,11 +73,11 @@ def vocabulary(lines: Iterable[bytes]) -> set[bytes]:
 
 
 def estimate(lines: Iterable[bytes], words: Set[bytes], path: Path, name: str) -> None:
-    """Write the model of `lines` to `path`, in KenLM's binary trie format; complete once it has that name.
+    """Write the model of `lines` to `path`, in KenLM's binary trie format. A file of that name is always complete.
 
-    The model's vocabulary is `words`, whether they occur or not; every other word counts as <unk>. Words are separated
-    by ASCII white space. Temporary files lie beside `path`, which one process at a time may make. `name` is what
-    messages call the text. Raises UserError for a text without lines, a full disk, missing tools.
+    The model's vocabulary is `words`, whether they occur or not. Every other word counts as <unk>. ASCII white space
+    separates words. Temporary files are beside `path`. Only one process at a time may write the same `path`. name: of
+    the text, for messages. Raises UserError for a text without lines, a full disk or missing tools.
     """
     programs = tools()
     scratch = path.with_name(f".{path.name}.making")
@@ -89,7 +89,7 @@ def estimate(lines: Iterable[bytes], words: Set[bytes], path: Path, name: str) -
             out.writelines(b" ".join([w if w in words else _STAND_IN for w in line.split()]) + b"\n" for line in lines)
         if not text.stat().st_size:
             raise UserError(f"{name} has no lines to learn a language model from; give some")
-        # The uniform distribution below the unigrams is over the vocabulary, </s>, <unk> and the stand-in.
+        # The uniform distribution below the unigrams covers the vocabulary, </s>, <unk> and _STAND_IN.
         counting = [programs["lmplz"], "--order", str(ORDER), "--memory", MEMORY, "--temp_prefix", f"{scratch}/"]
         counting += ["--discount_fallback", "--vocab_pad", str(len(words) + 3), "--text", str(text), "--arpa", str(raw)]
         packing = [programs["build_binary"], "-S", MEMORY, "-T", f"{scratch}/", "trie", str(arpa), str(binary)]
@@ -107,15 +107,15 @@ def estimate(lines: Iterable[bytes], words: Set[bytes], path: Path, name: str) -
 
 
 def _fix_vocabulary(raw: Path, words: Set[bytes], arpa: Path) -> None:
-    """Copy lmplz's model: the stand-in becomes <unk>, and words of the vocabulary that did not occur get a unigram.
+    """Copy lmplz's model, with _STAND_IN as <unk> and a unigram for each word of the vocabulary that did not occur.
 
-    lmplz's padding left each word that did not occur the probability it gave its own <unk>, so unigrams sum to one.
-    That of its own <unk> is added to the unigram only: after a context that the stand-in followed in the text, this
-    share of the uniform distribution (less than 1/len(words)) is lost.
+    By lmplz's padding, each word that did not occur has the probability of lmplz's own <unk>, so unigrams sum to one.
+    The probability of that <unk> is added only to the unigram of ours. After a context that _STAND_IN followed in the
+    text, this share of the uniform distribution (less than 1/len(words)) is lost.
     """
     with raw.open("rb") as lines, arpa.open("wb") as out:
         head = [line for line in iter(lines.readline, b"\\1-grams:\n") if not line.startswith(b"ngram 1=")]
-        unigrams = {}  # of each word its log10 probability and log10 back-off weight
+        unigrams = {}  # word -> its log10 probability and log10 back-off weight
         for line in iter(lines.readline, b"\n"):
             probability, word, backoff = line.rstrip(b"\n").split(b"\t")
             unigrams[word] = (probability, backoff)
@@ -133,22 +133,22 @@ def _fix_vocabulary(raw: Path, words: Set[bytes], arpa: Path) -> None:
 
 
 class _Failure(Exception):
-    """A program ended badly; the message is what it said."""
+    """A program failed. The message is what it printed."""
 
 
 def _run(command: Sequence[str]) -> None:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
         said = (done.stderr + done.stdout).decode(errors="replace").strip()
-        # Of the pages that cmake and compilers write, the line that says what is missing.
+        # cmake and compilers print pages. This finds the line that says what is missing.
         found = re.search(r"(Could NOT|ERROR:|fatal error:|No space left|No module named|what\(\)).*", said)
         reason = found.group() if found else said.rpartition("\n")[2]
         raise _Failure(f"{Path(command[0]).name} ended with status {done.returncode}: {reason}")
 
 
 def _compile(folder: Path) -> None:
-    """Put lmplz and build_binary into `folder`. Raises _Failure or OSError."""
-    _run(["cmake", "--version"])  # before a download that would be of no use without it
+    """Compile lmplz and build_binary into `folder`. Raises _Failure or OSError."""
+    _run(["cmake", "--version"])  # before the download, which is useless without it
     with TemporaryDirectory() as name:
         scratch = Path(name)
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--retries", "1", "--disable-pip-version-check"]
@@ -162,6 +162,6 @@ def _compile(folder: Path) -> None:
         _run(["cmake", "-S", str(scratch / archive.name.removesuffix(".tar.gz")), "-B", str(made), *options])
         _run(["cmake", "--build", str(made), "--parallel", str(os.cpu_count() or 1), "--target", *_TOOLS])
         for tool in _TOOLS:
-            # Copied under another name first: the temporary folder may be on another disk.
+            # Copied under another name first, because the temporary folder may be on another disk.
             shutil.copy2(made / "bin" / tool, folder / f".{tool}.part")
             os.replace(folder / f".{tool}.part", folder / tool)

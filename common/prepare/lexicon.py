@@ -1,4 +1,7 @@
-"""The second pass over the text: word numbers become ids, by a table of all words, without looking at text again."""
+"""The second pass over the text: word numbers become ids, by a table of all words.
+
+The text itself is not read again.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ from common.prepare.encoded import SIDES, id_type
 from common.prepare.tokens import Array, Shard, read_mask, save_arrays
 
 LONGEST = 256
-"""Sentence lengths are counted one by one up to here, and all longer ones together."""
+"""Sentences of each length up to this are counted separately, and all longer ones together."""
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The ids of every word of a corpus: of the word with hashes[i] they are ids[starts[i] : starts[i + 1]]."""
+    """The ids of every word of a corpus. The word with hashes[i] has the ids ids[starts[i] : starts[i + 1]]."""
 
     hashes: Array
     starts: Array
@@ -27,40 +30,41 @@ class Lexicon:
 
     @classmethod
     def build(cls, hashes: Sequence[Array], lengths: Sequence[Array], ids: Sequence[Array], size: int) -> Lexicon:
-        """From partitions in order. size: rows of the vocabulary."""
+        """Build the lexicon from the partitions in order. size: rows of the vocabulary."""
         starts = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
         return cls(np.concatenate(hashes), starts, np.concatenate(ids).astype(id_type(size)))
 
     def save(self, path: Path) -> None:
-        """Into three files named after `path`, to be mapped by every process."""
+        """Write three files named after `path`, which every process can map into memory."""
         for name in ("hashes", "starts", "ids"):
             np.save(path.with_name(f"{path.name}.{name}.npy"), getattr(self, name))
 
     @classmethod
     def open(cls, path: Path) -> Lexicon:
-        """What `save` wrote, memory-mapped."""
+        """Map what `save` wrote into memory."""
         return cls(*(np.load(path.with_name(f"{path.name}.{name}.npy"), mmap_mode="r") for name in cls.__annotations__))
 
     def encode(self, hashes: Array, tokens: Array, lengths: Array) -> tuple[Array, Array]:
-        """Ids of sentences and their lengths in ids, from word numbers.
+        """Return the ids of sentences and the lengths of the sentences in ids, given word numbers.
 
-        hashes: of the words the numbers mean, ascending; tokens: word numbers of all sentences; lengths: of each.
+        hashes: of the words that the numbers stand for, ascending. tokens: word numbers of all sentences. lengths:
+        tokens of each sentence.
         """
-        # A word that only pairs left out by selection have is not in the table; no token here means it.
+        # A word that occurs only in pairs left out by selection is not in the table, but no token here refers to it.
         rows = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
         starts, sizes = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
         each = sizes[tokens]  # ids of each token
         ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(each)])
-        # Position k of the output is the (k - end of the token before)-th id of its token.
+        # Position k of the output is the (k - end of the previous token)-th id of its token.
         places = np.arange(ends[-1]) + np.repeat(starts[tokens] - ends[:-1], each)
         borders = ends[np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])]
         return self.ids[places], np.diff(borders)
 
 
 def encode(shard_path: Path, mask_path: Path | None, lexicons: Sequence[Path], ids: Sequence[Path], path: Path) -> None:
-    """Ids of the pairs of a shard that are kept, into the two files `ids`; then lengths and counts into `path`.
+    """Write the ids of a shard's kept pairs to the two files `ids`, then lengths and counts to `path`.
 
-    lexicons, ids: of source and target. Counted are words, unknown ids, and sentences by length.
+    lexicons, ids: of source and target. The counts are of words, of unknown ids, and of sentences by length.
     """
 
     def write(part: Path) -> None:

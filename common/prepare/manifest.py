@@ -1,4 +1,4 @@
-"""manifest.json of a prepared folder: what went in, what came out, by which tools; written and read here."""
+"""manifest.json of a prepared folder: its inputs, its outputs and the tools. It is written and read here."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ NAME = "manifest.json"
 
 @dataclass(frozen=True)
 class SideCounts:
-    """One language of a set."""
+    """Counts of one language of a set."""
 
     tokens: int
-    """Pieces of all sentences, their ends not counted."""
+    """Number of pieces of all sentences, EOS not counted."""
     mean_length: float
-    """Pieces a sentence, its end counted."""
+    """Mean number of pieces in a sentence, EOS counted."""
     unk_rate: float
     """Share of pieces without an id of their own."""
     vocabulary_words: int
-    """Words of the vocabulary, EOS and UNK not counted."""
+    """Number of words in the vocabulary, EOS and UNK not counted."""
     words: int | None = None
-    """Tokens before they were split; of the training text only."""
+    """Number of tokens before they were split into pieces, for the training text only."""
     word_types: int | None = None
-    """How many of them are different; of the training text only."""
+    """Number of different tokens, for the training text only."""
 
     @classmethod
     def of(cls, pairs: int, pieces: int, unknown: int, vocabulary_words: int) -> SideCounts:
-        """From sums over all sentences."""
+        """Return the counts that follow from sums over all sentences."""
         return cls(pieces, round(pieces / pairs + 1, 4), round(unknown / max(pieces, 1), 6), vocabulary_words)
 
 
 @dataclass(frozen=True)
 class SetCounts:
-    """A development or test set."""
+    """Counts of a development or test set."""
 
     pairs: int
     source: SideCounts
@@ -48,36 +48,36 @@ class SetCounts:
 
 @dataclass(frozen=True)
 class TrainCounts(SetCounts):
-    """The training text."""
+    """Counts of the training text."""
 
     parts: Mapping[str, Mapping[str, int]]
-    """By part: pairs read, kept, left out for which reason."""
+    """By part: number of pairs read, kept, and left out for each reason."""
     types_learned_from: int | None = None
-    """The most frequent types of words, from which sub-words were learned; None where words stay whole."""
+    """Number of word types from which sub-words were learned, the most frequent ones. None if words stay whole."""
     types: int | None = None
-    """Types of words on both sides together; None where words stay whole."""
+    """Number of word types on both sides together. None if words stay whole."""
     piece_types: int | None = None
-    """Types of sub-words that occur; None where words stay whole."""
+    """Number of sub-word types that occur. None if words stay whole."""
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Pairs of all parts that were left out, by reason."""
+        """Number of pairs that were left out of all parts, by reason."""
         reasons = ("empty", "too_long", "ratio", "unselected")
         return {reason: sum(part.get(reason, 0) for part in self.parts.values()) for reason in reasons}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What there is to count in all sets."""
+    """Counts of all sets."""
 
     train: TrainCounts
     held_out: Mapping[str, SetCounts]
-    """The development set `valid` and then the test sets, by name."""
+    """Counts of the development set `valid` and then of the test sets, by name."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """A prepared file."""
+    """Size and checksum of a prepared file."""
 
     bytes: int
     sha256: str
@@ -85,7 +85,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Step:
-    """What a step of preparing took, in the attempt that finished."""
+    """Time and memory of one step of preparation, in the attempt that finished."""
 
     step: str
     seconds: float
@@ -95,36 +95,36 @@ class Step:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that is known of a prepared corpus."""
+    """All that is known about a prepared corpus."""
 
     format: int
     corpus: str
-    """Its name."""
+    """Name of the corpus."""
     title: str
     generated: bool
     licence: str
     citation: str
     expected: Mapping[str, int]
-    """Pairs of each training part, as far as the declaration tells."""
+    """Number of pairs of each training part, as far as the declaration states it."""
     data: Mapping[str, Any]
     text: Mapping[str, Any]
-    """The two sections of the recipe that the files depend on."""
+    """`data` and `text` are the two sections of the recipe on which the files depend."""
     tools: Mapping[str, str]
-    """Versions."""
+    """Versions of packages by name."""
     texts: Mapping[str, Any]
-    """As `Bitext.texts`."""
+    """The value of `Bitext.texts`."""
     inputs: Mapping[str, str]
     """Checksums of the files that were read."""
     counts: Counts
     warnings: tuple[str, ...]
-    """Of text that may be the wrong one."""
+    """Warnings about text that may be the wrong one."""
     outputs: Mapping[str, Output]
-    """By file name; this file and the summary are not among them."""
+    """Files by name, without this file and the summary."""
     steps: tuple[Step, ...]
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:
-        """What `write` wrote. Raises OSError, ValueError, KeyError or TypeError where it is missing or damaged."""
+        """Read what `write` wrote. Raises OSError, ValueError, KeyError or TypeError if it is missing or damaged."""
         values = json.loads((directory / NAME).read_text(encoding="utf-8"))
         counts = values["counts"]
         train = _set_counts(TrainCounts, counts.pop("train"))
@@ -136,11 +136,11 @@ class Manifest:
         return cls(**values)
 
     def write(self, directory: Path) -> None:
-        """Write the file into `directory`, complete or not at all."""
+        """Write the file into `directory`, completely or not at all."""
         write_json(directory / NAME, self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain values, as the file has them."""
+        """Return the manifest as plain values, as they are in the file."""
         sets = {"train": self.counts.train, **self.counts.held_out}
         return {**asdict(self), "counts": {name: _flat(counts) for name, counts in sets.items()}}
 
@@ -149,7 +149,7 @@ Kind = TypeVar("Kind", bound=SetCounts)
 
 
 def _flat(counts: SetCounts) -> dict[str, Any]:
-    """One mapping: `source_tokens` is the `tokens` of `source`; what there is not to count is left out."""
+    """Return counts as one mapping: `source_tokens` is the `tokens` of `source`. Counts that are None are left out."""
     flat: dict[str, Any] = {}
     for key, value in asdict(counts).items():
         flat |= {f"{key}_{name}": item for name, item in value.items()} if key in SIDES else {key: value}
@@ -159,7 +159,7 @@ def _flat(counts: SetCounts) -> dict[str, Any]:
 
 
 def _set_counts(kind: type[Kind], flat: Mapping[str, Any]) -> Kind:
-    """The counts that `_flat` gave."""
+    """Return the counts from which `_flat` made the mapping."""
     names = [field.name for field in fields(SideCounts)]
     source, target = (
         SideCounts(**{name: flat[f"{side}_{name}"] for name in names if f"{side}_{name}" in flat}) for side in SIDES

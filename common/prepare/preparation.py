@@ -1,7 +1,7 @@
-"""A corpus made ready once: downloaded, tokenised, selected, counted, segmented, encoded, in a folder that says how.
+"""Preparation of a corpus: download, tokenise, select, count, segment, encode, in a folder that says how it was done.
 
-Folders are complete or absent: they are built in a `.work` folder beside their place and renamed. What a killed
-preparation had finished stays in there, and the next one goes on from it.
+A folder is complete or absent. It is built in a `.work` folder beside its final place and then renamed. What a killed
+preparation finished stays in that folder, and the next preparation continues from it.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ from common.text.doubts import doubts, warn
 from common.text.pipeline import TextPipeline
 
 FORMAT = 4
-"""Raised when the same data section would give other files: older folders are then left alone."""
+"""Version of the prepared files. A higher version means other files from the same data section, in another folder."""
 SHARD = 50_000
-"""Pairs of a training part that are worked on, and stored, together."""
+"""Number of pairs of a training part that are processed and stored together."""
 TOOLS = ("sacremoses", "subword-nmt", "torchtext", "ufal.kenlm", "numpy")
 
 
@@ -62,13 +62,14 @@ def prepare(
     estimate: Estimate | None = None,
     workers: int | None = None,
 ) -> Prepared:
-    """The prepared corpus of `data`, as `text` says it becomes ids, built under `root` unless it is there already.
+    """Return the prepared corpus of `data`, with ids as `text` says. It is built under `root` unless it exists.
 
-    cache: where downloads go. max_length: of the training pairs, applied when they are opened, so that RNNsearch-30 and
-    -50 share one preparation and, as in GroundHog, one vocabulary. splits: test sets that will be wanted; all of the
-    corpus are prepared. estimate: of the text's size, for a look at the free space beforehand. workers: processes, by
-    default as many as there are cores; they change the time, not the bytes.
-    Raises UserError for an unknown corpus, language or split, unreadable text, a full disk.
+    cache: folder of downloads. max_length: limit of the training pairs. It is applied when they are opened, so that
+    RNNsearch-30 and -50 share one preparation and, as in GroundHog, one vocabulary. splits: test sets that will be
+    needed; all test sets of the corpus are prepared. estimate: size of the text, for a check of the free space in
+    advance.
+    workers: number of processes, by default the number of cores. It changes the time, not the bytes.
+    Raises UserError for an unknown corpus, language or split, for unreadable text and for a full disk.
     """
     bitext = find_corpus(data.corpus).choose(data)
     _check_splits(splits, bitext)
@@ -81,7 +82,7 @@ def prepare(
                     if estimate:
                         _check_space(bitext, estimate, root)
                     if any(share < 1 for share in data.shares):
-                        tools()  # compiled now, or missed now and not after hours of other work
+                        tools()  # compiled now, so that a failure comes now and not after hours of other work
                     crew = Crew(workers or os.cpu_count() or 1)
                     _Preparation(data, text, bitext, inputs, directory, cache, crew).run()
         _bring_up_to_date(directory, bitext)
@@ -91,7 +92,7 @@ def prepare(
 
 
 def _check_splits(splits: Sequence[str], bitext: Bitext) -> None:
-    """UserError for a test set that the text does not have, and where `valid` could mean two sets."""
+    """Raise UserError for a test set that the text does not have, and if `valid` could mean two sets."""
     name, known = bitext.corpus.name, dict.fromkeys(["valid", *bitext.sets])
     if unknown := [split for split in splits if split not in known]:
         raise UserError(f"evaluate.sets: {name} has no test set `{unknown[0]}`; it has {', '.join(known)}")
@@ -103,7 +104,7 @@ def _check_splits(splits: Sequence[str], bitext: Bitext) -> None:
 
 
 def _check_space(bitext: Bitext, estimate: Estimate, root: Path) -> None:
-    """UserError unless `root` has room for what preparation writes; downloads look for theirs."""
+    """Raise UserError unless `root` has room for what preparation writes. Downloads check their own room."""
     _, needed = bitext.bytes_needed(estimate.pairs, estimate.source_tokens + estimate.target_tokens)
     if (free := shutil.disk_usage(root).free) < needed:
         raise UserError(
@@ -112,22 +113,22 @@ def _check_space(bitext: Bitext, estimate: Estimate, root: Path) -> None:
 
 
 def folder_name(data: Data, text: Text, bitext: Bitext, inputs: Mapping[str, str]) -> str:
-    """`<corpus>-<source>-<target>-<hash>`, the hash over all that the prepared files depend on. inputs: checksums."""
+    """Return `<corpus>-<source>-<target>-<hash>`. The hash covers all that the files depend on. inputs: checksums."""
     facts = {"format": FORMAT, **relevant(data, text, bitext.corpus.name), "inputs": inputs, "texts": bitext.texts}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return f"{bitext.corpus.name}-{data.source}-{data.target}-{digest[:12]}"
 
 
 def relevant(data: Data, text: Text, corpus: str) -> dict[str, Any]:
-    """The two sections of a recipe that the prepared files depend on, and nothing else.
+    """Return the two sections of a recipe on which the prepared files depend.
 
-    The corpus goes by its name: where its declaration lies changes nothing.
+    The corpus is represented by its name, because the location of its declaration changes nothing.
     """
     return {"data": {**dataclasses.asdict(data), "corpus": corpus}, "text": dataclasses.asdict(text)}
 
 
 def _complete(directory: Path) -> bool:
-    """Whether every file of the manifest is there with its size."""
+    """Return whether every file of the manifest exists with its size."""
     try:
         outputs = Manifest.read(directory).outputs
         return all((directory / name).stat().st_size == file.bytes for name, file in outputs.items())
@@ -136,7 +137,7 @@ def _complete(directory: Path) -> bool:
 
 
 def _declared(bitext: Bitext) -> dict[str, Any]:
-    """What the manifest repeats from the declaration, and no prepared file depends on."""
+    """Return what the manifest repeats from the declaration and no prepared file depends on."""
     corpus = bitext.corpus
     return {
         "title": corpus.title,
@@ -148,7 +149,7 @@ def _declared(bitext: Bitext) -> dict[str, Any]:
 
 
 def _bring_up_to_date(directory: Path, bitext: Bitext) -> None:
-    """Write manifest and summary again if the declaration says something else of the same text than it did."""
+    """Write manifest and summary again if the declaration now has other facts about the same text."""
     manifest = Manifest.read(directory)
     now = dataclasses.replace(manifest, **_declared(bitext))
     if now != manifest:
@@ -159,43 +160,43 @@ def _bring_up_to_date(directory: Path, bitext: Bitext) -> None:
 
 @dataclass
 class _Preparation:
-    """One preparation: its steps in order, and what they hand on."""
+    """One preparation: its steps in order, and what one step passes on to the next."""
 
     data: Data
     text: Text
     bitext: Bitext
     inputs: Mapping[str, str]
-    """Checksums of what is read, as they were before."""
+    """Checksums of the files that are read, as they were before preparation."""
     directory: Path
     cache: Path
     crew: Crew
     steps: list[Step] = field(default_factory=list)
     parts: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By training part: pairs read, kept, left out for which reason."""
+    """By training part: number of pairs read, kept, and left out for each reason."""
     warnings: list[str] = field(default_factory=list)
-    """Of text that may be the wrong one."""
+    """Warnings about text that may be the wrong one."""
     paths: Paths = field(default_factory=dict)
-    """Of the public files, once they are here."""
+    """Paths of the public files, after the download."""
 
     @property
     def name(self) -> str:
-        """What messages call the corpus."""
+        """Name of the corpus in messages."""
         return self.bitext.corpus.name
 
     @property
     def work(self) -> Path:
-        """The folder of everything until all is done; a killed preparation leaves it."""
+        """Folder of all files until preparation is finished. A killed preparation leaves it."""
         return self.directory.with_name(f"{self.directory.name}.work")
 
     @property
     def out(self) -> Path:
-        """What becomes the prepared folder."""
+        """Folder that becomes the prepared folder."""
         return self.work / "out"
 
     def run(self) -> None:
-        """All steps; then the folder takes its place."""
+        """Run all steps, then move the folder to its final place."""
         self.out.mkdir(parents=True, exist_ok=True)
-        for half in (*self.work.glob(".*"), *self.out.glob(".*")):  # of a killed attempt
+        for half in (*self.work.glob(".*"), *self.out.glob(".*")):  # left by a killed attempt
             half.unlink()
         with self._step("download"):
             self.paths = self.bitext.download(self.cache)
@@ -221,7 +222,7 @@ class _Preparation:
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
-        """Note the time of a step and the most memory that was seen in it."""
+        """Record the time of a step and the largest memory that was measured in it."""
         self.crew.peak, started = 0, time.monotonic()
         yield
         self.crew.look(at_once=True)
@@ -233,7 +234,7 @@ class _Preparation:
         return Rules(data.source, data.target, text.lowercase, text.tokeniser, data.clean_tokens, data.clean_ratio)
 
     def _tokenise(self, name: str) -> list[Path]:
-        """The shards of one training part, in order."""
+        """Tokenise one training part. Returns its shards in order."""
         marker = self._of_part(name, "read")
         if not marker.is_file():
             write_once(marker, json.dumps(self._read_part(name)))
@@ -242,7 +243,7 @@ class _Preparation:
         outcome: Counter[str] = sum((Shard(path).outcome for path in paths), Counter())
         self._compare(name, read, self.bitext.expected.get(name))
         self.parts[name] = dict(sorted({**outcome, "read": read}.items()))
-        for side in (0, 1):  # a file is warned of once, where it first gives cause
+        for side in (0, 1):  # one warning per file, from the first shard that gives cause
             self._warn(next(filter(None, (Shard(path).doubts[side] for path in paths)), []))
         return paths
 
@@ -251,7 +252,7 @@ class _Preparation:
             print(f"{self.name} {name}: {read:,} pairs where {expected:,} were expected", file=sys.stderr)
 
     def _warn(self, remarks: Sequence[str]) -> None:
-        """Now on standard error, later in the manifest and the summary."""
+        """Print the remarks on standard error now, and keep them for the manifest and the summary."""
         warn(remarks)
         self.warnings += remarks
 
@@ -259,11 +260,11 @@ class _Preparation:
         return self._of_part(name, f"{number:05d}.npz")
 
     def _of_part(self, name: str, kind: str) -> Path:
-        """A file of a training part, whatever the part is called: no other file here begins with `part`."""
+        """Return a file of a training part. No other file here begins with `part`, so the part can have any name."""
         return self.work / f"part.{name}.{kind}"
 
     def _read_part(self, name: str) -> int:
-        """Tokenise what is not yet; the number of lines."""
+        """Tokenise the blocks that are not tokenised yet. Returns the number of lines of the part."""
         total = 0
         left = self.bitext.first and self.bitext.first - sum(part["read"] for part in self.parts.values())
         sides = self.bitext.names(self.bitext.parts[name])
@@ -283,14 +284,14 @@ class _Preparation:
         return total
 
     def _select(self, by_part: Mapping[str, Sequence[Path]]) -> list[Path | None]:
-        """For every shard in turn, the file that says which pairs are kept; None keeps all."""
+        """Return for every shard in order the file of the mask that says which pairs are kept, or None if all are."""
         masks, about = select(self.data, by_part, self.work, self.out, self.crew)
         for name, facts in about.items():
             self.parts[name] |= facts
         return masks
 
     def _count(self, paths: Sequence[Path], masks: Sequence[Path | None]) -> list[Path]:
-        """Files of all word types and their counts, one a partition."""
+        """Return the files of all word types and their counts, one for each partition."""
         counts = [self.work / f"{path.stem}.counts.npz" for path in paths]
         self._run(count, list(zip(paths, masks, counts, strict=True)), "counting words")
         types = [self.work / f"types.{number:02d}.npz" for number in range(PARTITIONS)]
@@ -299,7 +300,7 @@ class _Preparation:
         return types
 
     def _encode(self, paths: Sequence[Path], masks: Sequence[Path | None], lexicons: tuple[Path, Path]) -> list[Path]:
-        """The ids of every shard, written; files with lengths and counts."""
+        """Write the ids of every shard. Returns the files with lengths and counts."""
         done = [self.work / f"encoded.{number:05d}.npz" for number in range(len(paths))]
         tasks = []
         for number, (path, mask, end) in enumerate(zip(paths, masks, done, strict=True)):
@@ -313,7 +314,7 @@ class _Preparation:
             self.crew.run(function, tasks, lambda task: bar.update())
 
     def _train_counts(self, encoded: Sequence[Path], types: Sequence[Path]) -> TrainCounts:
-        """Write the offsets and the lengths of sentences; what there is to count."""
+        """Write the offsets and the lengths of sentences. Returns the counts of the training text."""
         with_lengths = [np.load(path, allow_pickle=False) for path in encoded]
         pairs = sum(len(file["source.lengths"]) for file in with_lengths)
         if pairs == 0:
@@ -331,13 +332,13 @@ class _Preparation:
             words = sum(int(file[f"{side}.words"]) for file in with_lengths)
             of_side = SideCounts.of(pairs, pieces, unknown, len(vocabulary.words))
             counts[side] = dataclasses.replace(of_side, words=words, word_types=count_types(types, index))
-        # Sentences of 0, 1, ... lexicon.LONGEST pieces or more, EOS not counted.
+        # Number of sentences with 0, 1, ... pieces, EOS not counted. The last number is for lexicon.LONGEST or more.
         write_json(self.out / "train.lengths.json", histograms, indent=None)
         learned = json.loads((self.work / "learned.json").read_text(encoding="utf-8"))
         return TrainCounts(pairs, counts["source"], counts["target"], self.parts, **learned)
 
     def _read_held_out(self) -> dict[str, Pairs]:
-        """The development and test sets as they are."""
+        """Return the untokenised development and test sets, and print warnings about them."""
         raw = {}
         for name, part in self.bitext.sets.items():
             raw[name] = self.bitext.read(name, self.paths)
@@ -347,9 +348,9 @@ class _Preparation:
         return raw
 
     def _finish(self, counts: Counts) -> None:
-        """The manifest and the summary; then the folder is renamed, and what was only needed on the way removed.
+        """Write the manifest and the summary, rename the folder, and remove the files that are no longer needed.
 
-        Raises UserError, and begins anew the next time, if a file was changed while it was read.
+        Raises UserError if a file was changed while it was read. The next preparation then starts from the beginning.
         """
         changed = [name for name, found in self.bitext.sums().items() if found != self.inputs[name]]
         if changed:
@@ -368,7 +369,7 @@ class _Preparation:
             outputs={path.name: Output(path.stat().st_size, checksum(path)) for path in sorted(self.out.iterdir())},
             steps=tuple(self.steps),
         )
-        write_summary(manifest, self.out)  # after the sums were taken: it tells times, which differ
+        write_summary(manifest, self.out)  # after the checksums, because it has times, which differ between runs
         manifest.write(self.out)
         shutil.rmtree(self.directory, ignore_errors=True)
         self.out.rename(self.directory)

@@ -1,4 +1,4 @@
-"""A prepared corpus as training and scoring read it."""
+"""A prepared corpus, as training and scoring read it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from common.typed import plain
 
 @dataclass(frozen=True)
 class TrainUsed:
-    """What the length limit leaves of the training pairs."""
+    """The training pairs that the length limit leaves."""
 
     max_length: int | None
     pairs: int
@@ -36,16 +36,16 @@ class Prepared:
 
     @classmethod
     def open(cls, directory: Path, max_length: int | None) -> Prepared:
-        """The folder's contents, training pairs limited to `max_length` pieces a side; `valid` is not limited."""
+        """Open the folder, with training pairs of at most `max_length` pieces per side. `valid` has no limit."""
         manifest, train = Manifest.read(directory), ParallelIds.open(directory, "train", max_length)
         used = TrainUsed(max_length, len(train), manifest.counts.train.pairs - len(train))
         return cls(directory, manifest, used, TextPipeline.load(directory), train, ParallelIds.open(directory, "valid"))
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a result keeps, as plain values: the manifest and what was trained on.
+        """What a result keeps, as plain values: the manifest and the part of it that was trained on.
 
-        Without what differs from one preparation of the same data to the next: time and memory.
+        Time and memory are left out, because they differ between preparations of the same data.
         """
         manifest = {key: value for key, value in self.manifest.to_dict().items() if key != "steps"}
         facts: dict[str, Any] = plain({**manifest, "train_used": asdict(self.train_used)})
@@ -53,19 +53,19 @@ class Prepared:
 
     @property
     def identity(self) -> str:
-        """Hash of all that an update depends on: training ids, vocabularies, how text is split, the length limit.
+        """Hash of all that an update depends on: training ids, vocabularies, segmentation, the length limit.
 
-        Development and test sets are not in it: a training may go on when they change.
+        Development and test sets are not included, so a training can be continued when they change.
         """
         held_out = tuple(f"{split}." for split in self.manifest.counts.held_out)
         files = {name: file.sha256 for name, file in self.manifest.outputs.items() if not name.startswith(held_out)}
         return sha256_json({"files": files, "used": asdict(self.train_used)})
 
     def lines(self, split: str) -> dict[str, list[str]]:
-        """Lines of a split other than train.
+        """Return the lines of a split other than train.
 
-        Keys: source and reference, untokenised; source_tokens and reference_tokens, tokens joined by spaces.
-        With data.lowercase all but source are lower-cased.
+        Keys: source and reference are untokenised. source_tokens and reference_tokens are tokens joined by spaces.
+        With text.lowercase all but source are lower-cased.
         """
         files = {
             "source": "source",

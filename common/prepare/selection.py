@@ -1,6 +1,6 @@
 """Data selection as a step of preparation: which pairs of which shards are kept.
 
-Bahdanau2014 §4.1 cut 850M words to 348M by the method of Axelrod et al. 2011 (common/prepare/cross_entropy.py).
+Bahdanau2014 §4.1 reduced 850M words to 348M by the method of Axelrod et al. 2011 (common/prepare/cross_entropy.py).
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from common.prepare.workers import Crew
 from common.recipe import Data
 
 SEED = 1
-"""Of the samples that stand for general text."""
+"""Seed of the samples that represent general text."""
 RUN = 100
-"""Pairs."""
+"""Number of consecutive pairs that belong to one half."""
 
 
 def select(
     data: Data, by_part: Mapping[str, Sequence[Path]], work: Path, out: Path, crew: Crew
 ) -> tuple[list[Path | None], dict[str, dict[str, int]]]:
-    """For every shard of every part in turn the file of its mask, None where all is kept; and counts by part.
+    """Return for every shard of every part in order the file of its mask, None if all is kept; and counts by part.
 
-    by_part: shards of each training part. Writes `selection.<part>.{scores,lines,kept}.npy` into `out`: of every pair
-    that was judged its score (lower is more like the in-domain text), its line in the part (from 1), the verdict.
+    by_part: shards of each training part. Writes `selection.<part>.{scores,lines,kept}.npy` into `out`. For every pair
+    that was scored they have its score (lower is more like the in-domain text), its line in the part (from 1), and
+    whether it is kept.
     """
     shares = dict(zip(data.parts, data.shares, strict=True)) if data.shares else {}
     judged = {name: by_part[name] for name, share in shares.items() if share < 1 and by_part[name]}
@@ -65,7 +66,7 @@ def _keep(
     shares: Mapping[str, float],
     scores: Mapping[Path, Array],
 ) -> dict[Path, Array]:
-    """The mask of each judged shard: part by part at its share, or the best of all up to a number of target words."""
+    """Return the mask of each scored shard: each part's share, or the best of all up to a number of target words."""
     if data.select_words is None:
         return {
             path: mask
@@ -83,7 +84,7 @@ def _keep(
 def _report(
     name: str, paths: Sequence[Path], scores: Mapping[Path, Array], kept: Mapping[Path, Array], out: Path
 ) -> dict[str, int]:
-    """Write what became of each pair of a part; how many were not selected."""
+    """Write the result for each pair of a part. Returns how many were selected and how many were not."""
     shards = [Shard(path) for path in paths]
     mask = np.concatenate([kept[path] for path in paths])
     np.save(out / f"selection.{name}.scores.npy", np.concatenate([scores[path] for path in paths]))
@@ -93,16 +94,19 @@ def _report(
 
 
 def _half(size: int, number: int) -> Array:
-    """Which of a shard's pairs belong to half 0 or 1: runs of RUN pairs take turns, since neighbours are alike."""
+    """Return which pairs of a shard belong to half 0 or 1.
+
+    Runs of RUN pairs alternate, because neighbours are alike.
+    """
     half: Array = np.flatnonzero(np.arange(size) // RUN % 2 == number)
     return half
 
 
 def _train(in_domain: Sequence[Path], general: Sequence[Path], folders: Sequence[Path]) -> None:
-    """Language models of the in-domain text, and of as many pairs drawn from either half of the rest.
+    """Train language models of the in-domain text, and of as many pairs sampled from each half of the rest.
 
-    Axelrod et al. 2011 draw from all of the rest. But a model has seen its own sample, and would turn it down whatever
-    it says; so there are two, and each half is judged by the models whose sample is from the other one.
+    Axelrod et al. 2011 sample from all of the rest. But a model has seen its own sample and would reject it whatever it
+    says. So there are two sets of models, and each half is scored by the models whose sample is from the other half.
     """
     sizes = [len(Shard(path)["source.lengths"]) for path in general]
     wanted = sum(len(Shard(path)["source.lengths"]) for path in in_domain)
@@ -123,7 +127,7 @@ def _train(in_domain: Sequence[Path], general: Sequence[Path], folders: Sequence
 
 
 def _score(shard_path: Path, folders: Sequence[Path], path: Path) -> None:
-    """Scores of all pairs of a shard, each half under the models of the other."""
+    """Write the scores of all pairs of a shard, each half under the models of the other."""
 
     def write(part: Path) -> None:
         shard = Shard(shard_path)

@@ -21,11 +21,12 @@ from common.text.vocabulary import SPECIALS, Vocabulary
 from common.text.wordpieces import WordPieces
 
 MOST_TYPES = 2_500_000
-"""Word types from which sub-words are learned, the most frequent: what bounds the memory on any corpus, at 1.5 GB."""
+"""Largest number of word types from which sub-words are learned, the most frequent ones. It limits the memory on any
+corpus to 1.5 GB."""
 
 
 def learn_subwords(text: Text, types: Sequence[Path], work: Path, out: Path, crew: Crew) -> None:
-    """Save in `out` how words are split, learned from all types and their counts; nothing where words stay whole.
+    """Learn from all types and their counts how words are split, and save it in `out`. Whole words need nothing.
 
     types: files that types.gather_types wrote.
     """
@@ -54,7 +55,7 @@ def _pipeline(
 
 
 def _build_from_words(data: Data, text: Text, types: Sequence[Path], work: Path, out: Path) -> None:
-    """A shortlist for each language."""
+    """Build a vocabulary and a lexicon for each language."""
     wanted = text.vocabulary_size - SPECIALS
     source, target = (Vocabulary.build(most_frequent(types, [side], wanted), text.vocabulary_size) for side in (0, 1))
     _pipeline(data, text, source, target, None).save(out)
@@ -67,7 +68,7 @@ def _build_from_words(data: Data, text: Text, types: Sequence[Path], work: Path,
 
 
 def _learn_segmenter(text: Text, types: Sequence[Path], work: Path, path: Path) -> None:
-    """Sub-words from the counts of both languages together."""
+    """Learn sub-words from the counts of both languages together."""
     counts = at_most(types, [0, 1], MOST_TYPES)
     write_once(work / "learned-from.json", json.dumps({"types_learned_from": len(counts)}))
     kind = SEGMENTERS[text.segmentation]
@@ -84,7 +85,7 @@ def _split_types(types: Path, kind: str, codes: Path, path: Path) -> None:
 
 
 def split_types(types_path: Path, segmenter: Segmenter, path: Path) -> None:
-    """The pieces of every type of a partition, as numbers into the partition's own list of pieces."""
+    """Write the pieces of every type of a partition, as numbers that index the partition's own list of pieces."""
 
     def write(part: Path) -> None:
         types = Types.load(types_path)
@@ -103,7 +104,7 @@ def split_types(types_path: Path, segmenter: Segmenter, path: Path) -> None:
 def _build_from_pieces(
     data: Data, text: Text, types: Sequence[Path], split: Sequence[Path], work: Path, out: Path
 ) -> None:
-    """One vocabulary of the pieces of both languages."""
+    """Build one vocabulary of the pieces of both languages, and its lexicon."""
     parts = [np.load(path, allow_pickle=False) for path in split]
     hashes = [Types.load(path).hashes for path in types]
     names = [part["pieces"].tobytes().decode().split("\n")[:-1] for part in parts]
@@ -113,7 +114,7 @@ def _build_from_pieces(
     segmenter = SEGMENTERS[text.segmentation].load(out / SEGMENTER_FILES[text.segmentation])
     types_of_pieces = len(counts)
     if isinstance(segmenter, WordPieces):
-        # Its pieces and no others, those too that this text never needs: every count is one more.
+        # Exactly the segmenter's pieces, also those that this text never needs. One more per count keeps them in.
         counts = Counter({piece: counts[piece] + 1 for piece in segmenter.pieces})
     vocabulary = Vocabulary.build(counts, text.vocabulary_size)
     _pipeline(data, text, vocabulary, vocabulary, segmenter).save(out)

@@ -1,4 +1,4 @@
-"""The page `prepare` ends with: what went in, what was left out and why, what came out; and how long sentences are."""
+"""The page that `prepare` writes last: what was read, left out (and why) and stored, and how long sentences are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME, FIGURE = "summary.md", "lengths.png"
 
 
 def write_summary(manifest: Manifest, directory: Path) -> None:
-    """`summary.md` and `lengths.png` of a prepared corpus into its folder."""
+    """Write `summary.md` and `lengths.png` of a prepared corpus into its folder."""
     draw_lengths(
         manifest, json.loads((directory / "train.lengths.json").read_text(encoding="utf-8")), directory / FIGURE
     )
@@ -25,7 +25,7 @@ def write_summary(manifest: Manifest, directory: Path) -> None:
 
 
 def summary(manifest: Manifest) -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     data, text, train = manifest.data, manifest.text, manifest.counts.train
     words = text["segmentation"] == "words"
     lines = [
@@ -99,13 +99,13 @@ def _sets(counts: Counts, words: bool) -> list[list[str]]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Numbers from the second column on."""
+    """Return a table with numbers from the second column on."""
     return table(head, rows, right=range(1, len(head)))
 
 
 def draw_lengths(manifest: Manifest, histograms: dict[str, list[int]], path: Path) -> None:
-    """The training sentences' lengths in pieces, both sides, as shares of the sentences."""
-    # Imported here: drawing needs a library that the rest of preparation does without.
+    """Draw the lengths of the training sentences in pieces, for both sides, as shares of the sentences."""
+    # Imported here, because only drawing needs this library.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,7 +1,7 @@
 """The first pass over the text: a block of lines becomes a shard of tokens.
 
-A shard holds *word numbers*, which index its own list of words. Words lie in the order of a 64-bit hash. The hash's top
-bits cut the words of all shards into partitions, each small enough to be counted in memory.
+A shard has *word numbers*, which index its own list of words. The words are in the order of a 64-bit hash. The top
+bits of the hash divide the words of all shards into partitions. Each partition is small enough to be counted in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from common.text.doubts import doubts
 from common.text.moses import Tokeniser
 
 PARTITIONS = 32
-"""Parts that the words of a corpus are cut into; a power of two."""
+"""Number of parts into which the words of a corpus are divided, a power of two."""
 _SHIFT = np.uint64(64 - (PARTITIONS - 1).bit_length())
 
 Array = npt.NDArray[Any]
@@ -44,7 +44,7 @@ class Rules:
     clean_ratio: float | None
 
     def fault(self, source: Sequence[str], target: Sequence[str]) -> str | None:
-        """Why a pair of token lists is left out, or None. Moses clean-corpus-n.perl, after tokenising."""
+        """Return why a pair of token lists is left out, or None. This is Moses clean-corpus-n.perl after tokenising."""
         if not source or not target:
             return "empty"
         longer, shorter = max(len(source), len(target)), min(len(source), len(target))
@@ -57,23 +57,23 @@ class Rules:
 
 @cache
 def _tokeniser(language: str, lowercase: bool, tokeniser: str) -> Tokeniser:
-    """One of a kind in each process: making one takes longer than a thousand lines."""
+    """Return this process's tokeniser of a kind. Making one takes longer than tokenising a thousand lines."""
     return Tokeniser(language, lowercase, tokeniser)
 
 
 def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
-    """Named arrays in one file, which `np.load` reads one at a time."""
+    """Write named arrays into one file, from which `np.load` reads one at a time."""
     with path.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def word_hash(word: str) -> int:
-    """64 bits of a word, the same in every process."""
+    """Return a 64-bit hash of a word, the same in every process."""
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
 
 
 class Numbers(dict[str, int]):
-    """Numbers of words, by first occurrence. (A defaultdict would need to hold itself, and garbage would pile up.)"""
+    """Numbers of words, by first occurrence. (A defaultdict would refer to itself, and garbage would accumulate.)"""
 
     def __missing__(self, word: str) -> int:
         number = self[word] = len(self)
@@ -81,7 +81,7 @@ class Numbers(dict[str, int]):
 
 
 class Words:
-    """Tokens of one side of a shard, as they come in, numbered by first occurrence."""
+    """The tokens of one side of a shard, added sentence by sentence. Words are numbered by first occurrence."""
 
     def __init__(self) -> None:
         self._numbers = Numbers()
@@ -89,19 +89,19 @@ class Words:
         self._lengths = array("I")
 
     def add(self, tokens: Sequence[str]) -> None:
-        """One sentence."""
+        """Add one sentence."""
         self._ids.extend(map(self._numbers.__getitem__, tokens))
         self._lengths.append(len(tokens))
 
     def arrays(self, side: str) -> dict[str, Array]:
-        """What the shard's file keeps of this side, words in order of their hashes."""
+        """Return what the shard's file keeps of this side, with words in the order of their hashes."""
         words = list(self._numbers)
         hashes = np.fromiter(map(word_hash, words), dtype=np.uint64, count=len(words))
         order = np.argsort(hashes, kind="stable")
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order))
         blobs = [words[index].encode() for index in order]
-        # Where each partition's words begin in the text of all words, one a line.
+        # Where each partition's words begin in the text of all words, which has one word a line.
         lengths = np.cumsum([0, *(len(blob) + 1 for blob in blobs)])
         bounds = lengths[np.searchsorted(hashes[order] >> _SHIFT, np.arange(PARTITIONS + 1))]
         kind = np.uint16 if len(words) <= 1 << 16 else np.uint32
@@ -115,9 +115,9 @@ class Words:
 
 
 def tokenise(rules: Rules, names: tuple[str, str], first_line: int, source: bytes, target: bytes, path: Path) -> None:
-    """Tokenise a block of lines and keep the pairs that `rules` keep, in `path`.
+    """Tokenise a block of lines and write the pairs that `rules` keep to `path`.
 
-    names: of both files, for messages; first_line: the block's first line number in them, from 1.
+    names: of both files, for messages. first_line: the block's first line number in the files, from 1.
     """
 
     def write(part: Path) -> None:
@@ -150,7 +150,7 @@ def _as_array(values: Any) -> Array:
 
 
 class Shard:
-    """What `tokenise` left, read as needed."""
+    """A shard that `tokenise` wrote. Its arrays are read when needed."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -164,17 +164,17 @@ class Shard:
 
     @property
     def outcome(self) -> Counter[str]:
-        """How many pairs were read, kept, and left out for which reason."""
+        """Number of pairs read, kept, and left out for each reason."""
         return Counter(json.loads(self["outcome"].tobytes()))
 
     @property
     def doubts(self) -> tuple[list[str], list[str]]:
-        """Why the text of the source and of the target side may be the wrong one."""
+        """Reasons why the text of the source and of the target side may be the wrong one."""
         source, target = json.loads(self["doubts"].tobytes())
         return source, target
 
     def words(self, side: str, partition: int | None = None) -> list[str]:
-        """The words of one side, of all partitions or of one, in order of their hashes."""
+        """Return the words of one side, of all partitions or of one, in the order of their hashes."""
         blob = self[f"{side}.words"]
         if partition is not None:
             low, high = self[f"{side}.bounds"][partition : partition + 2]
@@ -182,17 +182,17 @@ class Shard:
         return blob.tobytes().decode().split("\n")[:-1]
 
     def partition(self, side: str, number: int) -> slice:
-        """Which of the shard's words lie in a partition."""
+        """Return which of the shard's words belong to a partition."""
         low, high = np.searchsorted(self[f"{side}.hashes"] >> _SHIFT, [number, number + 1])
         return slice(int(low), int(high))
 
     def tokens(self, side: str, keep: Array | None) -> Array:
-        """Word numbers of one side, sentence by sentence, of the pairs of the mask `keep` or of all."""
+        """Return the word numbers of one side, sentence by sentence, of the pairs in the mask `keep` or of all."""
         ids = self[f"{side}.ids"]
         return ids if keep is None else ids[np.repeat(keep, self[f"{side}.lengths"])]
 
     def lines(self, side: str, chosen: Array | None = None) -> list[str]:
-        """Sentences as tokens joined by spaces, those of the mask or index array `chosen` or all."""
+        """Return sentences as tokens joined by spaces, those in the mask or index array `chosen` or all."""
         words, ids = self.words(side), self[f"{side}.ids"].tolist()
         ends = np.cumsum(self[f"{side}.lengths"], dtype=np.int64)
         starts = ends - self[f"{side}.lengths"]
@@ -205,5 +205,5 @@ class Shard:
 
 
 def read_mask(path: Path | None) -> Array | None:
-    """Which pairs of a shard selection keeps, or None for all."""
+    """Read which pairs of a shard selection keeps. None means all."""
     return None if path is None else np.load(path, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""The words of a corpus as types: how often each occurs on either side, over the pairs of all shards that are kept."""
+"""The words of a corpus as types: how often each occurs on either side, in the kept pairs of all shards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from common.prepare.tokens import Array, Shard, read_mask, save_arrays, word_has
 
 
 def count(shard_path: Path, mask_path: Path | None, path: Path) -> None:
-    """How often each word of a shard occurs in the pairs that are kept."""
+    """Write to `path` how often each word of a shard occurs in the kept pairs."""
 
     def write(part: Path) -> None:
         shard, keep = Shard(shard_path), read_mask(mask_path)
@@ -29,7 +29,7 @@ def count(shard_path: Path, mask_path: Path | None, path: Path) -> None:
 
 
 def gather_types(partition: int, shard_paths: Sequence[Path], count_paths: Sequence[Path], path: Path) -> None:
-    """The types of one partition over all shards, in order of their hashes, with their counts on either side."""
+    """Write the types of one partition of all shards, ordered by hash, with their counts on either side."""
 
     def write(part: Path) -> None:
         totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -54,7 +54,10 @@ def gather_types(partition: int, shard_paths: Sequence[Path], count_paths: Seque
 
 @dataclass(frozen=True)
 class Types:
-    """Words of one partition of all shards. hashes (N,), ascending; counts (N, 2): on the source and target side."""
+    """Word types of one partition of all shards.
+
+    hashes (N,) are ascending. counts (N, 2) are those on the source and the target side.
+    """
 
     words: list[str]
     hashes: Array
@@ -62,15 +65,15 @@ class Types:
 
     @classmethod
     def load(cls, path: Path) -> Types:
-        """What `gather_types` wrote."""
+        """Read what `gather_types` wrote."""
         with np.load(path, allow_pickle=False) as file:
             return cls(file["words"].tobytes().decode().split("\n")[:-1], file["hashes"], file["counts"])
 
 
 def most_frequent(types_paths: Iterable[Path], sides: Sequence[int], at_least: int) -> Counter[str]:
-    """Counts of the `at_least` most frequent types and of those as frequent as the last of them.
+    """Return the counts of the `at_least` most frequent types and of those as frequent as the last of them.
 
-    sides: which count, 0 the source, 1 the target; those of several are added up.
+    sides: which sides count, 0 the source, 1 the target. The counts of several sides are added up.
     """
     paths = list(types_paths)
     counts = _all_counts(paths, sides)
@@ -79,7 +82,10 @@ def most_frequent(types_paths: Iterable[Path], sides: Sequence[int], at_least: i
 
 
 def at_most(types_paths: Iterable[Path], sides: Sequence[int], most: int) -> Counter[str]:
-    """Counts of all types, or if there are more than `most`, of those more frequent than the next one."""
+    """Return the counts of all types, or of the most frequent ones if there are more than `most`.
+
+    Types as frequent as the first one left out are left out too, so there may be fewer than `most`.
+    """
     paths = list(types_paths)
     counts = _all_counts(paths, sides)
     limit = int(np.partition(counts, -most - 1)[-most - 1]) + 1 if len(counts) > most else 1
@@ -87,7 +93,7 @@ def at_most(types_paths: Iterable[Path], sides: Sequence[int], most: int) -> Cou
 
 
 def count_types(types_paths: Iterable[Path], side: int) -> int:
-    """How many types occur on one side, 0 the source, 1 the target."""
+    """Return how many types occur on one side: 0 the source, 1 the target."""
     return int(np.count_nonzero(_all_counts(list(types_paths), [side])))
 
 

@@ -1,4 +1,4 @@
-"""Work spread over processes, in bounded memory; and how much memory they take together."""
+"""Work in several processes with bounded memory, and a measurement of the memory that they take together."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ import psutil
 from common.errors import UserError
 
 AHEAD = 2
-"""Tasks handed out for each process: one in work, one waiting."""
+"""Number of tasks handed out for each process: one in work, one waiting."""
 SAMPLE = 0.5
-"""Seconds between two looks at the memory."""
+"""Seconds between two measurements of memory."""
 
 Task = tuple[Any, ...]
 
 
 class Crew:
-    """Processes that share out tasks.
+    """Processes that share tasks.
 
-    `peak` is the most memory (bytes) that this process and its children were seen to take together. Pages that
-    several share count once where the system tells (Linux: PSS).
+    `peak` is the largest memory (bytes) that this process and its children were measured to take together. Pages that
+    several processes share are counted once if the system reports it (Linux: PSS).
     """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.alone = False
-        """Do everything in this process: starting others takes longer than little work does."""
+        """Do everything in this process. For little work, the start of other processes takes longer than the work."""
         self.peak = 0
         self._looked = -math.inf
-        """When the memory was last looked at, in seconds of time.monotonic()."""
+        """Time of the last measurement of memory, in seconds of time.monotonic()."""
 
     def run(
         self, function: Callable[..., None], tasks: Iterable[Task], done: Callable[[Task], None] = lambda task: None
     ) -> None:
-        """Call `function(*task)` for every task, side by side where there are several tasks and workers.
+        """Call `function(*task)` for every task, in parallel if there are several tasks and workers.
 
-        tasks may be endless: few are taken ahead of the work. done: called with each finished task.
-        Raises what `function` raises, and UserError when a process was killed.
+        tasks may be endless, because only a few are taken ahead of the work. done: called with each finished task.
+        Raises what `function` raises, and UserError if a process was killed.
         """
         tasks = iter(tasks)
         first = list(islice(tasks, 2))
@@ -60,7 +60,7 @@ class Crew:
         self._spread(self.workers, function, chain(first, tasks), done)
 
     def run_apart(self, function: Callable[..., None], *task: Any) -> None:
-        """Call `function(*task)` in a process of its own, whose memory is gone with it."""
+        """Call `function(*task)` in a process of its own, which frees its memory when it ends."""
         if self.alone:
             function(*task)
         else:
@@ -86,7 +86,7 @@ class Crew:
                 pool.shutdown(cancel_futures=True)
 
     def _collect(self, waiting: dict[Future[None], Task], done: Callable[[Task], None]) -> None:
-        """Take what has finished, after waiting for a while."""
+        """Wait for a while, then take the tasks that have finished."""
         finished, _ = wait(waiting, timeout=SAMPLE, return_when=FIRST_COMPLETED)
         self.look()
         for future in finished:
@@ -95,7 +95,7 @@ class Crew:
             done(task)
 
     def look(self, at_once: bool = False) -> None:
-        """Note the memory taken now, unless that was done a moment ago."""
+        """Measure the memory taken now, unless this was done less than SAMPLE seconds ago."""
         now = time.monotonic()
         if at_once or now - self._looked >= SAMPLE:
             self.peak = max(self.peak, memory_of_all())
@@ -103,7 +103,7 @@ class Crew:
 
 
 def memory_of_all() -> int:
-    """Bytes of memory that this process and its children take together."""
+    """Return the bytes of memory that this process and its children take together."""
     own = psutil.Process()
     total = 0
     for process in (own, *own.children(recursive=True)):
@@ -116,15 +116,15 @@ def memory_of_all() -> int:
 
 
 def _follow(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end when it is gone."""
+    """Leave Ctrl-C to the parent process, and end when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
 
 
 def end_with(parent: int) -> None:
-    """End this process at once when its parent, of that process id, is gone: a killed parent cannot say good-bye.
+    """End this process as soon as its parent, of that process id, is gone. A killed parent cannot end its children.
 
-    Under torchrun it is the parent's parent that is watched.
+    Under torchrun the parent's parent is watched.
     """
 
     def watch() -> None:
