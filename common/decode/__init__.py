@@ -1,1 +1,1 @@
-"""From a trained model to translations: beam search, and the stream of sentences around it."""
+"""From a trained model to translations: beam search, and the batches and streams of sentences around it."""

@@ -1,20 +1,21 @@
-"""One batched beam search for any model behind the `Seq2SeqModel` protocol; beam 1 is greedy decoding.
+"""Batched beam search for any model with the `Seq2SeqModel` protocol. Beam 1 is greedy decoding.
 
-Two searches, told apart by what a finished hypothesis does to the beam:
+There are two searches. They differ in what a finished hypothesis does to the beam.
 
-`shrinking` is Bahdanau2014's, GroundHog `BeamSearch.search`. The n best continuations are kept by cumulative
-log-probability; each that ends in EOS is finished and n falls by one; the sentence is over at n = 0. Length
-enters only afterwards, when the finished are ranked.
-`fixed` is Vaswani2017 §6.1, tensor2tensor v1.0 `beam_search`. Of the 2k best continuations the k best without EOS
-stay alive, and those with EOS compete, by penalised score, for k finished places. The sentence is over when its
-last finished place beats every score still possible. tensor2tensor sends beam 1 to greedy decoding; so do we.
+`shrinking` is the search of Bahdanau2014, GroundHog `BeamSearch.search`. It keeps the n best continuations by
+  cumulative log-probability. A continuation that ends in EOS is finished, and n falls by one. The sentence is done at
+  n = 0. Length counts only afterwards, when the finished hypotheses are ranked.
+`fixed` is the search of Vaswani2017 §6.1, tensor2tensor v1.0 `beam_search`. Of the 2k best continuations, the k best
+  without EOS stay alive. Those with EOS compete by penalised score for k finished places. The sentence is done when
+  its last finished place beats every score that is still possible. For beam 1, tensor2tensor uses greedy decoding,
+  and so do we.
 
-Where we differ from the authors' code: the length limit and the stop belong to each sentence, not to the padded
-batch (tensor2tensor), so the company a sentence is decoded in never changes its translation; a continuation of
-probability zero is never kept; and where GroundHog fails because nothing finished, the unfinished are returned.
+We differ from the authors' code in three points. The length limit and the stop belong to each sentence and not to the
+padded batch (tensor2tensor), so the other sentences of a batch never change a translation. A continuation of
+probability zero is never kept. If nothing finished, GroundHog fails, but we return the unfinished hypotheses.
 
-Letters: B sentences still searched, k rows per sentence, N = B k rows, C = 2k candidates, V target words,
-S source positions, t words so far. A row without a hypothesis is dead: its score is -inf.
+Letters: B sentences still searched, k rows per sentence, N = B k rows, C = 2k candidates, V target vocabulary size,
+S source positions, t tokens so far. A row without a hypothesis is dead: its score is -inf.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from common.ids import EOS, START, UNK
 from common.recipe import Decode
 
 WIDEST = 500
-"""GroundHog doubles the beam no further once it has reached this."""
+"""GroundHog stops doubling the beam when it has reached this size."""
 
 
 @dataclass(frozen=True)
@@ -42,80 +43,81 @@ class Hypothesis:
     tokens: tuple[int, ...]
     """Target ids without EOS."""
     score: float
-    """What hypotheses are ranked by: the sum of natural-log probabilities, EOS included, after the length penalty."""
+    """The value that ranks hypotheses: the sum of natural-log probabilities, EOS included, after the length penalty."""
     finished: bool
-    """False if the length limit came before EOS; only where no hypothesis of the sentence finished."""
+    """False if the length limit came before EOS. Such hypotheses are returned only if none of the sentence finished."""
 
 
 @dataclass(frozen=True)
 class BeamState:
-    """Every sentence still searched, k rows each."""
+    """The sentences that are still searched, with k rows each."""
 
     sentences: list[int]
-    """B positions in the batch that was asked for."""
+    """B indices into the batch that was passed to the search."""
     minimum: Tensor
-    """Steps for which EOS is barred, (B,)."""
+    """Number of first steps at which EOS is forbidden, (B,)."""
     width: Tensor
-    """How many of the best candidates count, (B,); falls with every finished hypothesis if shrinking."""
+    """Number of best candidates that count, (B,). If shrinking, every finished hypothesis reduces it by one."""
     scores: Tensor
     """Cumulative log-probabilities, float32, best first, (B, k)."""
     tokens: Tensor
-    """Words so far, (N, t)."""
+    """Tokens so far, (N, t)."""
     model: DecoderState
-    """N rows."""
+    """State of the model's decoder, N rows."""
 
     @property
     def previous(self) -> Tensor:
-        """The last word of every row, START at first; (N,)."""
+        """The last token of every row, START at the first step; (N,)."""
         if self.tokens.shape[1]:
             return self.tokens[:, -1]
-        return self.tokens.new_full((len(self.tokens),), START)
+        return self.tokens.new_full((len(self.tokens),), START)  # no token yet
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Continuations of the rows of each sentence, best first; all tensors (B, C)."""
+    """Continuations of the rows of each sentence, best first. All tensors are (B, C)."""
 
     scores: Tensor
     rows: Tensor
-    """The row each continues, 0 .. N - 1."""
+    """Row that each candidate continues, 0 .. N - 1."""
     words: Tensor
     kept: Tensor
-    """Within the width and possible at all."""
+    """True for a candidate within the width and of probability above zero."""
 
     @property
     def ended(self) -> Tensor:
-        """Kept, and EOS is the word."""
+        """Kept candidates whose token is EOS."""
         return self.kept & (self.words == EOS)
 
     @property
     def alive(self) -> Tensor:
-        """Kept, and to be continued."""
+        """Kept candidates that are to be continued."""
         return self.kept & (self.words != EOS)
 
 
 @torch.inference_mode()
 def beam_search(model: Seq2SeqModel, source: Tensor, source_mask: Tensor, decode: Decode) -> list[list[Hypothesis]]:
-    """Each sentence's hypotheses, best first: at most k finished ones, or, if none finished, the unfinished.
+    """Return each sentence's hypotheses, best first: at most k finished ones, or the unfinished ones if none finished.
 
     source, source_mask: (B, S), EOS included. The model should be in evaluation mode.
-    With `decode.retry`, sentences without a finished hypothesis are searched again as GroundHog does; the
-    unfinished of the last attempt are returned when all attempts fail, where GroundHog raises.
-    Raises UserError if no word at all has a probability.
+    With `decode.retry`, sentences without a finished hypothesis are searched again as in GroundHog. If all attempts
+    fail, the unfinished hypotheses of the last attempt are returned, where GroundHog raises an error.
+    Raises UserError if no token at all has a probability.
     """
     found = _search(model, source, source_mask, decode)
+    # A wider beam takes fewer sentences at a time, so that no attempt needs more memory than the first.
     rows_at_once = len(source) * decode.beam
     attempt = _next_attempt(decode)
     while attempt is not None:
         failed = [index for index, hypotheses in enumerate(found) if not _finished(hypotheses)]
         together = max(1, rows_at_once // attempt.beam)
         for chunk in (failed[start : start + together] for start in range(0, len(failed), together)):
-            length = int(source_mask[chunk].sum(1).max())
+            length = int(source_mask[chunk].sum(1).max())  # S of these sentences alone
             again = _search(model, source[chunk, :length], source_mask[chunk, :length], attempt)
             for index, hypotheses in zip(chunk, again, strict=True):
                 found[index] = hypotheses
         attempt = _next_attempt(attempt) if failed else None
-    if not all(found):
+    if not all(found):  # NaN is not above -inf, so no candidate was kept
         raise UserError("decoding: the model gives no word a probability (NaN?); take an earlier checkpoint")
     return found
 
@@ -125,7 +127,7 @@ def _finished(hypotheses: list[Hypothesis]) -> bool:
 
 
 def _next_attempt(decode: Decode) -> Decode | None:
-    """What GroundHog tries when nothing finished: UNK allowed, then twice the beam while it is below 500."""
+    """Return what GroundHog tries if nothing finished: UNK allowed, then twice the beam while it is below 500."""
     if not decode.retry:
         return None
     if decode.suppress_unk:
@@ -134,7 +136,7 @@ def _next_attempt(decode: Decode) -> Decode | None:
 
 
 def length_penalty(length: int, decode: Decode) -> float:
-    """What a log-probability is divided by at `length` tokens, EOS included; it never falls with the length.
+    """Return the divisor of a log-probability at `length` tokens, EOS included. It never falls with the length.
 
     `gnmt`: lp(Y) = ((5 + |Y|) / 6)^alpha, Vaswani2017 §6.1, from Wu et al. 2016.
     """
@@ -144,91 +146,93 @@ def length_penalty(length: int, decode: Decode) -> float:
 
 
 def _search(model: Seq2SeqModel, source: Tensor, source_mask: Tensor, decode: Decode) -> list[list[Hypothesis]]:
-    """One attempt; a sentence's list is empty only if no word had a probability."""
-    lengths = source_mask.sum(1)
+    """Make one attempt. A sentence's list is empty only if no token had a probability."""
+    lengths = source_mask.sum(1)  # (B,), EOS included
     limits = [max(1, math.floor(decode.max_factor * length) + decode.max_extra) for length in lengths.tolist()]
     found: list[list[Hypothesis]] = [[] for _ in limits]
     beam = _open(model, source, source_mask, decode)
     for step in range(1, max(limits) + 1):
-        logits, state = model.step(beam.previous, beam.model)
+        logits, state = model.step(beam.previous, beam.model)  # (N, V)
         candidates = _expand(logits, beam, step, decode)
-        _collect(found, beam, candidates, step, decode)
-        beam, rows = _advance(beam, candidates, decode)
-        best = beam.scores[:, 0].tolist()
+        _collect(found, beam, candidates, step, decode)  # before the prefixes move
+        beam, rows = _advance(beam, candidates, decode)  # rows (B, k)
+        best = beam.scores[:, 0].tolist()  # scores are sorted, so the first one is the highest
         stay = []
         for place, sentence in enumerate(beam.sentences):
             if not _over(best[place], found[sentence], step, limits[sentence], decode):
                 stay.append(place)
-            elif not found[sentence]:
+            elif not found[sentence]:  # over without any finished hypothesis
                 found[sentence] = _unfinished(beam, place, step, decode)
         if not stay:
             break
-        beam = _follow(beam, rows, stay, state)
+        beam = _follow(beam, rows, stay, state)  # a finished sentence needs no new state
     return found
 
 
 def _open(model: Seq2SeqModel, source: Tensor, source_mask: Tensor, decode: Decode) -> BeamState:
-    """k rows per sentence, of which the first alone holds a hypothesis: the empty one."""
+    """Return the first beam: k rows per sentence, of which only the first holds a hypothesis, the empty one."""
     count = len(source)
     sentences = torch.arange(count, device=source.device)
-    scores = torch.full((count, decode.beam), -math.inf, device=source.device)
-    scores[:, 0] = 0.0
+    scores = torch.full((count, decode.beam), -math.inf, device=source.device)  # (B, k)
+    scores[:, 0] = 0.0  # the other rows are dead, or the beam would be k copies of one hypothesis
+    # A row has only one continuation by EOS. So at most k of the best 2k end, and `fixed` always has k to keep alive.
     narrow = decode.search == "shrinking" or decode.beam == 1
-    minimum = (decode.min_factor * source_mask.sum(1).double()).floor()
+    minimum = (decode.min_factor * source_mask.sum(1).double()).floor()  # (B,); double, to round as Python does
     return BeamState(
         sentences=list(range(count)),
         minimum=minimum,
-        width=torch.full((count,), decode.beam if narrow else 2 * decode.beam, device=source.device),
+        width=torch.full((count,), decode.beam if narrow else 2 * decode.beam, device=source.device),  # (B,)
         scores=scores,
-        tokens=torch.empty(count * decode.beam, 0, dtype=torch.int64, device=source.device),
-        model=model.encode(source, source_mask).select(sentences.repeat_interleave(decode.beam)),
+        tokens=torch.empty(count * decode.beam, 0, dtype=torch.int64, device=source.device),  # (N, 0)
+        model=model.encode(source, source_mask).select(sentences.repeat_interleave(decode.beam)),  # B -> N rows
     )
 
 
 def _expand(logits: Tensor, beam: BeamState, step: int, decode: Decode) -> Candidates:
-    """The C best continuations of each sentence. logits: (N, V)."""
-    sentences, rows = beam.scores.shape
+    """Return the C best continuations of each sentence. logits: (N, V)."""
+    sentences, rows = beam.scores.shape  # B, k
     log_p = logits.float().log_softmax(-1).view(sentences, rows, -1)  # (B, k, V)
     if decode.suppress_unk:
-        log_p[..., UNK] = -math.inf
+        log_p[..., UNK] = -math.inf  # never chosen; the others are not renormalised
+    # EOS is barred from a hypothesis that would be too short: a candidate of -inf is never kept.
     log_p[..., EOS].masked_fill_((step <= beam.minimum)[:, None], -math.inf)
-    log_p += beam.scores[:, :, None]  # in place: it is by far the largest tensor here
-    scores, places = _best(log_p.flatten(1), 2 * rows)
-    first_rows = rows * torch.arange(sentences, device=logits.device)[:, None]
-    ranks = torch.arange(2 * rows, device=logits.device)
+    log_p += beam.scores[:, :, None]  # in place: it is by far the largest tensor here; dead rows stay at -inf
+    scores, places = _best(log_p.flatten(1), 2 * rows)  # (B, C), places in 0 .. k V - 1
+    first_rows = rows * torch.arange(sentences, device=logits.device)[:, None]  # (B, 1)
+    ranks = torch.arange(2 * rows, device=logits.device)  # (C,)
     return Candidates(
         scores=scores,
-        rows=first_rows + places // log_p.shape[-1],
-        words=places % log_p.shape[-1],
-        kept=(scores > -math.inf) & (ranks < beam.width[:, None]),
+        rows=first_rows + places // log_p.shape[-1],  # (B, C)
+        words=places % log_p.shape[-1],  # (B, C)
+        kept=(scores > -math.inf) & (ranks < beam.width[:, None]),  # -inf: a dead row or a barred token
     )
 
 
 def _best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The highest `count` of each row of scores (B, W), all at most 0, and their places; best first.
+    """Return the `count` highest of each row of scores (B, W), all at most 0, and their places, best first.
 
-    Equal scores are ordered by place. `topk` alone leaves them as it likes, even by the shape of the batch; so
-    rows with a tie, which are rare, are chosen again by keys that are never equal: the bits of -score, which
-    order as the numbers do since none is negative, then the place.
+    Equal scores are ordered by place. `topk` alone leaves their order open, and it may depend on the batch's shape. So
+    rows with a tie, which are rare, are chosen again by keys that are never equal: first the bits of -score, which have
+    the order of the numbers because none is negative, then the place.
     """
-    values, places = scores.topk(min(count + 1, scores.shape[1]))  # one more, to see a tie at the edge
+    values, places = scores.topk(min(count + 1, scores.shape[1]))  # (B, count + 1): one more, to see a tie at the edge
     tied = ((values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -math.inf)).any(1)
     if tied.any():
         costs = scores[tied].abs().view(torch.int32).long()
-        keys = (costs << 32) | torch.arange(scores.shape[1], device=scores.device)
+        keys = (costs << 32) | torch.arange(scores.shape[1], device=scores.device)  # place in the lower 32 bits
         places[tied] = keys.topk(places.shape[1], largest=False).values & 0xFFFFFFFF
-    places = places[:, :count]
+    places = places[:, :count]  # (B, count)
     return scores.gather(1, places), places
 
 
 def _collect(found: list[list[Hypothesis]], beam: BeamState, candidates: Candidates, step: int, decode: Decode) -> None:
-    """Add the candidates that ended to the hypotheses `found`, best first and at most k a sentence."""
-    ended = candidates.ended
-    places = ended.nonzero()[:, 0].tolist()
+    """Add the candidates that ended to the hypotheses `found`, best first and at most k per sentence."""
+    ended = candidates.ended  # (B, C)
+    places = ended.nonzero()[:, 0].tolist()  # the sentence of each ended candidate
     if not places:
         return
-    prefixes = beam.tokens.cpu()
-    penalty = length_penalty(step, decode)
+    prefixes = beam.tokens.cpu()  # (N, t), in one copy: on a GPU each read of a row would wait
+    penalty = length_penalty(step, decode)  # all that end now have `step` tokens
     for place, row, log_p in zip(
         places, candidates.rows[ended].tolist(), candidates.scores[ended].tolist(), strict=True
     ):
@@ -236,56 +240,61 @@ def _collect(found: list[list[Hypothesis]], beam: BeamState, candidates: Candida
         if len(hypotheses) == decode.beam and log_p / penalty <= hypotheses[-1].score:
             continue
         hypothesis = Hypothesis(tuple(prefixes[row].tolist()), log_p / penalty, True)
-        bisect.insort(hypotheses, hypothesis, key=lambda other: -other.score)
+        bisect.insort(hypotheses, hypothesis, key=lambda other: -other.score)  # ascending keys, hence the sign
         del hypotheses[decode.beam :]
 
 
 def _advance(beam: BeamState, candidates: Candidates, decode: Decode) -> tuple[BeamState, Tensor]:
-    """The best k that live on, one word longer, and the rows (B, k) they continue; the model's state is still old."""
-    scores = candidates.scores.masked_fill(~candidates.alive, -math.inf)
-    scores, order = scores.sort(dim=1, descending=True, stable=True)
-    scores, order = scores[:, : decode.beam], order[:, : decode.beam]
-    rows, words = candidates.rows.gather(1, order), candidates.words.gather(1, order)
-    tokens = torch.cat([beam.tokens[rows.flatten()], words.view(-1, 1)], dim=1)
+    """Return the beam of the k best live continuations, one token longer, and the rows (B, k) that they continue.
+
+    Its model state is still the old one.
+    """
+    scores = candidates.scores.masked_fill(~candidates.alive, -math.inf)  # what ended is not continued
+    scores, order = scores.sort(dim=1, descending=True, stable=True)  # stable: of equal scores the earlier stays first
+    scores, order = scores[:, : decode.beam], order[:, : decode.beam]  # (B, k)
+    rows, words = candidates.rows.gather(1, order), candidates.words.gather(1, order)  # (B, k)
+    tokens = torch.cat([beam.tokens[rows.flatten()], words.view(-1, 1)], dim=1)  # (N, t + 1)
+    # GroundHog: a finished hypothesis keeps its place in the beam, so one candidate fewer may be kept from now on.
     width = beam.width - candidates.ended.sum(1) if decode.search == "shrinking" else beam.width
     return replace(beam, width=width, scores=scores, tokens=tokens), rows
 
 
 def _over(best: float, hypotheses: list[Hypothesis], step: int, limit: int, decode: Decode) -> bool:
-    """Whether a sentence is done: nothing alive, no step left, or (`fixed`) nothing better can come.
+    """Return whether a sentence is done: nothing is alive, no step is left, or (`fixed`) nothing better can come.
 
-    best: the highest log-probability alive. It can only fall from here, and dividing it by the largest
-    penalty still possible raises it most, so best / penalty(limit) bounds every score to come.
+    best: the highest log-probability alive. From here it can only fall. Division by the largest penalty that is still
+    possible raises it most, so best / penalty(limit) bounds every score to come.
     """
-    if best == -math.inf or step >= limit:
+    if best == -math.inf or step >= limit:  # `shrinking` ends here: at width 0 nothing is kept
         return True
     full = decode.search == "fixed" and len(hypotheses) == decode.beam
     return full and hypotheses[-1].score > best / length_penalty(limit, decode)
 
 
 def _unfinished(beam: BeamState, place: int, step: int, decode: Decode) -> list[Hypothesis]:
-    """The live hypotheses of the sentence at `place`, best first."""
+    """Return the live hypotheses of the sentence at `place`, best first, as unfinished."""
     penalty = length_penalty(step, decode)
-    tokens = beam.tokens[place * decode.beam : (place + 1) * decode.beam].tolist()
+    tokens = beam.tokens[place * decode.beam : (place + 1) * decode.beam].tolist()  # (k, t)
     return [
         Hypothesis(tuple(words), log_p / penalty, False)
         for words, log_p in zip(tokens, beam.scores[place].tolist(), strict=True)
-        if log_p > -math.inf
+        if log_p > -math.inf  # not a dead row
     ]
 
 
 def _follow(beam: BeamState, rows: Tensor, stay: list[int], state: DecoderState) -> BeamState:
-    """The places that `stay`, with the model's new `state` brought to the rows (B, k) that were continued."""
+    """Return the beam of the places in `stay`, with the model's new `state` at the rows (B, k) that were continued."""
+    # If all sentences stay, a row moves only within its sentence: `reorder` leaves what depends on the source alone.
     if len(stay) == len(beam.sentences):
-        flat = rows.flatten()
-        in_place = torch.equal(flat, torch.arange(len(flat), device=flat.device))
+        flat = rows.flatten()  # (N,)
+        in_place = torch.equal(flat, torch.arange(len(flat), device=flat.device))  # always so with beam 1
         return replace(beam, model=state if in_place else state.reorder(flat))
-    places = torch.tensor(stay, device=rows.device)
+    places = torch.tensor(stay, device=rows.device)  # (B',), fewer than B
     return BeamState(
         sentences=[beam.sentences[place] for place in stay],
         minimum=beam.minimum[places],
         width=beam.width[places],
         scores=beam.scores[places],
-        tokens=beam.tokens.view(*rows.shape, -1)[places].flatten(0, 1),
-        model=state.select(rows[places].flatten()),
+        tokens=beam.tokens.view(*rows.shape, -1)[places].flatten(0, 1),  # (B', k, t) -> (N', t)
+        model=state.select(rows[places].flatten()),  # `select` drops the rows of finished sentences
     )

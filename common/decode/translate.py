@@ -1,4 +1,4 @@
-"""Sentences around the beam search: ids in batches of similar length, and a stream of text lines."""
+"""Translation of many sentences with beam search: ids in batches of similar length, and a stream of text lines."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def decode_ids(
     together: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Hypothesis]:
-    """The best hypothesis of every sentence, in the order given.
+    """Return the best hypothesis of every sentence, in the given order.
 
-    sentences: source ids without EOS; an empty one is answered by an empty hypothesis, undecoded.
-    together: sentences decoded at a time, at most; changes speed and memory, never the result.
+    sentences: source ids without EOS. The hypothesis of an empty sentence is empty, without decoding.
+    together: largest number of sentences decoded at a time. It changes speed and memory, never the result.
     progress: called with (sentences done, sentences in all) after each batch of at most `together` sentences.
-    The model should be in evaluation mode; it decodes where its parameters are.
-    Raises UserError where the memory does not suffice.
+    The model should be in evaluation mode. It decodes on the device of its parameters.
+    Raises UserError if the memory does not suffice.
     """
     best = [Hypothesis((), 0.0, True)] * len(sentences)
     filled = np.array([i for i, words in enumerate(sentences) if len(words)], dtype=np.int64)
@@ -60,10 +60,11 @@ def _device(model: Seq2SeqModel) -> torch.device:
 def translate_stream(
     lines: Iterable[str], translate_block: Callable[[list[str]], list[str]], *, block: int = 512
 ) -> Iterator[str]:
-    """One translation per line, in order, while the lines are still coming; blank lines stay, empty.
+    """Yield one translation per line, in order, while the lines are still coming.
 
-    lines: text with or without line ends; at most `block` are held at a time.
-    translate_block: given the lines of a block that are not blank, returns as many translations.
+    The translation of a blank line is empty.
+    lines: text with or without line ends. At most `block` of them are held at a time.
+    translate_block: takes the lines of a block that are not blank and returns as many translations.
     """
     stream = iter(lines)
     while taken := [line.rstrip("\r\n") for line in islice(stream, block)]:
