@@ -45,13 +45,13 @@ class ModelConfig:
     maxout: int
     """l, maxout units of the output layer, each over a pair of linear units."""
     step_order: Literal["R1", "R2", "R3"]
-    """When the state takes in a word (D1); see the methods `RNNsearch.R1`, `R2` and `R3`."""
+    """When the decoder state reads a word (D1). See the methods `RNNsearch.R1`, `R2` and `R3`."""
     readout: Literal["direct", "factored"]
-    """`direct`: the paper's W_o; `factored`: the authors' two matrices and their reserved vocabulary row (D2)."""
+    """`direct`: the paper's W_o. `factored`: the authors' two matrices and their reserved vocabulary row (D2)."""
     factored_size: int
     """Size between the two matrices of `factored` (unused by direct)."""
     biases: Biases
-    """`none`: the equations as printed; `paper`: one per sum (App. B.1 "bias"); `authors`: GroundHog's set (D3)."""
+    """`none`: the equations as printed. `paper`: one per sum (App. B.1 "bias"). `authors`: GroundHog's set (D3)."""
 
     def __post_init__(self) -> None:
         for key in ("hidden", "embedding", "alignment", "maxout", "factored_size"):
@@ -59,7 +59,7 @@ class ModelConfig:
 
     @property
     def context(self) -> int:
-        """C, size of a context: of an annotation [fwd h_j; bwd h_j], or of RNNencdec's fwd h_Tx."""
+        """C, size of a context vector: of an annotation [fwd h_j; bwd h_j], or of RNNencdec's fwd h_Tx."""
         return 2 * self.hidden if self.architecture == "search" else self.hidden
 
 
@@ -78,12 +78,12 @@ def orthogonal(size: int) -> nn.Parameter:
 
 
 def bias(size: int, biases: Biases, *present: Biases) -> nn.Parameter | float:
-    """Make a vector of zeros if the variant `biases` is one of those `present` in, else the number 0."""
+    """Make a vector of zeros if `biases` is one of the variants `present`. Otherwise return the number 0."""
     return nn.Parameter(torch.zeros(size)) if biases in present else 0.0
 
 
 class Embedding(nn.Module):
-    """E x: the vector of a word."""
+    """E x: the embedding of a word."""
 
     def __init__(self, words: int, m: int, biases: Biases) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Embedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Look up the vectors (.., m) of ids (..)."""
-        # y_0 = START is no word. The paper leaves it open; GroundHog's `Shift` makes its vector zero, bias included.
+        # The paper does not say what y_0 = START is. GroundHog's `Shift` makes its vector zero, bias included.
         vectors = F.embedding(ids.clamp(min=0), self.E) + self.b_E  # (.., m)
         return vectors * (ids != START).unsqueeze(-1)
 
@@ -114,7 +114,7 @@ class DecoderUnits(nn.Module):
         self.b_z, self.b_r = bias(n, biases, "paper"), bias(n, biases, "paper")
 
     def forward(self, Ey: Tensor, s: Tensor, c: Tensor) -> Tensor:
-        """Compute the next state (N, n) from a word's vector E y (N, m), a state s (N, n) and a context c (N, C)."""
+        """Compute the next state (N, n) from a word's E y (N, m), a state s (N, n) and a context vector c (N, C)."""
         # z_i: how much of the state is renewed, (N, n).
         z = torch.sigmoid(Ey @ self.W_z.T + s @ self.U_z.T + c @ self.C_z.T + self.b_z)
         # r_i: how much of the state the candidate may see, (N, n).
@@ -131,15 +131,15 @@ class DecoderUnits(nn.Module):
 
 @dataclass(frozen=True)
 class Annotations:
-    """What attention reads: annotations h (B, S, 2n), U_a h (B, S, n'), padding (B, S)."""
+    """What attention reads: annotations h (B, S, 2n), U_a h (B, S, n') and padding (B, S)."""
 
     h: Tensor
     U_a_h: Tensor
     padding: Tensor
-    """0 at words, -inf at padding: added to the energies, it leaves padding no weight."""
+    """0 at words, -inf at padding. It is added to the energies, so that padding gets the weight 0."""
 
     def select(self, rows: Tensor) -> Annotations:
-        """Take these rows."""
+        """Return the annotations of these rows."""
         return Annotations(self.h[rows], self.U_a_h[rows], self.padding[rows])
 
 
@@ -149,18 +149,18 @@ class AlignmentModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         n, units = config.hidden, config.alignment
-        self.W_a, self.U_a = gaussian(units, n, 0.001), gaussian(units, 2 * n, 0.001)
-        self.v_a = nn.Parameter(torch.zeros(units))  # so an untrained model weighs all words alike
+        self.W_a, self.U_a = gaussian(units, n, 0.001), gaussian(units, 2 * n, 0.001)  # (n', n), (n', 2n)
+        self.v_a = nn.Parameter(torch.zeros(units))  # (n',); an untrained model weighs all words alike
         self.b_a = bias(units, config.biases, "paper")
 
     def prepare(self, h: Tensor, mask: Tensor) -> Annotations:
-        """Compute U_a h_j, which does not depend on i, once for a sentence (App. A.1.2)."""
+        """Compute U_a h_j once for a sentence, because it does not depend on i (App. A.1.2)."""
         U_a_h = h @ self.U_a.T + self.b_a  # (B, S, n')
-        padding = torch.zeros_like(mask, dtype=h.dtype).masked_fill(~mask, -torch.inf)
+        padding = torch.zeros_like(mask, dtype=h.dtype).masked_fill(~mask, -torch.inf)  # (B, S)
         return Annotations(h, U_a_h, padding)
 
     def forward(self, s: Tensor, source: Annotations) -> tuple[Tensor, Tensor]:
-        """Compute the context c_i (N, 2n) and its weights alpha_i (N, S) from s_{i-1} (N, n)."""
+        """Compute the context vector c_i (N, 2n) and its weights alpha_i (N, S) from s_{i-1} (N, n)."""
         # App. A.1.2: e_ij = v_a' tanh(W_a s_{i-1} + U_a h_j); s is the same for all j, hence the new axis.
         e = torch.tanh((s @ self.W_a.T).unsqueeze(1) + source.U_a_h) @ self.v_a  # (N, S)
         # Bahdanau2014 Eq. (6) "weights": alpha_ij = exp(e_ij) / sum_k exp(e_ik).
@@ -194,17 +194,17 @@ class EncoderUnits(nn.Module):
         return (1 - z) * h + z * h_tilde
 
     def read(self, Ex: Tensor, mask: Tensor) -> Tensor:
-        """Read E x (B, S, m) from the first column to the last, from h_0 = 0: the states (B, S, n)."""
+        """Compute the states (B, S, n) of E x (B, S, m), read from the first column to the last, from h_0 = 0."""
         h = Ex.new_zeros(len(Ex), len(self.U))  # (B, n)
         states = []
         for Ex_i, real in zip(Ex.unbind(1), mask.unbind(1), strict=True):
-            h = torch.where(real.unsqueeze(1), self(Ex_i, h), h)  # padding leaves the state as it was
+            h = torch.where(real.unsqueeze(1), self(Ex_i, h), h)  # (B, n); padding does not change the state
             states.append(h)
-        return torch.stack(states, dim=1)
+        return torch.stack(states, dim=1)  # (B, S, n)
 
 
 class Encoder(nn.Module):
-    """The bidirectional RNN of RNNsearch: both directions share the embedding and nothing else."""
+    """The bidirectional RNN of RNNsearch. Both directions share the embedding and nothing else."""
 
     def __init__(self, config: ModelConfig, words: int) -> None:
         super().__init__()
@@ -213,14 +213,15 @@ class Encoder(nn.Module):
         self.backward_rnn = EncoderUnits(config)
 
     def forward(self, source: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Annotate ids (B, S) under their mask (B, S): h (B, S, 2n) and bwd h_1 (B, n)."""
-        # The source's EOS is a word too: annotated, attended to, read first by the backward RNN (GroundHog
+        """Compute the annotations h (B, S, 2n) and bwd h_1 (B, n) of ids (B, S) under their mask (B, S)."""
+        # The source's EOS is a word too: it is annotated, attended to, and read first by the backward RNN (GroundHog
         # `create_padded_batch`).
         Ex = self.embedding(source)  # (B, S, m)
         forward_h = self.forward_rnn.read(Ex, mask)  # (B, S, n)
-        backward_h = self.backward_rnn.read(Ex.flip(1), mask.flip(1)).flip(1)  # from the last word to the first
+        # Flipped, so that the last word is read first. Padding comes before it and leaves h_0 = 0.
+        backward_h = self.backward_rnn.read(Ex.flip(1), mask.flip(1)).flip(1)  # (B, S, n)
         # Bahdanau2014 Eq. (7) "annotation": h_j = [fwd h_j; bwd h_j].
-        return torch.cat([forward_h, backward_h], dim=-1), backward_h[:, 0]
+        return torch.cat([forward_h, backward_h], dim=-1), backward_h[:, 0]  # (B, S, 2n), (B, n)
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -233,11 +234,12 @@ class DeepOutput(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         linear = 2 * config.maxout  # 2l linear units under l maxout units
+        # (2l, n), (2l, m), (2l, C), (2l,)
         self.U_o, self.V_o = gaussian(linear, config.hidden), gaussian(linear, config.embedding)
         self.C_o, self.b_o = gaussian(linear, config.context), bias(linear, config.biases, "paper", "authors")
 
     def maxout(self, s: Tensor, Ey: Tensor, c: Tensor) -> Tensor:
-        """Compute t_i (N, l) from a state (N, n), the previous word's vector (N, m) and a context (N, C)."""
+        """Compute t_i (N, l) from a state (N, n), the previous word's vector (N, m) and a context vector (N, C)."""
         t_tilde = s @ self.U_o.T + Ey @ self.V_o.T + c @ self.C_o.T + self.b_o  # (N, 2l)
         # t_ij = max(t~_{i,2j-1}, t~_{i,2j}): each unit takes the larger of two neighbours.
         return torch.maximum(t_tilde[..., 0::2], t_tilde[..., 1::2])  # (N, l)
@@ -248,31 +250,32 @@ class Readout(DeepOutput):
 
     def __init__(self, config: ModelConfig, words: int) -> None:
         super().__init__(config)
+        # (V, l), (V,)
         self.W_o, self.b_softmax = gaussian(words, config.maxout), bias(words, config.biases, "paper", "authors")
 
     def forward(self, s: Tensor, Ey: Tensor, c: Tensor) -> Tensor:
-        """Compute the logits (N, V), of which loss and beam search take the softmax."""
+        """Compute the logits (N, V). The loss and beam search take their softmax."""
         t = self.maxout(s, Ey, c)  # (N, l)
-        return t @ self.W_o.T + self.b_softmax  # y_i' W_o t_i for every word y_i
+        return t @ self.W_o.T + self.b_softmax  # (N, V): y_i' W_o t_i for every word y_i
 
 
 @dataclass(frozen=True)
 class State:
-    """All that the decoder knows between two words, as `common.contract.DecoderState`."""
+    """All that the decoder knows between two words, as a `common.contract.DecoderState`."""
 
     s: Tensor
-    """(N, n)"""
+    """The decoder's state, (N, n)."""
     c: Tensor
-    """The last context, (N, C)."""
+    """The last context vector, (N, C)."""
     source: Annotations | LastState
-    """What the contexts are made of."""
+    """What the context vectors are computed from."""
 
     def select(self, rows: Tensor) -> State:
-        """Make row `rows[i]` row i."""
+        """Return a state whose row i is row `rows[i]`."""
         return State(self.s[rows], self.c[rows], self.source.select(rows))
 
     def reorder(self, rows: Tensor) -> State:
-        """Do as `select` for rows that stay within their own sentence: its annotations need not move."""
+        """Reorder the rows as `select` does. They stay within their sentence, so its annotations need not move."""
         return State(self.s[rows], self.c[rows], self.source)
 
 
@@ -288,7 +291,7 @@ class RNNsearch(nn.Module):
         self.config, self.words = config, words
         search, n, rows = config.architecture == "search", config.hidden, table_rows(config, words)
         self.encoder = Encoder(config, rows) if search else ForwardEncoder(config, rows)
-        self.align = AlignmentModel(config) if search else FixedContext()  # either gives contexts
+        self.align = AlignmentModel(config) if search else FixedContext()  # both compute context vectors
         self.W_s, self.b_s = gaussian(n, n), bias(n, config.biases, "paper", "authors")
         self.embedding = Embedding(rows, config.embedding, config.biases)
         self.decoder = DecoderUnits(config)
@@ -299,11 +302,11 @@ class RNNsearch(nn.Module):
         return self.unroll(batch)[0]
 
     def alignment(self, batch: Batch) -> Tensor:
-        """Compute alpha_ij (B, T, S) of the batch's own target, as drawn in Figure 3; RNNsearch only."""
+        """Compute alpha_ij (B, T, S) of the batch's own target, as drawn in Figure 3. RNNsearch only."""
         return torch.stack([alpha for alpha in self.unroll(batch)[1] if alpha is not None], dim=1)
 
     def unroll(self, batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
-        """Feed the target word by word: logits (B, T, V), and alpha_i (B, S) for each of the T words."""
+        """Feed the target word by word. Returns the logits (B, T, V), and alpha_i (B, S) for each of the T words."""
         # Nothing masks the target: its padding is on the right, where no real word comes after it.
         state = self.encode(batch.source, batch.source_mask)
         logits, alphas = [], []
@@ -316,42 +319,51 @@ class RNNsearch(nn.Module):
     def encode(self, source: Tensor, source_mask: Tensor) -> State:
         """Compute the state before the first word, from ids and mask (B, S)."""
         h, last = self.encoder(source, source_mask)  # (B, S, C), (B, n)
-        # App. A.2.2: s_0 = tanh(W_s bwd h_1). The paper gives none for RNNencdec; GroundHog takes fwd h_Tx.
+        # App. A.2.2: s_0 = tanh(W_s bwd h_1). The paper has no s_0 for RNNencdec; GroundHog takes fwd h_Tx.
         s_0 = torch.tanh(last @ self.W_s.T + self.b_s)  # (B, n)
-        c_0 = torch.zeros_like(h[:, 0])  # (B, C); only R1 keeps a context, and it skips the first update
+        c_0 = torch.zeros_like(h[:, 0])  # (B, C); only R1 reads it, in an update that it skips
         return State(s_0, c_0, self.align.prepare(h, source_mask))
 
     def step(self, previous: Tensor, state: State) -> tuple[Tensor, State]:
-        """Compute the logits (N, V) of the word after `previous` (N,), and the state that gave them."""
+        """Compute the logits (N, V) of the word after `previous` (N,), and the state after this step."""
         logits, state, _ = self.turn(previous, state)
         return logits, state
 
     def turn(self, previous: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        """Take word i's turn: logits (N, V), the state after it and alpha_i (N, S), from y_{i-1} (N,).
+        """Compute the logits (N, V) of word i, the state after it and alpha_i (N, S) from y_{i-1} (N,).
 
-        The paper's indices allow two orders of operations, R2 and R3, and its authors' code has a third, R1 (D1).
+        The paper's indices allow two orders of operations, R2 and R3. Its authors' code has a third, R1 (D1).
         All have the same parameters.
         """
         order = {"R1": self.R1, "R2": self.R2, "R3": self.R3}[self.config.step_order]
         return order(previous, state)
 
     def R1(self, previous: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        """Update, look, write (GroundHog): s_{i-1} = f(s_{i-2}, y_{i-1}, c_{i-1}), c_i from s_{i-1}, y_i from both."""
+        """Update, attend, write, as in GroundHog.
+
+        s_{i-1} = f(s_{i-2}, y_{i-1}, c_{i-1}), c_i from s_{i-1}, y_i from both.
+        """
         Ey = self.embedding(previous)  # (N, m)
         s = self.decoder(Ey, state.s, state.c)  # (N, n)
         s = torch.where((previous == START).unsqueeze(1), state.s, s)  # the recurrence never reads y_0: s_0 stays
-        c, alpha = self.align(s, state.source)
+        c, alpha = self.align(s, state.source)  # (N, C), (N, S)
         return self.readout(s, Ey, c), State(s, c, state.source), alpha
 
     def R2(self, previous: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        """Look, update, write (Eq. (4)): c_i from s_{i-1}, s_i = f(s_{i-1}, y_{i-1}, c_i), y_i from both."""
+        """Attend, update, write, as in Eq. (4).
+
+        c_i from s_{i-1}, s_i = f(s_{i-1}, y_{i-1}, c_i), y_i from both.
+        """
         Ey = self.embedding(previous)
-        c, alpha = self.align(state.s, state.source)
-        s = self.decoder(Ey, state.s, c)
+        c, alpha = self.align(state.s, state.source)  # (N, C), (N, S)
+        s = self.decoder(Ey, state.s, c)  # (N, n)
         return self.readout(s, Ey, c), State(s, c, state.source), alpha
 
     def R3(self, previous: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        """Look, write, update (App. A.2.2 to the letter): c_i and s_i as in R2, but y_i from s_{i-1} and c_i."""
+        """Attend, write, update, as in App. A.2.2 to the letter.
+
+        c_i and s_i as in R2, but y_i from s_{i-1} and c_i.
+        """
         Ey = self.embedding(previous)
         c, alpha = self.align(state.s, state.source)
         s = self.decoder(Ey, state.s, c)
@@ -371,9 +383,9 @@ class ForwardEncoder(nn.Module):
         self.forward_rnn = EncoderUnits(config)
 
     def forward(self, source: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Read ids (B, S) under their mask (B, S): the states (B, S, n) and the last, fwd h_Tx (B, n)."""
+        """Compute the states (B, S, n) of ids (B, S) under their mask (B, S), and the last one, fwd h_Tx (B, n)."""
         h = self.forward_rnn.read(self.embedding(source), mask)
-        return h, h[:, -1]  # padding leaves the state as it was, so every sentence's last state stands here
+        return h, h[:, -1]  # padding does not change the state, so this is every sentence's last one
 
 
 @dataclass(frozen=True)
@@ -383,19 +395,19 @@ class LastState:
     h_Tx: Tensor
 
     def select(self, rows: Tensor) -> LastState:
-        """Take these rows."""
+        """Return the states of these rows."""
         return LastState(self.h_Tx[rows])
 
 
 class FixedContext(nn.Module):
-    """What RNNencdec has in place of the alignment model: every c_i is fwd h_Tx."""
+    """RNNencdec's replacement for the alignment model: every context vector c_i is fwd h_Tx."""
 
     def prepare(self, h: Tensor, mask: Tensor) -> LastState:
         """Keep the last of the states h (B, S, n)."""
         return LastState(h[:, -1])
 
     def forward(self, s: Tensor, source: LastState) -> tuple[Tensor, None]:
-        """Give the context c_i (N, n), whatever s_{i-1} (N, n) is, and no weights."""
+        """Return the context vector c_i (N, n), which is the same for every s_{i-1} (N, n), and no weights."""
         return source.h_Tx, None
 
 
@@ -404,21 +416,22 @@ class FixedContext(nn.Module):
 
 
 class FactoredReadout(DeepOutput):
-    """Two matrices in place of W_o, with nothing between them, and one id more than there are words."""
+    """Two matrices in place of W_o, with no nonlinearity between them, and one id more than there are words."""
 
     def __init__(self, config: ModelConfig, words: int) -> None:
         super().__init__(config)
         self.words, rows = words, table_rows(config, words)
+        # (factored_size, l), (V + 1, factored_size), (V + 1,)
         self.W_o1, self.W_o2 = gaussian(config.factored_size, config.maxout), gaussian(rows, config.factored_size)
         self.b_softmax = bias(rows, config.biases, "paper", "authors")
 
     def forward(self, s: Tensor, Ey: Tensor, c: Tensor) -> Tensor:
-        """Compute the logits (N, V) without that of the reserved id."""
+        """Compute the logits (N, V), without the one of the reserved id."""
         t = self.maxout(s, Ey, c)  # (N, l)
         logits = t @ self.W_o1.T @ self.W_o2.T + self.b_softmax  # (N, V + 1)
         return logits[..., : self.words]
 
 
 def table_rows(config: ModelConfig, words: int) -> int:
-    """Count the rows of embeddings and softmax: GroundHog's tables hold one id that no text uses (D2)."""
+    """Return the number of rows of embeddings and softmax. GroundHog's tables hold one id that no text uses (D2)."""
     return words + 1 if config.readout == "factored" else words

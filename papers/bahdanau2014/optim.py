@@ -18,13 +18,13 @@ class OptimizerConfig:
     rho: float
     """Decay of Adadelta's two running averages."""
     epsilon: float
-    """Added to both averages under the root."""
+    """Added to both averages inside the root."""
     step_size: float
-    """Factor on Adadelta's own step; the paper has none, which is 1."""
+    """Factor on Adadelta's own step. The paper has none, which means 1."""
     clip_norm: float
     """Largest L2 norm of all gradients together."""
     non_finite_factor: float
-    """Where that norm is not finite, every gradient becomes this factor times its parameter (GroundHog)."""
+    """If that norm is not finite, every gradient becomes this factor times its parameter (GroundHog)."""
 
     def __post_init__(self) -> None:
         require(0 <= self.rho < 1, "optimizer.rho", "lie in [0, 1)")
@@ -34,7 +34,7 @@ class OptimizerConfig:
 
 
 def build_optimization(model: nn.Module, recipe: Recipe) -> Optimization:
-    """Adadelta as GroundHog `SGD_adadelta` writes it, which is torch's, and its rules for the gradient."""
+    """Return torch's Adadelta, which computes as GroundHog's `SGD_adadelta`, with its rules for the gradient."""
     config: OptimizerConfig = recipe.optimizer
     adadelta = torch.optim.Adadelta(model.parameters(), lr=config.step_size, rho=config.rho, eps=config.epsilon)
 
@@ -46,15 +46,16 @@ def build_optimization(model: nn.Module, recipe: Recipe) -> Optimization:
 
 @torch.no_grad()
 def condition_gradients(parameters: list[nn.Parameter], clip_norm: float, non_finite_factor: float) -> None:
-    """Scale all gradients in place to a joint norm of `clip_norm` where theirs is not below it.
+    """Scale all gradients in place so that their joint norm is `clip_norm`, unless it is below that.
 
-    The loss is a sum over some 2,000 words, so the norm is nearly always scaled, to exactly `clip_norm`:
-    Adadelta sees the direction alone. A mean over words would make another algorithm of it.
+    The loss is a sum over some 2,000 words, so the norm is nearly always scaled, to exactly `clip_norm`. Adadelta then
+    sees only the direction. With a mean over words this would be another algorithm.
     """
     pairs = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in pairs]))
     if not torch.isfinite(norm):
         for parameter, gradient in pairs:
+            # As a gradient, this pulls the weights towards 0.
             gradient.copy_(non_finite_factor * parameter)
     elif norm >= clip_norm:
         for _, gradient in pairs:
