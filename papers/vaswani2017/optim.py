@@ -1,4 +1,4 @@
-"""Vaswani2017 §5.3 "Optimizer": Adam under a learning rate that rises and then falls as step^-0.5."""
+"""Vaswani2017 §5.3 "Optimizer": Adam with a learning rate that rises and then falls as step^-0.5."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class OptimizerConfig:
     beta2: float
     epsilon: float
     warmup_steps: int
-    """Updates until the rate peaks."""
+    """Number of updates until the rate is highest."""
     factor: float
-    """Times the rate of Eq. (3); 1 in the paper."""
+    """Factor on the rate of Eq. (3), 1 in the paper."""
     clip_norm: float | None
-    """Scale gradients down to this total norm; null, as in the paper, leaves them."""
+    """Total norm to which larger gradients are scaled down. Null, as in the paper, leaves them."""
 
     def __post_init__(self) -> None:
         for key in ("beta1", "beta2"):
@@ -34,12 +34,12 @@ class OptimizerConfig:
 
 
 def learning_rate(step: int, d_model: int, warmup_steps: int) -> float:
-    """Vaswani2017 Eq. (3) "lrate": d_model^-0.5 min(step^-0.5, step warmup_steps^-1.5); the first step is 1."""
+    """Compute Vaswani2017 Eq. (3) "lrate": d_model^-0.5 min(step^-0.5, step warmup_steps^-1.5). The first step is 1."""
     return float(d_model**-0.5 * min(step**-0.5, step * warmup_steps**-1.5))
 
 
 def build_optimization(model: nn.Module, recipe: Recipe) -> Optimization:
-    """Adam over all of the model's parameters with Eq. (3) as its rate, which is set before every update."""
+    """Return Adam over all of the model's parameters. Its rate is Eq. (3), set before every update."""
     config: OptimizerConfig = recipe.optimizer
     # fused: one pass over the parameters per update, the same formula
     adam = torch.optim.Adam(
