@@ -5,13 +5,19 @@ Letters: B sentences in a batch, S source positions, T target positions, N = B x
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from common.ids import EOS, START
+
+POSITIONS = 64
+"""Padded positions per sentence that `longest_first` allows for. Most sentences are shorter."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,21 @@ def pad(sentences: list[list[int]]) -> tuple[Tensor, Tensor]:
         ids[row, : len(sentence)] = torch.as_tensor(sentence, dtype=torch.int64)
         mask[row, : len(sentence)] = True
     return ids, mask
+
+
+def longest_first(lengths: npt.NDArray[np.int64], sentences: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield batches for validation and decoding, the longest sentences first, of at most `sentences` sentences.
+
+    lengths (N,): positions of each sentence. A batch has at most `sentences` * POSITIONS padded positions, or a single
+    sentence. Without this limit one long line would pad the whole batch to its own length.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        fitting = sentences * POSITIONS // max(1, int(lengths[order[start]]))
+        end = start + min(sentences, max(1, fitting))
+        yield order[start:end]
+        start = end
 
 
 class DecoderState(Protocol):

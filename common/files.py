@@ -1,6 +1,7 @@
 """Write files completely or not at all, lock them against other processes, and read them as text.
 
-What the repository writes goes through here, so that a killed process or a full disk leaves no half-written file.
+What the repository keeps goes through here, so that a killed process or a full disk leaves no half-written file. The
+arrays of a preparation are written into a working folder, which takes its place as a whole.
 """
 
 from __future__ import annotations

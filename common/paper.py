@@ -16,7 +16,7 @@ from common.contract import Batch
 from common.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
-    from common.report.tables import Section
+    from common.report.page import Section
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.paper import Paper
 from common.progress import clock
 from common.recipe import OWN_SCALE
-from common.report.tables import Section, write_report
+from common.report.page import Section, write_report
 from common.run.cli import Parser, guarded, split_overrides, utf8_output
 from common.run.folder import prepare_data
 from common.run.plan import describe, plan

@@ -18,8 +18,8 @@ from ipykernel.kernelspec import write_kernel_spec
 from nbclient import NotebookClient
 
 from common.report.notebook import committed, show
+from common.report.page import Figure, Section
 from common.report.results import export
-from common.report.tables import Figure, Section
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from tests import made_results as made
 

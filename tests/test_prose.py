@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from common.recipe import read_yaml
+from common.yaml_files import read_yaml
 from papers.lineage import PAPERS, front
 from tests.conftest import ROOT
 

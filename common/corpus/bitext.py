@@ -6,17 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.corpus.archives import Stream
+from common.corpus.declaration import Corpus, Part, find_corpus
 from common.corpus.fetch import File, fetch_all
 from common.corpus.lines import LineBlock, open_text, parallel_blocks, parallel_lines
 from common.corpus.sgml import is_sgml
 from common.errors import UserError
 from common.files import checksum
-
-if TYPE_CHECKING:
-    from common.corpus.declaration import Corpus, Part
+from common.recipe import Data
 
 Paths = Mapping[str, Path]
 """Paths of public files by name, as `Bitext.download` returns them. A file that is not in it is a local file."""
@@ -24,7 +23,7 @@ Paths = Mapping[str, Path]
 
 @dataclass(frozen=True)
 class Bitext:
-    """The text that a recipe's data section selects from a corpus. `Corpus.choose` makes it."""
+    """The text that a recipe's data section selects from a corpus. `choose` makes it."""
 
     corpus: Corpus
     source: str
@@ -162,3 +161,53 @@ def _blocks(sides: Sequence[Sequence[str]], size: int) -> Iterator[LineBlock]:
         block = [side[start : start + size] for side in sides]
         source, target = ("".join(f"{line}\n" for line in side).encode() for side in block)
         yield number, source, target, len(block[0])
+
+
+def choose(data: Data) -> Bitext:
+    """Return the text that `data` selects from the corpus it names.
+
+    Raises UserError for an unknown corpus, and for a language, a part or a development set that it does not have.
+    """
+    corpus = find_corpus(data.corpus)
+    for key, language in (("source", data.source), ("target", data.target)):
+        if language not in corpus.languages:
+            raise UserError(f"data.{key} is `{language}`; {corpus.name} has {', '.join(corpus.languages)}")
+    if data.source == data.target:
+        raise UserError(f"data.source and data.target are both `{data.source}`; choose two languages")
+    sets = _in_both(corpus.sets, data)
+    development = _development(corpus, data, sets)
+    return Bitext(corpus, data.source, data.target, _training_parts(corpus, data), sets, development, data.first)
+
+
+def _development(corpus: Corpus, data: Data, sets: Mapping[str, Part]) -> tuple[str, ...]:
+    """Return the names of the sets that together are the development set."""
+    names = data.valid or (("valid",) if "valid" in corpus.sets else ())
+    if not names:
+        known = ", ".join(corpus.sets)
+        raise UserError(f"data.valid is empty and {corpus.name} has no set `valid`; name some of {known}")
+    if unknown := [name for name in names if name not in sets]:
+        raise UserError(f"data.valid: {corpus.name} has no set `{unknown[0]}`; it has {', '.join(sets)}")
+    return names
+
+
+def _training_parts(corpus: Corpus, data: Data) -> dict[str, Part]:
+    """Return the training parts that `data` names, in its order, or all that have both languages."""
+    pair, found = f"{data.source}-{data.target}", _in_both(corpus.train, data)
+    for name in data.parts:
+        if name not in corpus.train:
+            known = ", ".join(corpus.train)
+            raise UserError(f"data.parts: {corpus.name} has no part `{name}`; it has {known}; [] takes all")
+        if name not in found:
+            raise UserError(f"data.parts: `{name}` of {corpus.name} has no {pair} text")
+    if not found:
+        raise UserError(f"{corpus.name} has no {pair} training text")
+    return {name: found[name] for name in data.parts or found}
+
+
+def _in_both(named: Mapping[str, Sequence[Part]], data: Data) -> dict[str, Part]:
+    """Return for each name the first variant that has both languages. A name without one is left out."""
+    first = {
+        name: next((part for part in variants if {data.source, data.target} <= part.sides.keys()), None)
+        for name, variants in named.items()
+    }
+    return {name: part for name, part in first.items() if part}

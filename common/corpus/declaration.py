@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from common.corpus.archives import ARCHIVE
-from common.corpus.bitext import Bitext
 from common.corpus.fetch import File
 from common.errors import UserError
-from common.recipe import Data, is_path, read_yaml
 from common.typed import checked
+from common.yaml_files import is_path, read_yaml
 
 DECLARED = Path(__file__).parent / "declared"
 """Folder of the declarations that are known by their file's name."""
@@ -81,53 +80,6 @@ class Corpus:
         """Codes of all languages, in the order in which they first appear."""
         variants = [part for named in (self.train, self.sets) for parts in named.values() for part in parts]
         return tuple(dict.fromkeys(language for part in variants for language in part.sides))
-
-    def choose(self, data: Data) -> Bitext:
-        """Return the text that `data` selects from this corpus.
-
-        Raises UserError for a language, a part or a development set that the corpus does not have.
-        """
-        for key, language in (("source", data.source), ("target", data.target)):
-            if language not in self.languages:
-                raise UserError(f"data.{key} is `{language}`; {self.name} has {', '.join(self.languages)}")
-        if data.source == data.target:
-            raise UserError(f"data.source and data.target are both `{data.source}`; choose two languages")
-        sets = _in_both(self.sets, data)
-        development = self._development(data, sets)
-        return Bitext(self, data.source, data.target, self._training_parts(data), sets, development, data.first)
-
-    def _development(self, data: Data, sets: Mapping[str, Part]) -> tuple[str, ...]:
-        """Return the names of the sets that together are the development set."""
-        names = data.valid or (("valid",) if "valid" in self.sets else ())
-        if not names:
-            raise UserError(
-                f"data.valid is empty and {self.name} has no set `valid`; name some of {', '.join(self.sets)}"
-            )
-        if unknown := [name for name in names if name not in sets]:
-            raise UserError(f"data.valid: {self.name} has no set `{unknown[0]}`; it has {', '.join(sets)}")
-        return names
-
-    def _training_parts(self, data: Data) -> dict[str, Part]:
-        """Return the training parts that `data` names, in its order, or all that have both languages."""
-        pair, found = f"{data.source}-{data.target}", _in_both(self.train, data)
-        for name in data.parts:
-            if name not in self.train:
-                known = ", ".join(self.train)
-                raise UserError(f"data.parts: {self.name} has no part `{name}`; it has {known}; [] takes all")
-            if name not in found:
-                raise UserError(f"data.parts: `{name}` of {self.name} has no {pair} text")
-        if not found:
-            raise UserError(f"{self.name} has no {pair} training text")
-        return {name: found[name] for name in data.parts or found}
-
-
-def _in_both(named: Mapping[str, Sequence[Part]], data: Data) -> dict[str, Part]:
-    """Return for each name the first variant that has both languages. A name without one is left out."""
-    first = {
-        name: next((part for part in variants if {data.source, data.target} <= part.sides.keys()), None)
-        for name, variants in named.items()
-    }
-    return {name: part for name, part in first.items() if part}
 
 
 def declared_names() -> list[str]:

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.contract import Seq2SeqModel, pad
+from common.contract import Seq2SeqModel, longest_first, pad
 from common.decode.beam import Hypothesis, beam_search
 from common.errors import enough_memory
 from common.ids import EOS
 from common.recipe import Decode
-from common.train.batching import longest_first
 
 
 def decode_ids(

@@ -23,8 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from common.corpus.bitext import Bitext, Paths
-from common.corpus.declaration import find_corpus
+from common.corpus.bitext import Bitext, Paths, choose
 from common.errors import UserError
 from common.files import checksum, locked, write_json, write_once
 from common.prepare.encoded import SIDES, shard_name, write_offsets
@@ -71,7 +70,7 @@ def prepare(
     workers: number of processes, by default the number of cores. It changes the time, not the bytes.
     Raises UserError for an unknown corpus, language or split, for unreadable text and for a full disk.
     """
-    bitext = find_corpus(data.corpus).choose(data)
+    bitext = choose(data)
     _check_splits(splits, bitext)
     inputs = bitext.sums()
     directory = root / folder_name(data, text, bitext, inputs)

@@ -130,4 +130,4 @@ def draw_lengths(manifest: Manifest, histograms: dict[str, list[int]], path: Pat
     axes.set_title(f"{manifest.title}: {sum(histograms['source']):,} pairs", fontsize=9)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+    write_whole(path, lambda part: figure.savefig(part, format="png", dpi=120))

@@ -13,8 +13,8 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure as Drawing
 
 from common.paper import Paper
+from common.report.page import Section, png
 from common.report.results import read_results
-from common.report.tables import Section, png
 
 
 def code(*objects: Any) -> Markdown:

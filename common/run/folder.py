@@ -29,7 +29,7 @@ from common.files import HALF, write_json, write_whole
 from common.paper import Paper
 from common.prepare.preparation import prepare
 from common.prepare.prepared import Prepared
-from common.recipe import Recipe, current, difference, override, read_yaml, recipe_from_dict
+from common.recipe import Recipe, current, difference, override, recipe_from_dict
 from common.result import Reached, Start, Training, Weights, facts, read_starts, read_training
 from common.run.record import commit, environment, matmul_rate
 from common.text.pipeline import TextPipeline
@@ -46,6 +46,7 @@ from common.train.loop import Trainer, TrainingText
 from common.train.parallel import World, is_first
 from common.train.parallel import world as joined
 from common.typed import build, plain
+from common.yaml_files import read_yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout whose commit every result names."""

@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from common.contract import Batch
-from common.corpus.declaration import find_corpus
+from common.corpus.bitext import choose
 from common.ids import EOS
 from common.paper import Paper
 from common.recipe import OWN_SCALE, Recipe
@@ -93,7 +93,7 @@ def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
     flops = training_flops(paper, recipe)
     sentences, source, target = minibatch_shape(recipe)
     data, text, estimate = recipe.data, recipe.text, recipe.estimate
-    bitext = find_corpus(data.corpus).choose(data)
+    bitext = choose(data)
     downloads, preparation = bitext.bytes_needed(estimate.pairs, estimate.source_tokens + estimate.target_tokens)
     updates_per_epoch = estimate.pairs / (sentences * recipe.batch.accumulate)
     return {

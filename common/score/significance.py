@@ -24,8 +24,8 @@ SEED = 12345
 class Difference:
     """BLEU(a) - BLEU(b) in BLEU points, with its bootstrap interval.
 
-    `p` is one-sided: the share of resamples in which a does not beat b. It is near 0 if a is reliably better and near 1
-    if a is reliably worse. The caller decides which system is a, and therefore what is claimed.
+    `p` is one-sided: the share of resamples in which a does not beat b. It is near 0 if a is reliably better. It is
+    near 1 if a is reliably worse or the same. The caller decides which system is a, and therefore what is claimed.
     """
 
     value: float

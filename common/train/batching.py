@@ -23,9 +23,6 @@ from common.recipe import Batching
 
 Indices = npt.NDArray[np.int64]
 
-POSITIONS = 64
-"""Padded positions per sentence that `longest_first` allows for. Most sentences are shorter."""
-
 
 def minibatches(
     source_lengths: Indices, target_lengths: Indices, batching: Batching, seed: int, epoch: int
@@ -96,21 +93,6 @@ def _fill(ascending: Indices, start: int, tokens: int) -> int:
     # The padded size grows with `end`, because the lengths ascend: a binary search finds the last end that fits.
     ends = range(start + 1, len(ascending) + 1)
     return start + max(1, bisect_right(ends, tokens, key=lambda end: (end - start) * int(ascending[end - 1])))
-
-
-def longest_first(lengths: Indices, sentences: int) -> Iterator[Indices]:
-    """Yield batches for validation and decoding, the longest sentences first, of at most `sentences` sentences.
-
-    lengths (N,): positions of each sentence. A batch has at most `sentences` * POSITIONS padded positions, or a single
-    sentence. Without this limit one long line would pad the whole batch to its own length.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        fitting = sentences * POSITIONS // max(1, int(lengths[order[start]]))
-        end = start + min(sentences, max(1, fitting))
-        yield order[start:end]
-        start = end
 
 
 def load_batch(ids: ParallelIds, indices: Indices) -> Batch:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.contract import Batch
+from common.contract import Batch, longest_first
 from common.errors import UserError, enough_memory
 from common.files import write_whole
 from common.paper import Optimization
@@ -27,7 +27,7 @@ from common.prepare.encoded import ParallelIds
 from common.progress import clock
 from common.recipe import Recipe
 from common.result import Likelihood
-from common.train.batching import load_batch, longest_first, minibatches
+from common.train.batching import load_batch, minibatches
 from common.train.checkpoint import has_updates, kept_checkpoints, load_state, restore, save_state, save_weights
 from common.train.loss import cross_entropy_sum
 from common.train.parallel import ALONE, World

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from common.report.page import COLOURS, Figure, png
 from common.report.results import Result
-from common.report.tables import COLOURS, Figure, png
 from common.result import Example
 from common.score.by_length import FEWEST, sliding_bleu
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from common.contract import Batch
 from common.paper import Optimization, Paper, ReportedTraining
-from common.recipe import Recipe, read_yaml
+from common.recipe import Recipe
+from common.yaml_files import read_yaml
 from papers.bahdanau2014.fast import FastRNNsearch
 from papers.bahdanau2014.model import ModelConfig, RNNsearch
 from papers.bahdanau2014.optim import OptimizerConfig, build_optimization

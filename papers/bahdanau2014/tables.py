@@ -11,13 +11,15 @@ from typing import Any
 
 from common.markdown import table
 from common.paper import Paper
-from common.recipe import read_yaml
 from common.report import claims as claim
+from common.report import page
 from common.report import tables as report
 from common.report.claims import Claim, Finding, Verdict
+from common.report.page import Figure, Section
 from common.report.results import Result, read_results
-from common.report.tables import Figure, Section, number
+from common.report.tables import number
 from common.score.by_length import bleu_by_bins
+from common.yaml_files import read_yaml
 from papers.bahdanau2014 import figures
 
 Reported = Mapping[str, Any]
@@ -45,14 +47,14 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
         report.provenance(runs),
         f"## Table 2: learning statistics{report.text_label(runs)}\n\n{table2(reported, runs)}",
         *length_part(rows, drawings),
-        *(report.figure_block(figure) for figure in drawings if figure.name == "alignments"),
+        *(page.figure_block(figure) for figure in drawings if figure.name == "alignments"),
         *table3_part(rows),
         f"## Claims\n\n{report.claims_table(outcomes)}",
         *report.closing_parts(paper, scale, runs),
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
     ]
     section = Section(paper.title, "\n\n".join(parts), drawings, outcomes, remarks)
-    report.write_section(section, out)
+    page.write_section(section, out)
     return section
 
 
@@ -119,7 +121,7 @@ def _statistics(result: Result) -> list[str]:
 
 def length_part(rows: Results, drawings: list[Figure]) -> list[str]:
     """Return Figure 2, and the same scores in bins for readers who cannot see the figure."""
-    blocks = [report.figure_block(figure) for figure in drawings if figure.name == "bleu-by-length"]
+    blocks = [page.figure_block(figure) for figure in drawings if figure.name == "bleu-by-length"]
     return [*blocks, bins_table(rows)] if blocks else []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from common.run.cli import Parser, guarded
+from common.run.cli import Parser, guarded, utf8_output
 from papers.lineage import front
 from papers.lineage.same_data import build_tables, folders
 
@@ -15,6 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Return the exit status as common.run.cli does.
     """
+    utf8_output()
     parser = Parser(prog="python -m papers.lineage", description="What needs both papers.")
     parser.add_argument("verb", choices=["tables", "readme"])
     parser.add_argument("--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="default: demo")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from common.files import write_whole
 from common.markdown import table
-from common.recipe import read_yaml
 from common.report.results import read_results
 from common.report.tables import number, score
+from common.yaml_files import read_yaml
 from papers.lineage import PAPERS
 from papers.lineage.same_data import folders
 
@@ -29,7 +30,7 @@ SYSTEMS = {
 def write(readme: Path) -> None:
     """Bring the block in `readme` up to date."""
     text = readme.read_text(encoding="utf-8")
-    readme.write_text(BLOCK.sub(lambda markers: f"{markers[1]}{block()}\n{markers[2]}", text), encoding="utf-8")
+    write_whole(readme, BLOCK.sub(lambda markers: f"{markers[1]}{block()}\n{markers[2]}", text))
 
 
 def block() -> str:

@@ -11,10 +11,12 @@ from pathlib import Path
 from common import markdown
 from common.errors import UserError
 from common.report import claims as claim
+from common.report import page
 from common.report import tables as report
 from common.report.claims import Claim, Finding
+from common.report.page import Section
 from common.report.results import Result, read_results
-from common.report.tables import Section, number
+from common.report.tables import number
 from papers.lineage import PAPERS
 
 Results = Mapping[str, Result]
@@ -63,7 +65,7 @@ def build_tables(results: Mapping[str, Path], out: Path) -> Section:
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
     ]
     section = Section(TITLE, "\n\n".join(parts), [], outcomes, remarks)
-    report.write_section(section, out)
+    page.write_section(section, out)
     return section
 
 

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
+from common.report.page import COLOURS, Figure, png
 from common.report.results import Result
-from common.report.tables import COLOURS, Figure, png
 from common.result import Example
 
 Weights = npt.NDArray[np.float64]

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from common.contract import Batch
 from common.paper import Optimization, Paper, ReportedTraining
-from common.recipe import Recipe, read_yaml
+from common.recipe import Recipe
+from common.yaml_files import read_yaml
 from papers.vaswani2017.fast import FastTransformer
 from papers.vaswani2017.model import ModelConfig, Transformer
 from papers.vaswani2017.optim import OptimizerConfig, build_optimization

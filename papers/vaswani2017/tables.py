@@ -12,12 +12,15 @@ from typing import Any
 
 from common.markdown import table
 from common.paper import Paper
-from common.recipe import OWN_SCALE, read_yaml
+from common.recipe import OWN_SCALE
 from common.report import claims as claim
+from common.report import page
 from common.report import tables as report
 from common.report.claims import Claim, Finding
+from common.report.page import Section
 from common.report.results import Result, read_results
-from common.report.tables import Section, number, versus
+from common.report.tables import number, versus
+from common.yaml_files import read_yaml
 from papers.vaswani2017.figures import attention_figures
 
 Reported = Mapping[str, Any]
@@ -67,13 +70,13 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
         *table2_parts(rows, wu, scale),
         *table3_parts(reported, runs, rows, scale),
         *(beside_others(wu, runs) if scale == wu["scale"] else []),
-        *(report.figure_block(figure) for figure in drawings),
+        *(page.figure_block(figure) for figure in drawings),
         f"## Claims\n\n{report.claims_table(outcomes)}",
         *report.closing_parts(paper, scale, runs),
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
     ]
     section = Section(paper.title, "\n\n".join(parts), drawings, outcomes, remarks)
-    report.write_section(section, out)
+    page.write_section(section, out)
     return section
 
 

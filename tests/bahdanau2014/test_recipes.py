@@ -9,8 +9,9 @@ import torch
 from common.contract import Batch, pad
 from common.errors import UserError
 from common.ids import EOS
-from common.recipe import OWN_SCALE, difference, read_yaml
+from common.recipe import OWN_SCALE, difference
 from common.run.plan import describe, plan, training_flops
+from common.yaml_files import read_yaml
 from papers.bahdanau2014.paper import PAPER
 
 REPORTED = read_yaml(PAPER.root / "reported.yaml")["tables"]

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from common.recipe import current, difference, load_recipe, read_yaml, recipe_from_dict
+from common.recipe import current, difference, load_recipe, recipe_from_dict
+from common.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)

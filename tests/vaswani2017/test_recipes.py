@@ -15,9 +15,10 @@ from common.contract import Batch, pad
 from common.errors import UserError
 from common.ids import EOS
 from common.paper import Paper
-from common.recipe import OWN_SCALE, changes_no_number, difference, read_yaml
+from common.recipe import OWN_SCALE, changes_no_number, difference
 from common.run.plan import describe, parameter_counts, plan, training_flops
 from common.train.batching import minibatches
+from common.yaml_files import read_yaml
 from papers.vaswani2017.model import Transformer
 from papers.vaswani2017.optim import learning_rate
 from papers.vaswani2017.paper import PAPER

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from common.corpus.bitext import choose
 from common.corpus.declaration import find_corpus, read_declaration
 from common.corpus.fetch import MIRROR
 from common.corpus.lines import read_lines
@@ -224,7 +225,7 @@ def test_a_file_that_changes_meanwhile(run: Prepare, data: Data, tmp_path: Path)
     (tmp_path / "more.fr").write_text("un avion\n")
     folder = tmp_path / "data" / "mine"
     with pytest.raises(UserError, match="^more.fr was changed while mine was prepared from it; run again$"):
-        _Preparation(data, TEXT, find_corpus(data.corpus).choose(data), inputs, folder, tmp_path, Crew(1)).run()
+        _Preparation(data, TEXT, choose(data), inputs, folder, tmp_path, Crew(1)).run()
     assert not list((tmp_path / "data").iterdir())
 
 

@@ -19,17 +19,9 @@ from common.errors import UserError
 from common.markdown import table
 from common.report import claims
 from common.report.claims import Claim, Outcome
+from common.report.page import Figure, Section, write_report, write_section
 from common.report.results import Result, export, read_results
-from common.report.tables import (
-    Figure,
-    Section,
-    changes,
-    plain,
-    provenance,
-    versus,
-    write_report,
-    write_section,
-)
+from common.report.tables import changes, plain, provenance, versus
 from common.result import Example
 from common.score.bleu import bleu
 from papers.bahdanau2014.paper import PAPER

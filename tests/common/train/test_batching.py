@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchtext.data import batch as torchtext_batch
 
-from common.contract import pad
+from common.contract import POSITIONS, longest_first, pad
 from common.errors import UserError
 from common.prepare.encoded import ParallelIds, Side, shard_name, write_offsets, write_side
 from common.recipe import Batching
-from common.train.batching import POSITIONS, load_batch, longest_first, minibatches
+from common.train.batching import load_batch, minibatches
 
 GROUNDHOG = Batching(max_length=None, pool=20, sentences=80, tokens=None, shuffle=False, accumulate=1)
 TENSOR2TENSOR = Batching(max_length=None, pool=None, sentences=None, tokens=300, shuffle=True, accumulate=1)
