@@ -6,6 +6,8 @@ unit: 40.8 million, 21.5 GiB, 49.8%.
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from common.recipe import _MOVED, SECTIONS
 from common.yaml_files import read_yaml
 from papers.lineage import PAPERS, front
 from tests.conftest import ROOT
@@ -202,3 +205,38 @@ def test_recipes_of_the_papers_own_size_are_found():
 )
 def test_headers_show_no_score_that_nobody_printed(paper, path):
     assert unheld(header(path), printed(paper)) == [], path
+
+
+FIELD = re.compile(
+    r"(?<![\w./{])(data|text|batch|train|decode|evaluate|run|estimate|model|optimizer)\.([a-zA-Z_]\w*)(?![\w(/])"
+)
+ENDINGS = {"py", "json", "en", "fr", "tok", "safetensors", "lengths"}
+"""After `train.` and the like these make the name of a file."""
+
+
+def named_fields() -> Iterator[tuple[str, str]]:
+    """Yield where a field is named in prose, in a YAML comment or in a string of the code, and its dotted name."""
+    texts: dict[Path, str] = {path: path.read_text(encoding="utf-8") for path in [*PAGES, ROOT / "CONTRIBUTING.md"]}
+    for path in ROOT.glob("papers/*/notebook.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts[path] = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    for path in ROOT.glob("papers/*/recipes/**/*.yaml"):
+        texts[path] = "\n".join(re.findall(r"#.*", path.read_text(encoding="utf-8")))
+    for path in [*ROOT.glob("common/**/*.py"), *ROOT.glob("papers/**/*.py")]:
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        strings = (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+        texts[path] = "\n".join(strings)
+    for path, text in texts.items():
+        for match in FIELD.finditer(text):
+            if match[2] not in ENDINGS and match[0] not in _MOVED:
+                yield str(path.relative_to(ROOT)), match[0]
+
+
+def test_fields_named_in_prose_are_fields_of_a_recipe() -> None:
+    sections = [SECTIONS, *(paper.sections for paper in PAPERS.values())]
+    known = {
+        f"{name}.{item.name}" for named in sections for name, kind in named.items() for item in dataclasses.fields(kind)
+    }
+    named = list(named_fields())
+    assert len(named) > 50
+    assert [f"{where}: {field}" for where, field in named if field not in known] == []
