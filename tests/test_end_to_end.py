@@ -9,13 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count, islice
 from pathlib import Path
 
 import psutil
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 
+from common.run.evaluate import translate
+from common.run.folder import load_run
 from common.train.checkpoint import load_weights
+from papers.vaswani2017.paper import PAPER as VASWANI
 from tests.conftest import ROOT, TINY
 
 SYSTEMS = {"bahdanau2014": "demo/rnnsearch-50", "vaswani2017": "demo/base"}
@@ -90,6 +94,13 @@ def test_translate_keeps_lines_in_order(paper, trained, command):
     assert len(whole) == len(lines) and whole[1] == whole[2] == "" and whole[:5] == whole[5:]
     alone = command(f"papers.{paper}", "translate", trained[paper], stdin=lines[3] + "\n").stdout
     assert alone == whole[3] + "\n"
+
+
+def test_translate_does_not_wait_for_the_last_line(trained):
+    run = load_run(VASWANI, trained["vaswani2017"])
+    endless = (f"A dog sees {number} men." for number in count())
+    assert len(list(islice(translate(run, endless, together=2), 3))) == 3
+    assert next(endless) == "A dog sees 4 men.", "two blocks read, no more"
 
 
 def test_translate_passes_over_a_byte_order_mark(trained, command):

@@ -1,9 +1,8 @@
-"""Translation of many sentences with beam search: ids in batches of similar length, and a stream of text lines."""
+"""Translation of many sentences with beam search, in batches of similar length."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -54,21 +53,3 @@ def decode_ids(
 def _device(model: Seq2SeqModel) -> torch.device:
     parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
-
-
-def translate_stream(
-    lines: Iterable[str], translate_block: Callable[[list[str]], list[str]], *, block: int = 512
-) -> Iterator[str]:
-    """Yield one translation per line, in order, while the lines are still coming.
-
-    The translation of a blank line is empty.
-    lines: text with or without line ends. At most `block` of them are held at a time.
-    translate_block: takes the lines of a block that are not blank and returns as many translations.
-    """
-    stream = iter(lines)
-    while taken := [line.rstrip("\r\n") for line in islice(stream, block)]:
-        texts = [line for line in taken if line.strip()]
-        translations = translate_block(texts) if texts else []
-        pairs = iter(list(zip(texts, translations, strict=True)))
-        for line in taken:
-            yield next(pairs)[1] if line.strip() else ""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from common.contract import Batch, Seq2SeqModel, pad
-from common.decode.translate import decode_ids, translate_stream
+from common.decode.translate import decode_ids
 from common.errors import UserError
 from common.files import sha256_json, write_json
 from common.ids import EOS
@@ -68,14 +69,10 @@ def translate(run: LoadedRun, lines: Iterable[str], together: int = 512) -> Iter
 
     together: lines that are read before the first answer. More lines are faster; 1 is for a person who types.
     """
-
-    def block(lines: list[str]) -> list[str]:
-        """Translate lines as one batch."""
-        return [
-            run.text.detokenise(run.text.target_tokens(ids)) for ids in translate_lines(run, lines, run.recipe.decode)
-        ]
-
-    return translate_stream(lines, block, block=together)
+    stream = iter(lines)
+    while taken := list(islice(stream, together)):
+        for ids in translate_lines(run, taken, run.recipe.decode):
+            yield run.text.detokenise(run.text.target_tokens(ids))
 
 
 def evaluate_run(

@@ -1,16 +1,14 @@
-"""Batches of sorted sentences give every sentence its own answer; lines stream in order."""
+"""Batches of sorted sentences give every sentence its own answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import count, islice
 
-import pytest
 import torch
 from torch import Tensor
 
 from common.decode.beam import Hypothesis
-from common.decode.translate import decode_ids, translate_stream
+from common.decode.translate import decode_ids
 from common.ids import EOS
 from common.recipe import Decode
 
@@ -67,30 +65,3 @@ def test_a_batch_of_any_size_gives_the_same():
     expected = decode_ids(Copier(), sentences, COPY)
     for batch in (1, 2, 7, 100):
         assert decode_ids(Copier(), sentences, COPY, together=batch) == expected
-
-
-def test_lines_keep_their_order_and_blank_lines_stay_empty():
-    lines = ["one\n", "\n", "two\r\n", "   \n", "\t", "three \n", "four"]
-    for block in (1, 2, 3, 7, 512):
-        blocks: list[list[str]] = []
-
-        def upper(texts: list[str], blocks: list[list[str]] = blocks) -> list[str]:
-            blocks.append(texts)
-            return [text.upper() for text in texts]
-
-        assert list(translate_stream(lines, upper, block=block)) == ["ONE", "", "TWO", "", "", "THREE ", "FOUR"]
-        assert [text for texts in blocks for text in texts] == ["one", "two", "three ", "four"]
-        assert all(1 <= len(texts) <= block for texts in blocks)
-    assert list(translate_stream([], upper)) == []
-
-
-def test_the_stream_does_not_wait_for_its_end():
-    endless = (f"line {number}" for number in count())
-    stream = translate_stream(endless, lambda texts: [text[::-1] for text in texts], block=4)
-    assert list(islice(stream, 6)) == [f"line {number}"[::-1] for number in range(6)]
-    assert next(endless) == "line 8", "two blocks read, no more"
-
-
-def test_a_translator_that_loses_a_line_is_an_error():
-    with pytest.raises(ValueError):
-        list(translate_stream(["a", "b"], lambda texts: texts[:1]))
