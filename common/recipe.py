@@ -17,12 +17,15 @@ from typing import Any, Literal
 import yaml
 
 from common.errors import UserError
+from common.files import sha256_json
 from common.typed import build, checked
 from common.yaml_files import is_path, read_yaml
 
 GOING_ON = {"may change": "going on"}
 """Metadata of a field that may change when a training is continued. It sets how far the training goes, not what an
 update computes."""
+OF_ONE_CORPUS = {"of one corpus": True}
+"""Metadata of a field that names parts or sets of one corpus: it means nothing to another one."""
 AT_ANY_TIME = {"may change": "at any time"}
 """Metadata of a field or section that no update depends on. It may change even after the training."""
 
@@ -43,18 +46,18 @@ class Data:
     """Language code of the source side."""
     target: str
     """Language code of the target side."""
-    parts: tuple[str, ...] = ()
+    parts: tuple[str, ...] = field(default=(), metadata=OF_ONE_CORPUS)
     """Training parts of the corpus, in this order. Empty means all parts that have both languages."""
     first: int | None = None
     """Number of training pairs to read, counted over the parts in order before any is left out. Null reads all."""
-    shares: tuple[float, ...] = ()
+    shares: tuple[float, ...] = field(default=(), metadata=OF_ONE_CORPUS)
     """Share of each of `parts` that data selection keeps. 1 keeps the whole part. Empty keeps all parts whole."""
-    in_domain: tuple[str, ...] = ()
+    in_domain: tuple[str, ...] = field(default=(), metadata=OF_ONE_CORPUS)
     """Parts that data selection uses as in-domain text."""
-    select_words: int | None = None
+    select_words: int | None = field(default=None, metadata=OF_ONE_CORPUS)
     """Limit in target words of all parts together. It replaces the values of the shares below 1: the best pairs of
     those parts are kept up to this limit."""
-    valid: tuple[str, ...] = field(default=(), metadata=AT_ANY_TIME)
+    valid: tuple[str, ...] = field(default=(), metadata=AT_ANY_TIME | OF_ONE_CORPUS)
     """Sets that together are the development set. Empty means the corpus's set `valid`."""
     clean_tokens: int | None = None
     """Moses clean-corpus-n: training pairs with more tokens on either side are left out before anything is learned."""
@@ -193,12 +196,15 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         require(self.average >= 1, "evaluate.average", "be at least 1")
-        require(len(self.sets) >= 1, "evaluate.sets", "name at least one split")
+        require(len(self.sets) >= 1, "evaluate.sets", "name at least one set")
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where and how fast a run computes, and what it records. Nothing here changes a number in a table."""
+    """Where and how fast a run computes, and what it records.
+
+    None of it is meant to change a number. Device, threads and path change the order of rounding.
+    """
 
     device: Literal["auto", "cpu", "cuda"]
     threads: int
@@ -286,6 +292,11 @@ class Recipe:
         return self.name.rpartition("/")[0]
 
     @property
+    def sha256(self) -> str:
+        """Hash of all that a number can depend on. Where the run computes and what it records is not in it."""
+        return sha256_json({key: value for key, value in self.to_dict().items() if key != "run"})
+
+    @property
     def system(self) -> str:
         """The name of the table's row, the same at every scale."""
         return self.name.rpartition("/")[2]
@@ -314,6 +325,8 @@ SECTIONS: dict[str, type] = {
     "run": Run,
     "estimate": Estimate,
 }
+SCALES = ("demo", "multi30k", "wmt14")
+"""Folders of recipes that reproduce.sh runs, from small to large. What lies in other folders is run by hand."""
 OWN_SCALE = "wmt14"
 """The papers' own size and text. A recipe of this folder can be named without it."""
 _WORDS = ("name", "title", "reproduces")
@@ -522,14 +535,13 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str,
 
 
 def changes_no_number(key: str) -> bool:
-    """Return whether the field, dotted, sets only speed or records. Such a field changes no number in a table."""
+    """Return whether the field, dotted, sets only speed or records. Tables do not list such fields."""
     return key.startswith("run.")
 
 
-def taken_of_the_corpus(key: str) -> bool:
-    """Return whether the field, dotted, selects from a corpus. Such a field says nothing about another corpus."""
-    optional = (f"data.{item.name}" for item in dataclasses.fields(Data) if item.default is not dataclasses.MISSING)
-    return key in optional
+def of_one_corpus(key: str) -> bool:
+    """Return whether the field, dotted, names parts or sets of its corpus. It says nothing about another corpus."""
+    return key in (f"data.{item.name}" for item in dataclasses.fields(Data) if "of one corpus" in item.metadata)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

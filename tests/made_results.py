@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from common.files import sha256_json, write_json
+from common.files import write_json
 from common.recipe import Recipe
 from common.result import (
     Column,
@@ -71,7 +71,7 @@ def training(
     step: int | None = None,
     seconds: float = 7200.0,
     perplexity: float = 3.625,
-    rate: float | None = None,
+    rate: float | None = 1e6,
 ) -> ScoredTraining:
     """Make the training of a recipe, up to its end unless `step` says otherwise. rate: FLOP/s where it trained."""
     step = recipe.train.steps if step is None else step
@@ -101,14 +101,13 @@ def result(recipe: Recipe, sets: dict[str, Column] | dict[str, ScoredSet], **cha
         "recipe": recipe.name,
         "title": recipe.title,
         "resolved_recipe": recipe.to_dict(),
-        "recipe_sha256": sha256_json(recipe.to_dict()),
+        "recipe_sha256": recipe.sha256,
         "generated": True,
         "data": {"title": "made text", "train_used": {"pairs": 1000}},
         "training": training(recipe, **own),
         "weights": Weights(averaged_steps=(1, 2)),
         "environment": MACHINE,
         "flops_counted": 7_770_000_000,
-        "matmul_flops_per_second": 1e6,
         "commit": "abcdef0123",
         "dirty": False,
         "sets": {"made": scored(columns)} if columns else sets,

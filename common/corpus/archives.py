@@ -59,7 +59,7 @@ class Stream:
         """
         head = self.head if size < 0 else self.head[:size]
         self.head = self.head[len(head) :]
-        with _told(self.name):
+        with _as_user_error(self.name):
             return head + self._raw.read(size if size < 0 else size - len(head))
 
 
@@ -74,7 +74,7 @@ def open_member(path: Path, member: str | None) -> Iterator[Stream]:
     """
     name = f"{path}:{member}" if member else str(path)
     with ExitStack() as stack:
-        with _told(name):
+        with _as_user_error(name):
             file = stack.enter_context(path.open("rb"))
             raw = _decompressed(file, path.suffix)
             if member:
@@ -90,7 +90,7 @@ def open_member(path: Path, member: str | None) -> Iterator[Stream]:
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header for which damage is an error. tarfile's own takes a damaged header for the end of the archive."""
+    """A tar header for which damage is an error. tarfile's own class ends silently there."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> _Header:
@@ -117,22 +117,22 @@ def _find(tar: tarfile.TarFile, path: Path, member: str) -> io.BufferedReader:
 
 
 def compression(beginning: bytes) -> str | None:
-    """Return how a file that begins with these bytes is compressed: gz, xz, bz2, or None for any other way or none."""
+    """Return how a file that begins with these bytes is compressed: gz, xz, bz2, or None."""
     return next((kind for kind, known in _BEGINNINGS.items() if known.match(beginning)), None)
 
 
 def _decompressed(raw: io.BufferedReader, suffix: str) -> io.BufferedIOBase:
     """Return the decompressed content of `raw`.
 
-    Reading fails, see `_told`, if only its name says that it is compressed.
+    Reading raises an error if only the file's name says that it is compressed.
     """
     kind = compression(raw.peek(16)) or _SUFFIXES.get(suffix.lower())
     return _READERS[kind](raw) if kind else raw
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Raise UserError of one line for the readers' errors.
+def _as_user_error(name: str) -> Iterator[None]:
+    """Turn an error of the readers into a UserError.
 
     ValueError and OverflowError come from numbers in bad headers.
     """

@@ -120,7 +120,7 @@ class Bitext:
         return source, target
 
     def blocks(self, name: str, size: int, paths: Paths, most: int | None = None) -> Iterator[LineBlock]:
-        """Yield a training part in blocks of `size` lines. most: number of its lines to read; None reads all."""
+        """Yield a training part in blocks of `size` lines. most: stop after so many lines; None reads all."""
         if most == 0:
             return
         part = self.parts[name]

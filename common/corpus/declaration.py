@@ -166,7 +166,7 @@ def _apart(place: Place) -> str:
 
 
 def _place(text: str) -> Place:
-    """Return the location that `ARCHIVE MEMBER` or a path names. A path may have spaces. Its spellings become one."""
+    """Return the location that `ARCHIVE MEMBER` or a path names. Spellings of one path give the same Place."""
     archive = ARCHIVE.fullmatch(text)
     file, member = archive.groups() if archive else (text, None)
     return Place(os.path.normpath(os.path.expanduser(file)), member)

@@ -340,7 +340,7 @@ class _Transfer:
     def _network(self) -> Iterator[None]:
         """Raise _Broken or _Refused for errors of the network and the server.
 
-        Errors of the disk must not occur in here.
+        The block must not use the disk, whose errors are of the same types.
         """
         try:
             yield

@@ -86,7 +86,7 @@ def parallel_lines(streams: Sequence[Stream], names: Sequence[str]) -> list[list
 
 
 def _read(stream: Stream, name: str) -> Segments:
-    """Read a whole text. A text that is not SGML has no places."""
+    """Read a whole text. Only segments of SGML have document and segment numbers."""
     sgml = is_sgml(stream.head, stream.name)
     lines = utf8_lines(stream.read(), name)
     return read_sgml("\n".join(lines), name) if sgml else Segments(name, lines)

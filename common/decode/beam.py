@@ -212,8 +212,8 @@ def _best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the `count` highest of each row of scores (B, W), all at most 0, and their places, best first.
 
     Equal scores are ordered by place. `topk` alone leaves their order open, and it may depend on the batch's shape. So
-    rows with a tie, which are rare, are chosen again by keys that are never equal: first the bits of -score, which have
-    the order of the numbers because none is negative, then the place.
+    rows with a tie, which are rare, are sorted again by (score, place): as integers, the bits of -score have the order
+    of the numbers because none is negative.
     """
     values, places = scores.topk(min(count + 1, scores.shape[1]))  # (B, count + 1): one more, to see a tie at the edge
     tied = ((values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -math.inf)).any(1)

@@ -1,4 +1,4 @@
-"""The second pass over the text: word numbers become ids, by a table of all words.
+"""The second pass over the text: it replaces word numbers by ids, which a table of all words gives.
 
 The text itself is not read again.
 """

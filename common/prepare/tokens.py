@@ -73,7 +73,7 @@ def word_hash(word: str) -> int:
 
 
 class Numbers(dict[str, int]):
-    """Numbers of words, by first occurrence. (A defaultdict would refer to itself, and garbage would accumulate.)"""
+    """Numbers of words, by first occurrence. (A defaultdict would form a cycle, freed late.)"""
 
     def __missing__(self, word: str) -> int:
         number = self[word] = len(self)

@@ -116,7 +116,7 @@ def memory_of_all() -> int:
 
 
 def _follow(parent: int) -> None:
-    """Leave Ctrl-C to the parent process, and end when it is gone."""
+    """Ignore Ctrl-C, which the parent process handles, and end when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
 

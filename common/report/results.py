@@ -170,15 +170,12 @@ class Result:
         return self.file.flops_counted
 
     @property
-    def rate_is_of_training(self) -> bool:
-        """Whether the machine that trained measured its rate. For older runs, the machine that scored did."""
-        return self.file.training.matmul_flops_per_second is not None
-
-    @property
     def flops_by_time(self) -> float | None:
-        """Training time x devices (one) x sustained rate: the method under Vaswani2017 Table 2. None without a rate."""
-        measured = self.file.training if self.rate_is_of_training else self.file
-        rate = measured.matmul_flops_per_second
+        """Training time x sustained rate of its devices: the method under Vaswani2017 Table 2.
+
+        None for an older run, whose rate was not measured where it was trained.
+        """
+        rate = self.file.training.matmul_flops_per_second
         return None if rate is None else self.seconds * rate
 
     @property

@@ -13,7 +13,7 @@ import numpy as np
 from common.errors import UserError
 from common.markdown import table
 from common.paper import Paper
-from common.recipe import OWN_SCALE, changes_no_number, differences, taken_of_the_corpus
+from common.recipe import OWN_SCALE, changes_no_number, differences, of_one_corpus
 from common.report.claims import Outcome
 from common.report.results import Result
 from common.result import Column
@@ -84,23 +84,14 @@ def cost(result: Result | None) -> list[str]:
 
 
 def cost_note(results: Mapping[str, Result]) -> str:
-    """Explain the two FLOP figures under `COST`.
-
-    The note names the runs whose rate was not measured on the machine that trained them.
-    """
-    rated = {system: result for system, result in results.items() if result.flops_by_time is not None}
-    scored = [f"`{system}`" for system, result in rated.items() if not result.rate_is_of_training]
-    if not scored:
-        machine = "trained the run"
-    elif len(scored) == len(rated):
-        machine = "scored the run, which need not be the one that trained it"
-    else:
-        machine = f"trained the run ({', '.join(scored)}: on the one that scored it)"
+    """Explain the two FLOP figures under `COST`."""
+    unrated = any(result.flops_by_time is None for result in results.values())
     return (
-        "Time x rate is the method under Table 2 of Vaswani et al. 2017: training time x devices (here one) x the "
-        "device's sustained single-precision rate, here measured by square matrix products on the machine that "
-        f"{machine}. Counted are the matrix products of forward and backward passes, from the model and the mean "
-        "sentence lengths of the recipe."
+        "Time x rate is the method under Table 2 of Vaswani et al. 2017: training time x the sustained "
+        "single-precision rate of the devices, here measured by square matrix products where the run was trained"
+        + (" (a cell is empty for a run from before that was done)" if unrated else "")
+        + ". Counted are the matrix products of forward and backward passes, from the model and the mean sentence "
+        "lengths of the recipe."
     )
 
 
@@ -188,7 +179,7 @@ def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) 
     for system, (ours, theirs) in recipes.items():
         changed = differences(ours, theirs)
         for key, (here, paper) in changed.items():
-            if not changes_no_number(key) and not ("data.corpus" in changed and taken_of_the_corpus(key)):
+            if not changes_no_number(key) and not ("data.corpus" in changed and of_one_corpus(key)):
                 grouped.setdefault((key, _value(paper), _value(here)), []).append(system)
     if not grouped:
         return "The recipes are the paper's own."

@@ -17,7 +17,7 @@ from common.corpus.lines import lines_as_they_come
 from common.errors import UserError
 from common.paper import Paper
 from common.prepare.workers import end_with
-from common.recipe import OWN_SCALE
+from common.recipe import OWN_SCALE, SCALES
 from common.run.plan import describe, plan
 from common.run.suite import SUITE
 from common.train.parallel import is_first, is_one_of_several
@@ -159,9 +159,7 @@ def _parser(paper: Paper) -> Parser:
     scoring = verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
     _score_options(scoring, paper)
     tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
-    tables.add_argument(
-        "--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="which runs (default: demo)"
-    )
+    tables.add_argument("--scale", default="demo", choices=SCALES, help="which runs (default: demo)")
     tables.add_argument(
         "--results", type=Path, help="folder of finished runs or committed results (default: RUNS/SCALE/PAPER)"
     )

@@ -14,7 +14,7 @@ import torch
 from common.contract import Batch, Seq2SeqModel, pad
 from common.decode.translate import decode_ids
 from common.errors import UserError
-from common.files import sha256_json, write_json
+from common.files import write_json
 from common.ids import EOS
 from common.paper import Paper
 from common.prepare.prepared import Prepared
@@ -67,7 +67,7 @@ def translate_lines(
 def translate(run: LoadedRun, lines: Iterable[str], together: int = 512) -> Iterator[str]:
     """Yield detokenised translations of untokenised lines, in order. Empty lines stay empty.
 
-    together: lines that are read before the first answer. More lines are faster; 1 is for a person who types.
+    together: lines that are read before the first answer. More lines are faster; interactive input wants 1.
     """
     stream = iter(lines)
     while taken := list(islice(stream, together)):
@@ -100,7 +100,7 @@ def evaluate_run(
         recipe=run.recipe.name,
         title=run.recipe.title,
         resolved_recipe=run.recipe.to_dict(),
-        recipe_sha256=sha256_json(run.recipe.to_dict()),
+        recipe_sha256=run.recipe.sha256,
         generated=prepared.manifest.generated,
         data=prepared.facts,
         training=_with_likelihoods(training, complete, run, prepared),

@@ -66,7 +66,7 @@ class LoadedRun:
     def decoded(self) -> str:
         """The decoded weights in words: `the weights of update 1,000`."""
         steps = ", ".join(f"{step:,}" for step in self.weights.steps)
-        averaged = self.weights.averaged_steps is not None
+        averaged = len(self.weights.steps) > 1
         return f"the mean of updates {steps}" if averaged else f"the weights of update {steps}"
 
 

@@ -20,8 +20,7 @@ from common.recipe import OWN_SCALE, Recipe
 from common.train.loss import cross_entropy_sum
 
 SMALL = 0.25
-"""A model with a smaller share of the measured system's parameters is so small that the system's rate says little of
-it."""
+"""Share of the measured system's parameters. Its rate does not apply to a smaller model."""
 
 
 def parameter_counts(paper: Paper, recipe: Recipe) -> dict[str, int]:

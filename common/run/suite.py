@@ -22,7 +22,6 @@ from typing import IO
 import torch
 
 from common.errors import UserError
-from common.files import sha256_json
 from common.paper import Paper
 from common.progress import clock
 from common.recipe import Recipe
@@ -77,11 +76,11 @@ class Job:
         self.finished = False
         with suppress(UserError):
             result = read_result(self.run / "result.json")
-            self.finished = self.trained and result.recipe_sha256 == sha256_json(self.recipe.to_dict())
+            self.finished = self.trained and result.recipe_sha256 == self.recipe.sha256
 
     @property
     def label(self) -> str:
-        return f"{self.paper.name} {self.name.rpartition('/')[2]}"
+        return f"{self.paper.name} {self.recipe.system}"
 
     def command(self, runs: Path) -> list[str]:
         """Return the words of the command that starts, resumes and scores the run."""
@@ -102,7 +101,7 @@ def jobs_of(papers: Sequence[Paper], scale: str, overrides: Sequence[str], runs:
         )
     # A system that another one continues counts with the other's cost, so that the chain starts early.
     chained = {(job.paper.name, job.after): job.cost for job in jobs if job.after}
-    return sorted(jobs, key=lambda job: -job.cost - chained.get((job.paper.name, job.name.rpartition("/")[2]), 0.0))
+    return sorted(jobs, key=lambda job: -job.cost - chained.get((job.paper.name, job.recipe.system), 0.0))
 
 
 def slots_of(jobs: Sequence[Job]) -> list[str]:
@@ -155,7 +154,7 @@ def _advance(job: Job, jobs: Sequence[Job], runs: Path, slots: Sequence[str]) ->
 
 def _ready(job: Job, jobs: Sequence[Job]) -> bool:
     """Return whether the system that this one continues is trained."""
-    before = [other for other in jobs if other.paper is job.paper and other.name.rpartition("/")[2] == job.after]
+    before = [other for other in jobs if other.paper is job.paper and other.recipe.system == job.after]
     return all(other.trained for other in before)
 
 

@@ -93,12 +93,12 @@ class Trainer:
         self,
         model: nn.Module,
         optimization: Optimization,
-        corpus: TrainingText,
+        text: TrainingText,
         recipe: Recipe,
         run: Path,
         world: World = ALONE,
     ):
-        self.model, self.optimization, self.corpus, self.recipe, self.run = model, optimization, corpus, recipe, run
+        self.model, self.optimization, self.text, self.recipe, self.run = model, optimization, text, recipe, run
         self.world = world
         self.device = next(model.parameters()).device
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -147,7 +147,7 @@ class Trainer:
 
         Teacher-forced, EOS included, in nats.
         """
-        measured = negative_log_likelihood(self.model, self.corpus.valid, world=self.world)
+        measured = negative_log_likelihood(self.model, self.text.valid, world=self.world)
         self.model.train()
         return {f"dev_{key}": value for key, value in asdict(measured).items()}
 
@@ -202,7 +202,7 @@ class Trainer:
 
     def _data(self) -> Iterator[Minibatch]:
         """Yield minibatches from the saved position on, epoch after epoch."""
-        train, progress = self.corpus.train, self.progress
+        train, progress = self.text.train, self.progress
         while True:
             order = minibatches(
                 train.source_lengths, train.target_lengths, self.recipe.batch, self.recipe.train.seed, progress.epoch
@@ -242,7 +242,7 @@ class Trainer:
             "window": asdict(self.window),
             "model": self.model.state_dict(),
             "optimizer": self.optimization.optimizer.state_dict(),
-            "data": self.corpus.identity,
+            "data": self.text.identity,
             "rng": self.world.gather(torch.get_rng_state()),
             "cuda_rng": self.world.gather(torch.cuda.get_rng_state()) if self.device.type == "cuda" else [],
         }
@@ -271,7 +271,7 @@ class Trainer:
                     f"{path}: missing; this recipe continues `{self.recipe.train.continues}`: train that beside it"
                 )
         state = load_state(path)
-        if state["data"] != self.corpus.identity:
+        if state["data"] != self.text.identity:
             raise UserError(
                 f"{path}: made from other data than the recipe's now (data.corpus {self.recipe.data.corpus}); "
                 "give back that text, or choose another --out folder"

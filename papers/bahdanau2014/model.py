@@ -3,8 +3,9 @@
 Bahdanau2014 is arXiv:1409.0473v7. GroundHog is the authors' code (lisa-groundhog/GroundHog, 4d2433b). It decides
 where the paper is silent or contradicts itself. D1, D2, ... are the deviations listed in README.md.
 
-The order is the paper's: encoder (A.2.1), alignment model (A.1.2), decoder and deep output (A.2.2), then the whole
-model, which trainer and beam search call. RNNencdec and GroundHog's own output layer come last.
+The order is that of use: initialisation (B.1), gated units (A.1.1), alignment model (A.1.2), encoder (A.2.1), decoder
+and deep output (A.2.2), then the whole model, which trainer and beam search call. RNNencdec and GroundHog's own output
+layer come last.
 Nothing is rearranged for speed here; fast.py computes the same functions from the same parameters, faster.
 
 Letters are the paper's: x source words, y target words, h annotations, s decoder states, c contexts, e energies,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from common.recipe import SCALES
 from common.run.cli import Parser, guarded, utf8_output
 from papers.lineage import front
 from papers.lineage.same_data import build_tables, folders
@@ -18,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     utf8_output()
     parser = Parser(prog="python -m papers.lineage", description="What needs both papers.")
     parser.add_argument("verb", choices=["tables", "readme"])
-    parser.add_argument("--scale", default="demo", choices=["demo", "multi30k", "wmt14"], help="default: demo")
+    parser.add_argument("--scale", default="demo", choices=SCALES, help="default: demo")
     parser.add_argument(
         "--runs", type=Path, help="folder of finished runs, as in reproduce.sh (default: the committed results)"
     )

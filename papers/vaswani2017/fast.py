@@ -1,8 +1,8 @@
 """The Transformer faster: the functions of model.py from the same parameters.
 
-PyTorch's fused attention computes Eq. (1) without storing the weights of every query. On one CPU core this saves 2% to
-6% of a forward and backward pass at base's width, and more in beam search over long sentences. At the widths of demo
-and multi30k an update takes as long as with model.py. One product for W_Q, W_K and W_V together saves nothing at any
+PyTorch's fused attention computes Eq. (1) without storing the weights of every query. On a CPU core this saves a little
+at base's width, and more in beam search over long sentences. At the widths of demo and multi30k an update takes as long
+as with model.py. One product for W_Q, W_K and W_V together saves nothing at any
 width, so it is not used. Dropout draws the same numbers in the same order as in model.py.
 tests/test_fast.py compares logits, gradients, steps, beam search and attention maps with model.py's.
 """

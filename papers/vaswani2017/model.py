@@ -70,7 +70,7 @@ def attention_weights(Q: Tensor, K: Tensor, mask: Tensor | None) -> Tensor:
     attend to a key. Every query needs at least one such key.
     """
     d_k = Q.shape[-1]
-    compatibility = (Q / math.sqrt(d_k)) @ K.transpose(-2, -1)  # (.., T, S); Q has fewer numbers to divide than Q K^T
+    compatibility = (Q / math.sqrt(d_k)) @ K.transpose(-2, -1)  # (.., T, S); v1.0 scales Q first, too
     if mask is not None:
         compatibility = compatibility.masked_fill(~mask, -math.inf)  # §3.2.3: the softmax makes it a weight of 0
     return compatibility.softmax(dim=-1)  # over the keys
@@ -439,7 +439,7 @@ def glorot(*together: Linear) -> None:
     """Draw W from U(-a, a) with a = sqrt(6 / (fan_in + fan_out)). fan_out is that of all layers drawn `together`."""
     fan_out = sum(layer.out_features for layer in together)
     for layer in together:
-        # This draw is overwritten at once. It advances the generator, so that a seed gives the same weights as before.
+        # This draw is overwritten at once. It advances the generator, so that a seed gives the committed runs' weights.
         nn.Linear.reset_parameters(layer)
         bound = math.sqrt(6 / (layer.in_features + fan_out))  # the a above
         nn.init.uniform_(layer.weight, -bound, bound)

@@ -103,9 +103,9 @@ def test_training_cost_by_both_methods(folder, tmp_path):
 
 
 def test_the_rate_is_that_of_the_machine_that_trained(folder, tmp_path):
-    """Older runs have only the rate of the machine that scored them. The note names these runs."""
+    """The rate of the machine that scored an older run is not its own: its cell is empty, and a note says so."""
     made.write(folder, "base", values("base", rate=5e6))
-    made.write(folder, "big", values("big", matmul_flops_per_second=None))
+    made.write(folder, "big", values("big", rate=None, matmul_flops_per_second=1e6))
     text = build(folder, tmp_path).markdown
     rates = {
         (row["model"], row["languages"]): row["FLOPs: time x rate"]
@@ -113,7 +113,7 @@ def test_the_rate_is_that_of_the_machine_that_trained(folder, tmp_path):
         if row["updates"]
     }
     assert rates == {(BASE, "EN-DE"): "3.6e10", (BASE, "EN-FR"): "7.2e9", (BIG, "EN-DE"): ""}
-    assert "on the machine that trained the run (`base-enfr`: on the one that scored it)" in text
+    assert "where the run was trained (a cell is empty for a run from before that was done)" in text
 
 
 def test_table3_shows_the_rows_that_were_run(folder, tmp_path):
