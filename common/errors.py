@@ -10,6 +10,10 @@ class UserError(Exception):
     """A mistake that the user can correct. The message names the file or key and says what to do."""
 
 
+class Terminated(Exception):
+    """The system asked this process to end, and what it had made is saved. The message says how to go on."""
+
+
 @contextmanager
 def enough_memory(what: str, cure: str) -> Iterator[None]:
     """Raise UserError of one line if the memory does not suffice for `what`. cure: what the user can do about it.

@@ -66,6 +66,8 @@ class Data:
 
     def __post_init__(self) -> None:
         require(self.first is None or self.first > 0, "data.first", "be positive or null")
+        for key in ("parts", "valid"):
+            require(len({*getattr(self, key)}) == len(getattr(self, key)), f"data.{key}", "name nothing twice")
         require(len(self.shares) in (0, len(self.parts)), "data.shares", "give one number for each of data.parts")
         require(all(0 < share <= 1 for share in self.shares), "data.shares", "lie above 0 and up to 1")
         selecting = any(share < 1 for share in self.shares)
@@ -196,6 +198,7 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         require(self.average >= 1, "evaluate.average", "be at least 1")
+        require(len({*self.sets}) == len(self.sets), "evaluate.sets", "name nothing twice")
         require(len(self.sets) >= 1, "evaluate.sets", "name at least one set")
 
 
@@ -512,6 +515,8 @@ def _override(values: dict[str, Any], word: str, typed: dict[str, type]) -> None
             return
         if len(homes) != 1:
             advice = f"say which: {', '.join(f'{home}.{key}' for home in homes)}" if homes else "no section has it"
+            if moved := [now for then, now in _MOVED.items() if then.endswith(f".{key}")]:
+                advice = f"it is `{moved[0]}` now"
             raise UserError(f"override `{word}`: unknown or ambiguous key `{key}`; {advice}")
         section, name = homes[0], key
     if section not in typed:

@@ -165,6 +165,12 @@ class Column:
     hypotheses: tuple[str, ...]
     """Detokenised hypotheses."""
 
+    def __post_init__(self) -> None:
+        ten = all(len(row.split()) == 10 and row.replace(" ", "").isdigit() for row in self.statistics)
+        lengths = self.source_lengths.split()
+        if not ten or {len(self.statistics), len(lengths)} != {self.sentences} or not all(map(str.isdigit, lengths)):
+            raise UserError(f"statistics and source_lengths are not those of {self.sentences} sentences")
+
     @cached_property
     def counts(self) -> Statistics:
         """N-gram statistics by sentence, (sentences, 10)."""
@@ -235,6 +241,10 @@ class ResultFile:
     def __post_init__(self) -> None:
         if not self.sets:
             raise UserError("no test set was scored")
+        if missing := {"data", "train"} - self.resolved_recipe.keys():
+            raise UserError(f"resolved_recipe has no section `{min(missing)}`")
+        if missing := {"title", "train_used"} - self.data.keys():
+            raise UserError(f"data has no `{min(missing)}`")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,10 +259,22 @@ class Example:
     attention: Any
     """Nested lists by name, as in `Paper.attention`. Older files of Bahdanau2014 hold the one list without a name."""
 
+    def __post_init__(self) -> None:
+        try:
+            fits = all(np.array(weights, dtype=float).ndim >= 2 for weights in self._maps.values())
+        except (TypeError, ValueError):
+            fits = False
+        if not fits or not self._maps:
+            raise UserError(f"the attention of `{self.line[:40]}` is no matrix")
+
+    @property
+    def _maps(self) -> dict[str, Any]:
+        """Attention by name."""
+        return self.attention if isinstance(self.attention, dict) else {"source": self.attention}
+
     def weights(self, name: str) -> npt.NDArray[np.float64]:
         """Return the attention of that name, (..., words that look, words looked at)."""
-        maps = self.attention if isinstance(self.attention, dict) else {"source": self.attention}
-        return np.array(maps[name])
+        return np.array(self._maps[name])
 
 
 def read_result(path: Path) -> ResultFile:

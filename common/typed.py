@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -69,7 +70,9 @@ def checked(hint: Any, value: Any, key: str, where: str) -> Any:
         return build(hint, value, key, where)  # type: ignore[arg-type]
     if hint is Any:
         return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise UserError(f"{where}: `{key}` is {value}; write a finite number")
         return float(value)
     if hint is str and isinstance(value, (int, float, datetime.date)) and not isinstance(value, bool):
         return str(value)  # a name such as 2013
@@ -92,9 +95,12 @@ def _cure(hint: Any, value: Any) -> str:
     """Return what to write instead, for two traps of YAML 1.1: `1e-9` is text, `no` is false."""
     if hint is float and isinstance(value, str):
         try:
-            mantissa, _, exponent = str(float(value)).partition("e")
+            number = float(value)
         except ValueError:
             return ""
+        if not math.isfinite(number):
+            return ""
+        mantissa, _, exponent = str(number).partition("e")
         written = mantissa if "." in mantissa else f"{mantissa}.0"
         return f"; write {written}{'e' + exponent if exponent else ''}"
     if hint is str and isinstance(value, bool):

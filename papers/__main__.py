@@ -17,7 +17,7 @@ from common.report.page import Section, write_report
 from common.run.cli import Parser, guarded, split_overrides, utf8_output
 from common.run.folder import prepare_data
 from common.run.plan import describe, plan
-from common.run.suite import jobs_of, run_jobs, slots_of
+from common.run.suite import check_slots, jobs_of, run_jobs, slots_of
 from papers.lineage import PAPERS, same_data
 
 TITLES = {
@@ -73,6 +73,8 @@ def reproduce(papers: list[Paper], options: argparse.Namespace) -> None:
         print_plans(papers, options.overrides)
     prepare_all(papers, options)
     jobs = jobs_of(papers, options.scale, options.overrides, options.runs)
+    if options.slots:
+        check_slots(options.slots)
     run_jobs(jobs, options.runs, options.slots or slots_of(jobs))
     sections = build_sections(papers, options.scale, options.runs)
     report = options.runs / options.scale / "report.html"

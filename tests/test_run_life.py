@@ -18,6 +18,7 @@ import yaml
 
 from common.files import HALF
 from common.train.checkpoint import load_weights
+from common.train.state import load_state
 from papers.vaswani2017.paper import PAPER
 from tests.conftest import ROOT, Command
 
@@ -129,7 +130,7 @@ def test_text_that_changed_after_the_training_is_refused(
     lines = text.read_text().split("\n")
     text.write_text("\n".join(["quite another sentence here", *lines[1:]]))
     one_line(command("papers.vaswani2017", "score", run, "--runs", tmp_path, check=2), "other text", str(corpus))
-    one_line(train("train.steps=8", check=2), "state.pt", "other data", str(corpus))
+    one_line(train("train.steps=8", check=2), ".safetensors", "other data", str(corpus))
     assert (run / "result.json").read_bytes() == scored and yaml.safe_load((run / "recipe.yaml").read_text())
     text.write_text("\n".join(lines))
     command("papers.vaswani2017", "score", run, "--runs", tmp_path)
@@ -219,8 +220,9 @@ def test_a_run_of_an_earlier_version_goes_on(train: Train, tmp_path: Path) -> No
     now["train"] |= speed
     del now["reproduces"]
     (run / "recipe.yaml").write_text(yaml.safe_dump(now))
-    state = torch.load(run / "state.pt", weights_only=True)
+    _, state = load_state(run)
     (state["rng"],) = state["rng"]
+    shutil.rmtree(run / "state")
     torch.save(state, run / "state.pt")
     train("train.steps=8")
     train("train.steps=8", out=whole)
@@ -260,10 +262,10 @@ def test_a_finished_run_keeps_its_recipe(train: Train, command: Command, tmp_pat
     (other.parent / "train.en").write_text((other.parent / "train.en").read_text().replace("king", "queen"))
     one_line(train(f"data.corpus={other}", check=2), "other text", str(other))
     shutil.rmtree(run / "checkpoints")
-    (run / "state.pt").unlink()
+    shutil.rmtree(run / "state")
     one_line(train("train.seed=9", check=2), "train.seed", "9")
     one_line(train("train.steps=4", "train.seed=9", check=2), "train.seed")
-    one_line(train("train.steps=8", check=2), "state.pt", "missing")
+    one_line(train("train.steps=8", check=2), "state: missing")
     assert (run / "recipe.yaml").read_bytes() == before
     train("log_every=3")
     starts = json.loads((run / "starts.json").read_text())
@@ -314,12 +316,12 @@ def test_a_killed_training_leaves_an_exact_log_and_nothing_half(train: Train, co
     words = [sys.executable, "-m", "papers.vaswani2017", "train", "demo/base-enfr", *SIZES, f"data.corpus={corpus}"]
     words += [*settings, "--out", str(run), "--runs", str(tmp_path)]
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (run / "state.pt").exists():
+    while process.poll() is None and load_state(run) is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (run / "training.json").exists(), "it ended before it could be killed: give it more updates"
-    for name in (".state.pt.part99999", "checkpoints/.000000060.safetensors.part99999"):
+    for name in ("state/.000000007.safetensors.part99999", "checkpoints/.000000060.safetensors.part99999"):
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_bytes(b"half")
     train(*settings)
@@ -344,7 +346,7 @@ def test_the_state_is_saved_before_the_dev_set_is_measured(train: Train, corpus:
         path.write_text(path.read_text() + "house " * 60_000 + "\n")
     settings = ["checkpoint_every=4", "state_every=4", "validate_every=4", "evaluate.average=1"]
     one_line(train(*settings, check=2), "60,", "memory", "dev set")
-    assert (tmp_path / "run" / "state.pt").is_file() and not (tmp_path / "run" / "training.json").exists()
+    assert load_state(tmp_path / "run") is not None and not (tmp_path / "run" / "training.json").exists()
     for language in ("en", "fr"):
         path = corpus.parent / f"valid.{language}"
         shutil.copy(path.with_suffix(".whole"), path)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from common.errors import UserError
-from common.run.suite import Job, run_jobs, slots_of
+from common.run.suite import Job, check_slots, run_jobs, slots_of
 from papers.__main__ import slots
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
@@ -97,6 +99,17 @@ def test_the_demo_wants_cores(tmp_path: Path) -> None:
         assert PAPER.recipe(name).run.device == "cpu"
     jobs = [Job(PAPER, PAPER.recipe(name), (), tmp_path) for name in PAPER.systems("demo")]
     assert set(slots_of(jobs)) == {"cpu"}
+
+
+def test_slots_that_are_not_there() -> None:
+    cores = os.cpu_count() or 1
+    check_slots(["cpu"] * cores)
+    for asked in (["cpu"] * (cores + 1), [f"cpu:{cores}", "cpu"]):
+        with pytest.raises(UserError, match=f"asks for {cores + 1} CPU cores and this machine has {cores};"):
+            check_slots(asked)
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="no CUDA device is here"):
+            check_slots(["cuda:9"])
 
 
 def test_slots_as_words() -> None:

@@ -143,6 +143,8 @@ def _parts(item: Any, name: str, where: str) -> list[Part]:
     parts = []
     for variant in item if isinstance(item, list) else [item]:
         pairs = checked(int | None, variant.get("pairs"), f"{name}.pairs", where)
+        if pairs is not None and pairs < 0:
+            raise UserError(f"{where}: {name}.pairs is {pairs}; write how many there are, or nothing")
         texts = {language: text for language, text in variant.items() if language != "pairs"}
         _check_names([*texts], f"{where}: language")
         sides = {language: _place(checked(str, text, f"{name}.{language}", where)) for language, text in texts.items()}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from common.corpus.lines import lines_as_they_come
-from common.errors import UserError
+from common.errors import Terminated, UserError
 from common.paper import Paper
 from common.prepare.workers import end_with
 from common.recipe import OWN_SCALE, SCALES
@@ -23,6 +23,8 @@ from common.run.suite import SUITE
 from common.train.parallel import is_first, is_one_of_several
 from common.typed import plain
 
+TERMINATED = 143
+"""Exit status after SIGTERM, by the shell's convention."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
@@ -95,6 +97,9 @@ def guarded(work: Callable[[], object], program: str) -> int:
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
+    except Terminated as stop:
+        print(f"{program}: {stop}", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted; the same command goes on from the last saved state", file=sys.stderr)
         return INTERRUPTED

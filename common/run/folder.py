@@ -3,7 +3,7 @@
 RUN/recipe.yaml          the resolved recipe
 RUN/text/                vocabularies, BPE codes, tokenisation: enough to translate without the corpus
 RUN/checkpoints/         weights by update
-RUN/state.pt             what a killed training resumes from
+RUN/state/               what a stopped training resumes from: its last state and the one before
 RUN/log.jsonl            loss, rate and likelihood of the development set by update
 RUN/starts.json          each start of the training: update, machine, time, commit, data, changed fields of the recipe
 RUN/training.json        the same for the last start, once the training has come to its end
@@ -15,9 +15,13 @@ RUN/attention.json       attention of the example sentences for the figures, if 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -35,7 +39,6 @@ from common.run.record import commit, environment, matmul_rate
 from common.text.pipeline import TextPipeline
 from common.train.checkpoint import (
     average,
-    has_updates,
     kept_checkpoints,
     load_weights,
     read_about,
@@ -45,6 +48,7 @@ from common.train.checkpoint import (
 from common.train.loop import Trainer, TrainingText
 from common.train.parallel import World, is_first
 from common.train.parallel import world as joined
+from common.train.state import has_updates
 from common.typed import build, plain
 from common.yaml_files import read_yaml
 
@@ -130,10 +134,32 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
         # Files of an earlier start are changed only from here on, when it is certain that this one can continue.
         if world.first:
             _begin(run, recipe, prepared, start)
-        steps = trainer.fit(say if world.first else lambda line: None).step
+        with saving_on_sigterm(trainer):
+            steps = trainer.fit(say if world.first else lambda line: None).step
         if world.first:
             _end(run, trainer, start)
     return steps
+
+
+@contextmanager
+def saving_on_sigterm(trainer: Trainer) -> Iterator[None]:
+    """Let SIGTERM save the state after the current update, for the time of the block. The next one ends at once.
+
+    Several processes end at once on the first: they would have to agree on an update.
+    """
+    if trainer.world.size > 1 or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        trainer.stopping = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _trainer(
@@ -226,7 +252,7 @@ def _make_folder(run: Path) -> None:
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
-        for half in (*run.glob(HALF), *run.glob(f"checkpoints/{HALF}")):
+        for half in (half for folder in (run, run / "checkpoints", run / "state") for half in folder.glob(HALF)):
             half.unlink()
     except OSError as error:
         raise UserError(f"{run}: {error.strerror}; choose an --out folder that can be written") from None

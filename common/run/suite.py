@@ -112,6 +112,16 @@ def slots_of(jobs: Sequence[Job]) -> list[str]:
     return [f"cuda:{name}" for name in visible.split(",")]
 
 
+def check_slots(slots: Sequence[str]) -> None:
+    """Raise UserError if the slots ask for more CPU cores than there are, or for a GPU where there is none."""
+    cores = sum(int(slot.partition(":")[2] or 1) for slot in slots if slot.startswith("cpu"))
+    there = os.cpu_count() or 1
+    if cores > there:
+        raise UserError(f"--slots asks for {cores:,} CPU cores and this machine has {there:,}; write fewer")
+    if any(slot.startswith("cuda") for slot in slots) and not torch.cuda.is_available():
+        raise UserError("--slots asks for CUDA, but no CUDA device is here; write a number of CPU cores")
+
+
 def run_jobs(jobs: Sequence[Job], runs: Path, slots: Sequence[str]) -> None:
     """Run all jobs, one at a time in each slot. Ctrl-C stops them all.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,17 @@ def save_weights(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) 
 
     about: for instance the update, the recipe's name, the updates that an average was made of.
     """
-    held = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    _write(path, lambda part: save_file(held, part, metadata={"about": json.dumps(about, sort_keys=True)}))
+    save_tensors(path, weights, {"about": json.dumps(about, sort_keys=True)})
 
 
-def _write(path: Path, save: Callable[[Path], None]) -> None:
-    """Call `write_whole` for a library that reports a full disk as an error of its own.
-
-    Raise OSError instead of that error.
-    """
+def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write a safetensors file completely or not at all. Raise UserError if the disk refuses."""
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def write(part: Path) -> None:
         try:
-            save(part)
-        except (SafetensorError, RuntimeError) as error:
+            save_file(held, part, metadata=header)
+        except SafetensorError as error:  # its own error for a full disk
             raise OSError(" ".join(str(error).split())) from None
 
     write_whole(path, write)
@@ -75,39 +72,9 @@ def restore(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> N
     model.load_state_dict(weights)
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Save everything that a killed run needs to continue bit for bit: tensors and plain values only."""
-    _write(path, lambda part: torch.save(state, part))
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    """Load what `save_state` saved. Raise UserError if the file is damaged or holds something else."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        # Looked up so that a file without one of them fails here and not in the middle of a resume.
-        state["step"], state["model"], state["optimizer"], state["data"], state["window"]
-        if isinstance(state["rng"], Tensor):  # a file from before training could have several processes
-            state["rng"] = [state["rng"]]
-        return state
-    except Exception as error:  # torch.load raises half a dozen kinds on a damaged archive
-        if isinstance(error, MemoryError):
-            raise
-        cure = f"put a whole one back, or delete {path.parent} to start over"
-        raise UserError(f"{path}: damaged or not a training state; {cure}") from None
-
-
 def kept_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder, the oldest first. A checkpoint's name is its number of updates."""
     return sorted(path for path in folder.glob("*.safetensors") if path.stem.isdigit())
-
-
-def has_updates(run: Path) -> bool:
-    """Return whether a run folder holds anything that updates have made.
-
-    A folder without such a file may be used for any recipe.
-    """
-    made = (run / "state.pt", run / "model.safetensors", run / "training.json")
-    return any(path.is_file() for path in made) or bool(kept_checkpoints(run / "checkpoints"))
 
 
 def average(paths: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:

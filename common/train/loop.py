@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from common.contract import Batch, longest_first
-from common.errors import UserError, enough_memory
+from common.errors import Terminated, UserError, enough_memory
 from common.files import write_whole
 from common.paper import Optimization
 from common.prepare.encoded import ParallelIds
@@ -28,9 +29,10 @@ from common.progress import clock
 from common.recipe import Recipe
 from common.result import Likelihood
 from common.train.batching import load_batch, minibatches
-from common.train.checkpoint import has_updates, kept_checkpoints, load_state, restore, save_state, save_weights
+from common.train.checkpoint import kept_checkpoints, restore, save_weights
 from common.train.loss import cross_entropy_sum
 from common.train.parallel import ALONE, World
+from common.train.state import forget_later, has_state, has_updates, load_state, save_state
 
 _VALIDATION_SENTENCES = 64
 """Most sentences of a batch when likelihoods are measured."""
@@ -103,6 +105,8 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.progress, self.window = Progress(), Window()
+        self.stopping = False
+        """Whether to save the state after the current update and end, set from outside."""
         self._validated = 0
         """The last update after which the development set was measured."""
         self._log = run / "log.jsonl"
@@ -135,7 +139,10 @@ class Trainer:
             self.progress.seconds = before + now - started
             if step % self.recipe.run.log_every == 0 or step == settings.steps:
                 self._tell(say)
-            self._save()
+            stopping = self.stopping  # read once: the signal may come at any moment
+            self._save(stopping)
+            if stopping:
+                raise Terminated(f"{self.run}: stopped after update {step:,}; the same command goes on from there")
 
     def _validation_due(self) -> bool:
         """Return whether this update asks for a validation that the log does not have yet."""
@@ -217,8 +224,11 @@ class Trainer:
                 yield Minibatch(batch, len(indices), int(train.target_lengths[indices].sum()))
             progress.epoch, progress.position = progress.epoch + 1, 0
 
-    def _save(self) -> None:
-        """Save a checkpoint and the state at the updates that the recipe names, and at the end."""
+    def _save(self, at_once: bool = False) -> None:
+        """Save a checkpoint and the state at the updates that the recipe names, and at the end.
+
+        at_once: save the state at this update in any case.
+        """
         settings, step = self.recipe.train, self.progress.step
         checkpoint = step % settings.checkpoint_every == 0 or step == settings.steps
         if checkpoint and self.world.first:
@@ -229,10 +239,20 @@ class Trainer:
             # Deleted after the new one is complete: a kill in between leaves one too many, never one too few.
             for old in kept_checkpoints(folder)[: -settings.keep_checkpoints]:
                 old.unlink()
-        if step % self.recipe.run.state_every == 0 or checkpoint:
+        if step % self.recipe.run.state_every == 0 or checkpoint or at_once:
             state = self._state()  # every process must call it: it gathers their random states
             if self.world.first:
-                save_state(self.run / "state.pt", state)
+                self._save_state(state)
+
+    def _save_state(self, state: dict[str, Any]) -> None:
+        """Save the state. If the disk refuses the first one, remove the checkpoints, from which nothing can resume."""
+        try:
+            save_state(self.run, self.progress.step, state)
+        except UserError:
+            if not has_state(self.run):
+                shutil.rmtree(self.run / "checkpoints", ignore_errors=True)
+            raise
+        (self.run / "state.pt").unlink(missing_ok=True)  # of an earlier version
 
     def _state(self) -> dict[str, Any]:
         """Collect what `resume` needs."""
@@ -253,24 +273,24 @@ class Trainer:
         Without either, do nothing. Raise UserError if the state is of other data or another model, or is past the
         recipe's last update. In that case nothing has been changed.
         """
-        own = self.run / "state.pt"
-        path = own
-        if not own.is_file():
+        found, run = load_state(self.run), self.run
+        if found is None:
             if has_updates(self.run):
                 raise UserError(
-                    f"{own}: missing, without which this training cannot go on; put it back, or delete {self.run}"
+                    f"{self.run / 'state'}: missing, without which this training cannot go on; put it back, or delete "
+                    f"{self.run}"
                 )
             if self.recipe.train.continues is None:
                 if self.world.first:
                     # Left by a training that was killed before it saved a state.
                     self._log.unlink(missing_ok=True)
                 return
-            path = self.run.parent / self.recipe.train.continues / "state.pt"
-            if not path.is_file():
+            run = self.run.parent / self.recipe.train.continues
+            if (found := load_state(run)) is None:
                 raise UserError(
-                    f"{path}: missing; this recipe continues `{self.recipe.train.continues}`: train that beside it"
+                    f"{run}: no state; this recipe continues `{self.recipe.train.continues}`: train that beside it"
                 )
-        state = load_state(path)
+        path, state = found
         if state["data"] != self.text.identity:
             raise UserError(
                 f"{path}: made from other data than the recipe's now (data.corpus {self.recipe.data.corpus}); "
@@ -286,7 +306,9 @@ class Trainer:
         if self.device.type == "cuda" and rank < len(state["cuda_rng"]):
             torch.cuda.set_rng_state(state["cuda_rng"][rank])
         self.progress, self.window = Progress(**state["progress"]), Window(**state["window"])
-        self._cut_log(path.parent / "log.jsonl")
+        if self.world.first:
+            forget_later(self.run, self.progress.step)
+        self._cut_log(run / "log.jsonl")
 
     def _cut_log(self, source: Path) -> None:
         """Keep the log's lines up to the resumed update. Later updates will be made and logged again."""

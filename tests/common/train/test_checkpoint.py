@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from common.train.checkpoint import average, load_state, load_weights, restore, save_state, save_weights
+from common.train.checkpoint import average, load_weights, restore, save_weights
 
 
 def write(folder: Path, step: int, **tensors: torch.Tensor) -> Path:
@@ -67,30 +66,6 @@ def test_truncated_checkpoint_is_one_line(tmp_path, keep):
     assert "\n" not in str(caught.value)
 
 
-def test_damaged_state_is_one_line(tmp_path):
-    path = tmp_path / "state.pt"
-    save_state(path, {"step": 1, "model": {"W": torch.zeros(9)}, "optimizer": {}, "data": "x", "window": {}, "rng": []})
-    assert load_state(path)["step"] == 1
-    whole = path.read_bytes()
-    for damaged in (b"", b"hello", whole[: len(whole) // 2]):
-        path.write_bytes(damaged)
-        with pytest.raises(UserError, match="damaged"):
-            load_state(path)
-
-
-def test_state_never_runs_code(tmp_path):
-    """A pickle that would make a folder when loaded is refused instead."""
-
-    class Evil:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "made"),)
-
-    torch.save({"step": Evil(), "model": {}, "optimizer": {}, "data": ""}, tmp_path / "state.pt")
-    with pytest.raises(UserError):
-        load_state(tmp_path / "state.pt")
-    assert not (tmp_path / "made").exists()
-
-
 def test_foreign_checkpoint_names_the_tensor(tmp_path):
     model = torch.nn.Linear(2, 3)
     with pytest.raises(UserError, match="weight.*only in"):
@@ -110,17 +85,11 @@ def files_no_larger_than(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_full_disk_is_one_line_and_leaves_the_old_files(tmp_path):
+def test_full_disk_is_one_line_and_leaves_the_old_file(tmp_path):
     weights = write(tmp_path, 1, W=torch.zeros(2))
-    state = tmp_path / "state.pt"
-    save_state(state, {"step": 1})
-    before = weights.read_bytes(), state.read_bytes()
-    large = torch.ones(100_000)
-    with files_no_larger_than(50_000):
-        with pytest.raises(UserError, match="free space") as caught:
-            save_weights(weights, {"W": large}, {"step": 1})
-        with pytest.raises(UserError, match="free space"):
-            save_state(state, {"step": 2, "model": large})
+    before = weights.read_bytes()
+    with files_no_larger_than(50_000), pytest.raises(UserError, match="free space") as caught:
+        save_weights(weights, {"W": torch.ones(100_000)}, {"step": 1})
     assert "\n" not in str(caught.value)
-    assert (weights.read_bytes(), state.read_bytes()) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000001.safetensors", "state.pt"]
+    assert weights.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["000000001.safetensors"]
