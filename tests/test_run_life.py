@@ -308,18 +308,21 @@ def test_overrides_may_follow_options(command: Command, tmp_path: Path) -> None:
         assert "unrecognized arguments" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_a_killed_training_leaves_an_exact_log_and_nothing_half(train: Train, corpus: Path, tmp_path: Path) -> None:
-    """Killed between two lines of its log. The final log has the losses of a training that was never killed."""
+@pytest.mark.parametrize(("blow", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_training_leaves_an_exact_log_and_nothing_half(
+    train: Train, corpus: Path, tmp_path: Path, blow: signal.Signals, status: int
+) -> None:
+    """Stopped between two lines of its log. The final weights and losses are those of a training never stopped."""
     settings = ["train.steps=120", "log_every=40", "validate_every=60", "checkpoint_every=60", "state_every=7"]
     train(*settings, out=tmp_path / "whole")
     run = tmp_path / "run"
     words = [sys.executable, "-m", "papers.vaswani2017", "train", "demo/base-enfr", *SIZES, f"data.corpus={corpus}"]
     words += [*settings, "--out", str(run), "--runs", str(tmp_path)]
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
-    while process.poll() is None and load_state(run) is None:
+    while process.poll() is None and not any(run.glob("state/*.safetensors")):
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(blow)
+    assert process.wait() == status
     assert not (run / "training.json").exists(), "it ended before it could be killed: give it more updates"
     for name in ("state/.000000007.safetensors.part99999", "checkpoints/.000000060.safetensors.part99999"):
         (run / name).parent.mkdir(exist_ok=True)
@@ -332,7 +335,11 @@ def test_a_killed_training_leaves_an_exact_log_and_nothing_half(train: Train, co
     )
     assert ours == theirs
     starts = json.loads((run / "starts.json").read_text())
-    assert len(starts) == 2 and starts[0]["step"] == 0 and starts[1]["step"] % 7 == 0 and starts[1]["changed"] == {}
+    assert [start["changed"] for start in starts] == [{}, {}] and starts[0]["step"] == 0 < starts[1]["step"]
+    assert blow == signal.SIGTERM or starts[1]["step"] % 7 == 0, "SIGTERM saves at the update where it comes"
+    for name in ("000000060.safetensors", "000000120.safetensors"):
+        one, other = (load_weights(folder / "checkpoints" / name)[0] for folder in (run, tmp_path / "whole"))
+        assert all(one[key].equal(other[key]) for key in other)
 
 
 def test_the_state_is_saved_before_the_dev_set_is_measured(train: Train, corpus: Path, tmp_path: Path) -> None:
