@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 from pathlib import Path
@@ -193,3 +194,12 @@ def test_deviations_are_numbered_once_and_cited(paper):
     for path in [*folder.glob("*.py"), *folder.rglob("*.yaml")]:
         cited |= set(re.findall(r"\b(D\d+)\b", path.read_text(encoding="utf-8")))
     assert declared and cited == declared
+
+
+def test_every_module_can_be_imported():
+    """Those too that no test runs, such as the GPU's benchmark."""
+    paths = [*SOURCES, *(ROOT / "benchmarks").glob("*.py")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
+    for name in names:
+        if name != "common.no_package":  # it refuses
+            importlib.import_module(name)
