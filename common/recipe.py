@@ -270,6 +270,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         train, average = self.train, self.evaluate.average
+        require(train.continues != self.system, "train.continues", "name another recipe than this one")
         made = average if train.continues else -(-train.steps // train.checkpoint_every)
         there = f"{train.steps:,} updates with a checkpoint every {train.checkpoint_every:,} make {made:,}"
         require(average <= made, "evaluate.average", f"be at most {made:,}, not {average:,}: {there}")

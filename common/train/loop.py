@@ -183,7 +183,7 @@ class Trainer:
         # finite is the paper's affair: GroundHog has a rule for it, which `condition_gradients` applies.
         if not math.isfinite(total):
             raise UserError(
-                f"{self.run}: the loss is {total} at update {self.progress.step}; the last saved state is intact: "
+                f"{self.run}: the loss is {total} at update {self.progress.step}; what was saved before is intact: "
                 "lower the learning rate or the step size in the recipe and train into a new folder"
             )
         if self.optimization.condition_gradients is not None:

@@ -130,6 +130,7 @@ def test_overrides_bare_and_dotted(root):
         (["mean_source_tokens=9"], "unknown or ambiguous key `mean_source_tokens`; it is `estimate.source_tokens` now"),
         (["decode.beam=0"], "decode.beam"),
         (["train.steps=null"], "empty"),
+        (["train.continues=base"], "`train.continues` must name another recipe"),
         (["text.tokeniser=null"], "moses-2014, moses-2016, none"),
         (["text.tokeniser=moses"], "moses-2014, moses-2016, none"),
         (["data.moses_2014_quotes=true"], "`data.moses_2014_quotes` is `text.tokeniser` now"),
