@@ -232,7 +232,10 @@ def export(results: Path, out: Path) -> list[Path]:
     for system, result in read_results(results).items():
         write_json(out / f"{system}.json", plain(result.file))
         written.append(out / f"{system}.json")
-        attention = result.path.parent / "attention.json"
-        if result.path.name == "result.json" and result.attention:
-            written.append(Path(shutil.copyfile(attention, out / (system + _ATTENTION))))
+        copy = out / (system + _ATTENTION)
+        if result.path.name == "result.json":
+            if result.attention:
+                written.append(Path(shutil.copyfile(result.path.parent / "attention.json", copy)))
+            else:
+                copy.unlink(missing_ok=True)  # of an earlier run, whose model had some
     return written

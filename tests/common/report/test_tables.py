@@ -109,6 +109,9 @@ def test_exported_results_read_the_same(tmp_path):
     (tmp_path / "kept" / "claims.json").write_text("[]")
     before, after = (read_results(tmp_path / folder)["one"] for folder in ("runs", "kept"))
     assert after.file == before.file and after.attention == before.attention == maps
+    (tmp_path / "runs" / "one" / "attention.json").unlink()
+    assert [path.name for path in export(tmp_path / "runs", tmp_path / "kept")] == ["one.json"]
+    assert read_results(tmp_path / "kept")["one"].attention == (), "the maps of an earlier export are gone"
     made.write(tmp_path / "kept", "one", replace(first, title="newer"))
     assert read_results(tmp_path / "kept")["one"].title == "newer", "a run folder comes before the committed file"
 
