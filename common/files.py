@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -68,6 +69,22 @@ def write_once(path: Path, content: str | bytes | Callable[[Path], None]) -> Non
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     """Write the value as JSON with `write_whole`. Raises ValueError for NaN and infinities, which JSON lacks."""
     write_whole(path, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, for libraries that take an interrupt for an error of their own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if waiting:
+            raise KeyboardInterrupt
 
 
 class Stopped(Exception):

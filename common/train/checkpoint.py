@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from common.errors import UserError
-from common.files import write_whole
+from common.files import uninterrupted, write_whole
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
@@ -30,7 +30,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str])
 
     def write(part: Path) -> None:
         try:
-            save_file(held, part, metadata=header)
+            with uninterrupted():
+                save_file(held, part, metadata=header)
         except SafetensorError as error:  # its own error for a full disk
             raise OSError(" ".join(str(error).split())) from None
 
@@ -45,7 +46,7 @@ def load_weights(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], d
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; train the run first")
     try:
-        with safe_open(path, framework="pt") as handle:
+        with uninterrupted(), safe_open(path, framework="pt") as handle:
             about = json.loads((handle.metadata() or {}).get("about", "{}"))
             return {name: handle.get_tensor(name) for name in handle.keys() if tensors}, about
     except (SafetensorError, OSError, ValueError):

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from common.errors import UserError
+from common.files import uninterrupted
 from common.train.checkpoint import kept_checkpoints, save_tensors
 
 KEPT = 2
@@ -93,7 +94,7 @@ def _paths(run: Path) -> list[Path]:
 def _read(path: Path) -> dict[str, Any] | None:
     """Read a state. Return None if the file is not what `save_state` wrote."""
     try:
-        with safe_open(path, framework="pt") as handle:
+        with uninterrupted(), safe_open(path, framework="pt") as handle:
             header = handle.metadata() or {}
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}
         if header["sha256"] != _checksum(header["values"], tensors):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from common.errors import UserError
+from common.files import uninterrupted
 from common.train.state import forget_later, load_state, save_state
 from tests.common.train.test_checkpoint import files_no_larger_than
 
@@ -84,6 +86,17 @@ def test_a_torn_state_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str
     with pytest.raises(UserError, match=r"000000005.safetensors: damaged, .*start over") as caught:
         load_state(tmp_path)
     assert "\n" not in str(caught.value) and "damaged" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_no_damage(tmp_path: Path) -> None:
+    """The library in between would take it for a damaged file, and the state before would be used instead."""
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        save_state(tmp_path, 5, state(5))
+    path, found = load_state(tmp_path)  # type: ignore[misc]
+    assert path.name == "000000005.safetensors" and same(found, state(5))
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_full_disk_leaves_the_old_states(tmp_path: Path) -> None:
