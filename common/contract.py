@@ -39,9 +39,18 @@ class Batch:
         start = torch.full_like(self.target[:, :1], START)
         return torch.cat([start, self.target[:, :-1]], dim=1)
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The four tensors in the order of the fields."""
+        return self.source, self.source_mask, self.target, self.target_mask
+
     def to(self, device: torch.device) -> Batch:
-        """Return the same batch on `device`."""
-        return Batch(*(tensor.to(device) for tensor in (self.source, self.source_mask, self.target, self.target_mask)))
+        """Return the same batch on `device`. From pinned memory it is copied while the processor goes on."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self.tensors))
+
+    def pinned(self) -> Batch:
+        """Return the same batch in memory from which a GPU copies by itself."""
+        return Batch(*(tensor.pin_memory() for tensor in self.tensors))
 
 
 def pad(sentences: list[list[int]]) -> tuple[Tensor, Tensor]:

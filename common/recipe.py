@@ -139,8 +139,9 @@ class Train:
     label_smoothing: float
     """Probability that is taken from the correct token and spread over the V - 1 others."""
     seed: int
-    precision: Literal["float32", "bfloat16"]
-    """float32, or bfloat16 autocast on CUDA."""
+    precision: Literal["float32", "tf32", "bfloat16"]
+    """How matrix products are computed. `float32` everywhere; on a GPU also `tf32`, with inputs rounded to 10 bits of
+    mantissa, and `bfloat16`, by autocast. Weights, optimizer and loss are float32 in all of them."""
     checkpoint_every: int = field(metadata=GOING_ON)
     """Updates between kept checkpoints. Only these can be averaged."""
     keep_checkpoints: int = field(metadata=GOING_ON)
@@ -220,9 +221,10 @@ class Run:
     """Updates between saves of the full state, from which a killed run resumes. Every checkpoint also saves it."""
     decode_batch: int
     """Number of sentences decoded together, fewer if they are long. It changes speed and memory, never the result."""
-    path: Literal["readable", "fast"] = "readable"
+    path: Literal["auto", "readable", "fast"] = "auto"
     """Which of the paper's two programs computes the model: `readable` is model.py with the equations as they stand,
-    `fast` is fast.py with the same functions arranged for speed. The results differ only by rounding."""
+    `fast` is fast.py with the same functions arranged for speed. The results differ only by rounding. `auto` is fast on
+    a GPU and readable elsewhere. A run's own recipe says which of the two it was."""
     examples: tuple[str, ...] = ()
     """Source sentences whose attention is drawn. Empty means four of the test set."""
 

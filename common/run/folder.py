@@ -19,10 +19,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -82,6 +82,14 @@ def device_of(recipe: Recipe) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def settled(recipe: Recipe) -> Recipe:
+    """Return the recipe with the path that `auto` stands for on this machine. Raise UserError as `device_of` does."""
+    if recipe.run.path != "auto":
+        return recipe
+    path: Literal["readable", "fast"] = "fast" if device_of(recipe).type == "cuda" else "readable"
+    return replace(recipe, run=replace(recipe.run, path=path))
+
+
 def prepare_data(recipe: Recipe, runs: Path, workers: int | None = None) -> Prepared:
     """Download, tokenise and encode the recipe's corpus under `runs`, unless that is already done.
 
@@ -106,7 +114,7 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
     refused. Other changed fields are accepted and noted in starts.json. A folder without an update may be used for any
     recipe.
     """
-    device = device_of(recipe)
+    device, recipe = device_of(recipe), settled(recipe)
     changed = _changed(paper, run, recipe)
     done = read_training(run)
     if done and done.progress.step == recipe.train.steps:
@@ -300,7 +308,7 @@ def load_run(paper: Paper, run: Path, overrides: Sequence[str] = ()) -> LoadedRu
     Raise UserError if the average is older than the last checkpoint, or if a field cannot be changed any more.
     """
     trained = read_recipe(paper, run)
-    recipe = override(trained, paper.sections, overrides)
+    recipe = settled(override(trained, paper.sections, overrides))
     for key, (now, before) in difference(recipe, trained).items():
         if recipe.may_change(key) != "at any time":
             raise UserError(f"{run}: was trained with `{key}` {before}; {now} wants a training of its own")

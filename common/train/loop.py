@@ -12,13 +12,14 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from common.contract import Batch, longest_first
 from common.errors import Terminated, UserError, enough_memory
@@ -32,7 +33,9 @@ from common.train.batching import load_batch, minibatches
 from common.train.checkpoint import kept_checkpoints, restore, save_weights
 from common.train.loss import cross_entropy_sum
 from common.train.parallel import ALONE, World
+from common.train.prefetch import Prefetched
 from common.train.state import forget_later, has_state, has_updates, load_state, save_state
+from common.train.update import RecordedUpdate, Update, rounded
 
 _VALIDATION_SENTENCES = 64
 """Most sentences of a batch when likelihoods are measured."""
@@ -60,9 +63,13 @@ class Window:
 
     updates: int = 0
     loss: float = 0.0
-    """Summed over the updates, in nats."""
+    """Summed over the updates, in nats. It is read from the device when it is logged or saved."""
     tokens: int = 0
     """Target tokens, EOS included."""
+    positions: int = 0
+    """Target tokens and padding, with every minibatch padded to its longest sentence."""
+    gradient_norm: float = 0.0
+    """L2 norm of all gradients of the last update, before they are conditioned. It is computed when it is logged."""
     seconds: float = 0.0
     """Wall time without validation."""
 
@@ -79,13 +86,18 @@ class TrainingText:
 
 @dataclass(frozen=True)
 class Minibatch:
-    """One process's part of a minibatch, and the size of the whole minibatch."""
+    """One process's part of a minibatch, and the size and place of the whole minibatch."""
 
     batch: Batch | None
     """This process's pairs. None if there are fewer pairs than processes."""
     sentences: int
     tokens: int
     """Target tokens of the whole minibatch, EOS included."""
+    positions: int
+    """Target tokens and padding of the whole minibatch."""
+    epoch: int
+    position: int
+    """Minibatches of the epoch up to this one, which is counted."""
 
 
 class Trainer:
@@ -103,7 +115,11 @@ class Trainer:
         self.model, self.optimization, self.text, self.recipe, self.run = model, optimization, text, recipe, run
         self.world = world
         self.device = next(model.parameters()).device
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        # A CPU has no operations that could be recorded.
+        self.recorded = recipe.run.path == "fast" and self.device.type == "cuda"
+        """Whether updates are recorded for each shape and replayed."""
+        self.update = (RecordedUpdate if self.recorded else Update)(model, optimization, recipe.train, world)
+        self.parameters = self.update.parameters
         self.progress, self.window = Progress(), Window()
         self.stopping = False
         """Whether to save the state after the current update and end, set from outside."""
@@ -117,11 +133,15 @@ class Trainer:
         say: receives a line of progress (loss, rate, time left) every `log_every` updates.
         Raise UserError if the loss is not finite or the memory does not suffice. The last saved state is kept.
         """
-        settings = self.recipe.train
-        if self.progress.step == settings.steps:
+        if self.progress.step == self.recipe.train.steps:
             self._save()  # a run that continues another one without a further update still needs weights of its own
         self.model.train()
-        batches = self._data()
+        with Prefetched(self._data()) as batches, float32_products(self.recipe.train.precision):
+            return self._fit(batches, say)
+
+    def _fit(self, batches: Prefetched[Minibatch], say: Callable[[str], None]) -> Progress:
+        """Train with these minibatches until the recipe's last update."""
+        settings, first = self.recipe.train, self.progress.step + 1
         started = lap = time.monotonic()
         before = self.progress.seconds
         while True:
@@ -137,12 +157,18 @@ class Trainer:
             # `lap` was set anew after validation, which would otherwise lower the logged rate.
             self.window.seconds, lap = self.window.seconds + now - lap, now
             self.progress.seconds = before + now - started
-            if step % self.recipe.run.log_every == 0 or step == settings.steps:
+            if self.recorded and step == first:
+                say(f"{self.recipe.name} update {step:,} is made, {clock(now - started)} after the start")
+            if self._log_due(step):
                 self._tell(say)
             stopping = self.stopping  # read once: the signal may come at any moment
             self._save(stopping)
             if stopping:
                 raise Terminated(f"{self.run}: stopped after update {step:,}; the same command goes on from there")
+
+    def _log_due(self, step: int) -> bool:
+        """Return whether this update has a line in the log."""
+        return step % self.recipe.run.log_every == 0 or step == self.recipe.train.steps
 
     def _validation_due(self) -> bool:
         """Return whether this update asks for a validation that the log does not have yet."""
@@ -158,71 +184,66 @@ class Trainer:
         self.model.train()
         return {f"dev_{key}": value for key, value in asdict(measured).items()}
 
-    def _update(self, batches: Iterator[Minibatch]) -> None:
+    def _update(self, batches: Prefetched[Minibatch]) -> None:
         """Make one optimizer update and count it in `progress` and `window`."""
-        train = self.recipe.train
         group = [next(batches) for _ in range(self.recipe.batch.accumulate)]
         # Of all processes, as gradients are summed over them.
         tokens = sum(minibatch.tokens for minibatch in group)
-        self.optimization.optimizer.zero_grad(set_to_none=True)
-        total = 0.0
+        step, window, progress = self.progress.step + 1, self.window, self.progress
         cure = "raise batch.accumulate and lower batch.sentences or batch.tokens by as much"
         if min(minibatch.sentences for minibatch in group) == 1:  # a minibatch that cannot be made smaller
             cure = "lower batch.max_length, which leaves longer lines out, or shorten that line"
-        with enough_memory(f"{self.run}: update {self.progress.step + 1:,}", cure):
+        with enough_memory(f"{self.run}: update {step:,}", cure):
+            self.update.begin()
             for batch in (minibatch.batch for minibatch in group if minibatch.batch):
-                loss = self._loss(batch)
-                # The mean is over all tokens of the update, not of each minibatch (tensor2tensor v1.0). A sum stays a
-                # sum, because the norm at which Bahdanau2014 clips is that of the summed loss (GroundHog).
-                (loss / tokens if train.loss == "token_mean" else loss).backward()
-                total += float(loss.detach())
-        self.world.sum_gradients(self.parameters)
-        (total,) = self.world.sum([total], self.device)
-        self.progress.step += 1
-        # Before the optimizer step, so that no weights and no state are made from such a loss. A gradient that is not
-        # finite is the paper's affair: GroundHog has a rule for it, which `condition_gradients` applies.
-        if not math.isfinite(total):
+                self.update.add(batch, tokens)
+            self.update.sum_gradients()
+            if self._log_due(step):
+                window.gradient_norm = float(self.update.gradient_norm())
+            if self.device.type == "cpu":
+                # A GPU's loss is read only when it is logged or saved, because reading waits until it is computed.
+                self._read_loss(step)
+            self.update.finish(step)
+        progress.step, progress.epoch, progress.position = step, group[-1].epoch, group[-1].position
+        progress.sentences += sum(minibatch.sentences for minibatch in group)
+        progress.target_tokens += tokens
+        window.updates, window.tokens = window.updates + 1, window.tokens + tokens
+        window.positions += sum(minibatch.positions for minibatch in group)
+
+    def _read_loss(self, step: int) -> None:
+        """Read the loss of the updates since the last line of the log. Raise UserError if it is not finite.
+
+        No state and no checkpoint is made from such a loss. A gradient that is not finite is the paper's affair:
+        GroundHog has a rule for it, which `condition_gradients` applies.
+        """
+        (self.window.loss,) = self.world.sum([float(self.update.loss)], self.device)
+        if not math.isfinite(self.window.loss):
+            made = "at" if self.device.type == "cpu" else "at or shortly before"
             raise UserError(
-                f"{self.run}: the loss is {total} at update {self.progress.step}; what was saved before is intact: "
+                f"{self.run}: the loss is {self.window.loss} {made} update {step:,}; what was saved before is intact: "
                 "lower the learning rate or the step size in the recipe and train into a new folder"
             )
-        if self.optimization.condition_gradients is not None:
-            self.optimization.condition_gradients(self.parameters)
-        if self.optimization.learning_rate is not None:
-            # `step` counts this update already: the papers' schedules begin with update 1.
-            for group_settings in self.optimization.optimizer.param_groups:
-                group_settings["lr"] = self.optimization.learning_rate(self.progress.step)
-        self.optimization.optimizer.step()
-        self.progress.sentences += sum(minibatch.sentences for minibatch in group)
-        self.progress.target_tokens += tokens
-        self.window.updates, self.window.loss = self.window.updates + 1, self.window.loss + total
-        self.window.tokens += tokens
-
-    def _loss(self, batch: Batch) -> Tensor:
-        """Return the summed loss of a batch: a scalar, in nats."""
-        batch = batch.to(self.device)
-        mixed = self.recipe.train.precision == "bfloat16"
-        # With bfloat16 the matrix products are rounded. Weights, optimizer and loss stay in float32.
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
-            logits = self.model(batch)
-        return cross_entropy_sum(logits, batch.target, batch.target_mask, self.recipe.train.label_smoothing)
 
     def _data(self) -> Iterator[Minibatch]:
-        """Yield minibatches from the saved position on, epoch after epoch."""
-        train, progress = self.text.train, self.progress
+        """Yield minibatches from the saved position on, epoch after epoch. It runs in another thread."""
+        train, epoch, position = self.text.train, self.progress.epoch, self.progress.position
         while True:
             order = minibatches(
-                train.source_lengths, train.target_lengths, self.recipe.batch, self.recipe.train.seed, progress.epoch
+                train.source_lengths, train.target_lengths, self.recipe.batch, self.recipe.train.seed, epoch
             )
             if not len(order):
                 raise UserError(f"{self.run}: no training pair is left after the length filter; raise batch.max_length")
-            while progress.position < len(order):
-                indices = order[progress.position]
-                progress.position += 1
+            for place, indices in enumerate(order[position:], position + 1):
                 own = self.world.part(indices)
                 batch = load_batch(train, own) if len(own) else None
-                yield Minibatch(batch, len(indices), int(train.target_lengths[indices].sum()))
-            progress.epoch, progress.position = progress.epoch + 1, 0
+                if batch and self.recorded:
+                    batch = rounded(batch)
+                if batch and self.device.type == "cuda":
+                    batch = batch.pinned()
+                lengths = train.target_lengths[indices]
+                positions = len(lengths) * int(lengths.max())
+                yield Minibatch(batch, len(indices), int(lengths.sum()), positions, epoch, place)
+            epoch, position = epoch + 1, 0
 
     def _save(self, at_once: bool = False) -> None:
         """Save a checkpoint and the state at the updates that the recipe names, and at the end.
@@ -231,6 +252,9 @@ class Trainer:
         """
         settings, step = self.recipe.train, self.progress.step
         checkpoint = step % settings.checkpoint_every == 0 or step == settings.steps
+        if not (checkpoint or at_once or step % self.recipe.run.state_every == 0):
+            return
+        self._read_loss(step)
         if checkpoint and self.world.first:
             folder = self.run / "checkpoints"
             save_weights(
@@ -239,10 +263,9 @@ class Trainer:
             # Deleted after the new one is complete: a kill in between leaves one too many, never one too few.
             for old in kept_checkpoints(folder)[: -settings.keep_checkpoints]:
                 old.unlink()
-        if step % self.recipe.run.state_every == 0 or checkpoint or at_once:
-            state = self._state()  # every process must call it: it gathers their random states
-            if self.world.first:
-                self._save_state(state)
+        state = self._state()  # every process must call it: it gathers their random states
+        if self.world.first:
+            self._save_state(state)
 
     def _save_state(self, state: dict[str, Any]) -> None:
         """Save the state. If the disk refuses the first one, remove the checkpoints, from which nothing can resume."""
@@ -263,6 +286,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimization.optimizer.state_dict(),
             "data": self.text.identity,
+            "losses": self.world.gather(self.update.loss.cpu()),
             "rng": self.world.gather(torch.get_rng_state()),
             "cuda_rng": self.world.gather(torch.cuda.get_rng_state()) if self.device.type == "cuda" else [],
         }
@@ -299,16 +323,30 @@ class Trainer:
         if state["step"] > self.recipe.train.steps:
             raise UserError(f"{path}: already at update {state['step']:,}; set train.steps to that or more")
         restore(self.model, state["model"], path)
-        self.optimization.optimizer.load_state_dict(state["optimizer"])
+        self._restore_optimizer(state["optimizer"])
         rank = self.world.rank
         if rank < len(state["rng"]):  # a process beyond those of the saved run keeps the stream of its own seed
             torch.set_rng_state(state["rng"][rank])
         if self.device.type == "cuda" and rank < len(state["cuda_rng"]):
             torch.cuda.set_rng_state(state["cuda_rng"][rank])
         self.progress, self.window = Progress(**state["progress"]), Window(**state["window"])
+        losses = state.get("losses", [])  # one for each process; an earlier version saved only their sum
+        if len(losses) == self.world.size:
+            self.update.loss.copy_(losses[rank])
+        else:
+            self.update.loss.fill_(self.window.loss if self.world.first else 0.0)
         if self.world.first:
             forget_later(self.run, self.progress.step)
         self._cut_log(run / "log.jsonl")
+
+    def _restore_optimizer(self, saved: dict[str, Any]) -> None:
+        """Load an optimizer's state. How it computes is this machine's affair, not that of the one that saved it."""
+        optimizer = self.optimization.optimizer
+        groups = [
+            {**theirs, **{key: ours[key] for key in ("lr", "foreach", "fused", "capturable") if key in ours}}
+            for theirs, ours in zip(saved["param_groups"], optimizer.param_groups, strict=True)
+        ]
+        optimizer.load_state_dict({**saved, "param_groups": groups})
 
     def _cut_log(self, source: Path) -> None:
         """Keep the log's lines up to the resumed update. Later updates will be made and logged again."""
@@ -334,6 +372,7 @@ class Trainer:
     def _tell(self, say: Callable[[str], None]) -> None:
         """Log the updates since the last line and report where the training is."""
         window, progress, steps = self.window, self.progress, self.recipe.train.steps
+        self._read_loss(progress.step)
         seconds = max(window.seconds, 1e-9)
         loss, tokens, rate = window.loss / window.tokens, window.tokens / seconds, window.updates / seconds
         self._record({"loss": loss, "target_tokens_per_second": tokens, "updates_per_second": rate})
@@ -342,6 +381,21 @@ class Trainer:
             f"loss {loss:.3f} nats/token, {tokens:,.0f} target tokens/s, {clock((steps - progress.step) / rate)} left"
         )
         self.window = Window()
+        self.update.loss.zero_()
+
+
+@contextmanager
+def float32_products(precision: str) -> Iterator[None]:
+    """Let a GPU round the inputs of float32 matrix products to TF32 for the time of the block, if `precision` is tf32.
+
+    TF32 has the range of float32 and 10 bits of mantissa. Sums stay in float32.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def negative_log_likelihood(

@@ -49,8 +49,9 @@ class World:
         together = torch.cat([gradient.reshape(-1) for gradient in gradients])
         distributed.all_reduce(together)
         sizes = [parameter.numel() for parameter in parameters]
-        for parameter, summed in zip(parameters, together.split(sizes), strict=True):
-            parameter.grad = summed.view_as(parameter)
+        for parameter, gradient, summed in zip(parameters, gradients, together.split(sizes), strict=True):
+            # In place, because a recorded update finds its gradients at their addresses.
+            parameter.grad = gradient.copy_(summed.view_as(parameter))
 
     def sum(self, values: Sequence[float], device: torch.device) -> list[float]:
         """Return the sum of each value over all processes."""
