@@ -18,7 +18,6 @@ from sacrebleu.metrics.bleu import BLEU
 
 from common.run.evaluate import translate
 from common.run.folder import load_run
-from common.train.checkpoint import load_weights
 from papers.vaswani2017.paper import PAPER as VASWANI
 from tests.conftest import ROOT, TINY
 
@@ -50,39 +49,6 @@ def test_plan_prints_and_touches_nothing(paper, command, tmp_path):
     values = json.loads(command(f"papers.{paper}", "plan", SYSTEMS[paper], "--json").stdout)
     assert sum(values["parameters"]["blocks"].values()) == values["parameters"]["total"]
     assert set(ROOT.iterdir()) == before
-
-
-@both_papers
-def test_killed_training_ends_with_the_same_weights(paper, runs, trained, tmp_path):
-    """kill -9 between two saved states, then the same command: the weights are the same, bit for bit."""
-    out = tmp_path / "killed"
-    words = [
-        sys.executable,
-        "-m",
-        f"papers.{paper}",
-        "train",
-        SYSTEMS[paper],
-        *TINY,
-        "--out",
-        str(out),
-        "--runs",
-        str(runs),
-    ]
-    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not any(out.glob("state/*.safetensors")):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    killed_early = not (out / "training.json").exists()
-    subprocess.run(words, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
-    expected = sorted(path.name for path in (trained[paper] / "checkpoints").iterdir())
-    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == expected
-    for name in expected:
-        ours, theirs = (load_weights(folder / "checkpoints" / name)[0] for folder in (out, trained[paper]))
-        assert ours.keys() == theirs.keys() and all(ours[key].equal(theirs[key]) for key in ours)
-    steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
-    assert steps == sorted(steps), "the log has no step twice over"
-    assert killed_early, "the run ended before it could be killed: give it more updates"
 
 
 @both_papers
