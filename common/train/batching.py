@@ -14,14 +14,11 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from common.contract import Batch
-from common.prepare.encoded import ParallelIds
+from common.prepare.encoded import Indices, ParallelIds
 from common.recipe import Batching
-
-Indices = npt.NDArray[np.int64]
 
 
 def minibatches(
@@ -40,14 +37,18 @@ def minibatches(
     corpus. Here the last pool of an epoch is smaller.
     """
     longer = np.maximum(source_lengths, target_lengths)  # (N,)
+    # In the narrowest type: numpy sorts 1 and 2 bytes in linear time.
+    longer = longer.astype(np.min_scalar_type(longer.max(initial=0)))
     order = _reading_order(len(longer), batching, seed, epoch)
     # A generator of its own: this order changes with the epoch even where the reading order does not.
     emit = np.random.default_rng([seed % 2**32, epoch, 1])
     batches: list[Indices] = []
     for pool in _pools(order, longer, batching):
+        lengths = longer[pool]
         # Stable, so that pairs of equal length keep their random order and the result is the same on every machine.
-        pool = pool[np.argsort(longer[pool], kind="stable")]
-        cuts = [pool[start:end] for start, end in _cuts(longer[pool], batching)]
+        ascending = np.argsort(lengths, kind="stable")
+        pool[:] = pool[ascending]  # in place: the minibatches are views of one array
+        cuts = [pool[start:end] for start, end in _cuts(lengths[ascending], batching)]
         if batching.shuffle:
             cuts = [cuts[index] for index in emit.permutation(len(cuts))]
         batches += cuts
@@ -61,7 +62,9 @@ def _reading_order(pairs: int, batching: Batching, seed: int, epoch: int) -> Ind
     whole epoch is one pool, each epoch has an order of its own.
     """
     turn = 0 if batching.pool else epoch
-    return np.random.default_rng([seed % 2**32, turn, 0]).permutation(pairs)
+    order = np.arange(pairs, dtype=np.int32)
+    np.random.default_rng([seed % 2**32, turn, 0]).shuffle(order)
+    return order
 
 
 def _pools(order: Indices, longer: Indices, batching: Batching) -> list[Indices]:

@@ -29,7 +29,7 @@ class World:
         """Whether this process is the one that writes files and reports progress."""
         return self.rank == 0
 
-    def part(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def part(self, rows: npt.NDArray[np.signedinteger]) -> npt.NDArray[np.signedinteger]:
         """Return this process's share of the pairs `rows` (B,): every `size`-th one.
 
         The share is empty where there are fewer pairs than processes.

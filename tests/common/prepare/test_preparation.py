@@ -147,7 +147,7 @@ def test_bpe_shares_one_vocabulary_and_comes_undone(run: Run) -> None:
 
 def test_files_are_mapped_and_typed(run: Run) -> None:
     side = run(WORDS).train.source
-    assert all(isinstance(array, np.memmap) for array in (*side.shards, side.offsets))
+    assert all(isinstance(array.base, np.memmap) for array in (*side.shards, side.offsets))
     assert side.shards[0].dtype == np.uint16 and side.offsets.dtype == np.int64
     wide = run(dataclasses.replace(WORDS, vocabulary_size=70_000)).train.source
     assert wide.shards[0].dtype == np.int32 and (wide.shards[0][:4] > 1).all()

@@ -149,7 +149,7 @@ def test_pairs_and_lengths(corpus: tuple) -> None:
     )
     assert ids.source_lengths.tolist() == [len(sentence) + 1 for sentence in source]
     assert ids.target_lengths.tolist() == [len(sentence) + 1 for sentence in target]
-    assert isinstance(ids.source.shards[0], np.memmap) and ids.source.shards[0].dtype == np.uint16
+    assert isinstance(ids.source.shards[0].base, np.memmap) and ids.source.shards[0].dtype == np.uint16
 
 
 @pytest.mark.parametrize("limit", [4, 7, 11])
@@ -198,7 +198,7 @@ def test_shards_read_as_one(tmp_path: Path) -> None:
     write_offsets(tmp_path / "cut", "train", "source", lengths, len(sentences))
     write_side(tmp_path / "whole", "train", "source", sentences, vocabulary_size=90)
     cut, whole = (Side.open(tmp_path / name, "train", "source") for name in ("cut", "whole"))
-    assert [cut.sentence(row).tolist() for row in range(8)] == sentences
+    assert [sentence.tolist() for sentence in cut.sentences(np.arange(8))] == sentences
     rows = draw.permutation(8)
     for one, other in zip(cut.gather(rows), whole.gather(rows), strict=True):
         assert np.array_equal(one, other)
