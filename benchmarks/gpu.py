@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.lengths import draw_lengths
 from common.errors import UserError
 from common.files import write_json
 from common.ids import UNK
 from common.paper import Paper
-from common.prepare.encoded import ParallelIds, write_side
+from common.prepare.encoded import SIDES, ParallelIds, write_side
 from common.recipe import Recipe
 from common.run.cli import utf8_output
 from common.run.plan import minibatch_shape, training_flops
@@ -41,23 +42,14 @@ SYSTEMS = ((VASWANI, "base"), (VASWANI, "big"), (BAHDANAU, "rnnsearch-50"), (BAH
 """Recipes that are measured."""
 PEAKS = {"H100": (67e12, 989e12), "H200": (67e12, 989e12), "A100": (19.5e12, 312e12)}
 """FLOP/s in float32 and in dense bfloat16, from the data sheets of the SXM cards, by a part of the card's name."""
-SPREAD = 0.5
-"""Standard deviation of the logarithm of a sentence's length. It is assumed, like the correlation of a pair's two
-sides."""
 
 
 def write_corpus(folder: Path, recipe: Recipe, pairs: int) -> TrainingText:
-    """Write `pairs` of random words and a small development set, and open them.
-
-    Lengths are log-normal around the recipe's means.
-    """
+    """Write `pairs` of random words and a small development set, and open them."""
     draw = np.random.default_rng(1)
     means, limit = (recipe.estimate.source_tokens, recipe.estimate.target_tokens), recipe.batch.max_length or 255
     for split, count in (("train", pairs), ("valid", 64)):
-        together = draw.normal(size=count)  # a pair's two sides have similar lengths
-        for side, mean in zip(("source", "target"), means, strict=True):
-            noise = 0.9 * together + np.sqrt(1 - 0.9**2) * draw.normal(size=count)
-            lengths = np.exp(np.log(mean - 1) - SPREAD**2 / 2 + SPREAD * noise).round().clip(1, limit).astype(int)
+        for side, lengths in zip(SIDES, draw_lengths(draw, count, means, limit), strict=True):
             words = draw.integers(UNK + 1, recipe.text.vocabulary_size, size=lengths.sum())
             sentences = [part.tolist() for part in np.split(words, lengths.cumsum()[:-1])]
             write_side(folder, split, side, sentences, recipe.text.vocabulary_size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +204,104 @@ def test_shards_read_as_one(tmp_path: Path) -> None:
     rows = draw.permutation(8)
     for one, other in zip(cut.gather(rows), whole.gather(rows), strict=True):
         assert np.array_equal(one, other)
+
+
+def plain_minibatches(
+    source_lengths: np.ndarray, target_lengths: np.ndarray, batching: Batching, seed: int, epoch: int
+) -> list[np.ndarray]:
+    """The same minibatches with 8 bytes a pair and a copy for each step, as committed results were trained."""
+    longer = np.maximum(source_lengths, target_lengths)
+    order = np.random.default_rng([seed, 0 if batching.pool else epoch, 0]).permutation(len(longer))
+    if batching.pool is None:
+        pools = [order]
+    elif batching.sentences:
+        pools = np.split(
+            order, range(batching.pool * batching.sentences, len(order), batching.pool * batching.sentences)
+        )
+    else:
+        share = np.cumsum(longer[order]) // (batching.pool * batching.tokens)
+        pools = np.split(order, np.flatnonzero(np.diff(share)) + 1)
+    emit, batches = np.random.default_rng([seed, epoch, 1]), []
+    for pool in pools:
+        cuts, size = [[]], batching.sentences or len(order)
+        for index in pool[np.argsort(longer[pool], kind="stable")]:
+            fits = batching.tokens is None or (len(cuts[-1]) + 1) * longer[index] <= batching.tokens
+            if cuts[-1] and not (fits and len(cuts[-1]) < size):
+                cuts.append([])
+            cuts[-1].append(index)
+        batches += [cuts[place] for place in emit.permutation(len(cuts))] if batching.shuffle else cuts
+    return batches
+
+
+some_lengths = st.integers(1, 40) | st.sampled_from([255, 256, 65_535, 65_536])
+
+
+@given(
+    st.lists(st.tuples(some_lengths, some_lengths), min_size=1, max_size=120),
+    batchings,
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.sampled_from([np.int32, np.int64]),
+)
+def test_minibatches_against_a_plain_program(
+    pairs: list, batching: Batching, seed: int, epoch: int, kind: type[np.signedinteger]
+) -> None:
+    source, target = np.array(pairs, dtype=np.int64).T
+    expected = plain_minibatches(source, target, batching, seed, epoch)
+    found = minibatches(source.astype(kind), target.astype(kind), batching, seed, epoch)
+    assert [indices.tolist() for indices in found] == [list(map(int, indices)) for indices in expected]
+    assert len({id(indices.base) for indices in found}) == 1  # views of one array
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 65_535), max_size=6), min_size=1, max_size=12),
+    st.sets(st.integers(0, 12)),
+    st.sampled_from([np.uint16, np.int32]),
+    st.data(),
+)
+def test_gathering_against_a_plain_loop(
+    sentences: list[list[int]], cuts: set[int], kind: type[np.generic], data: st.DataObject
+) -> None:
+    """Any sentences in any shards, some of them empty: ids one by one, EOS after each, the mask of both."""
+    lengths, bounds = [len(sentence) for sentence in sentences], sorted({min(cut, len(sentences)) for cut in cuts})
+    offsets = np.cumsum([0, *lengths])
+    flat = np.array([index for sentence in sentences for index in sentence], dtype=kind)
+    shards = np.split(flat, offsets[bounds])
+    side = Side(tuple(shards), np.cumsum([0, *map(len, shards)]), offsets)
+    rows = data.draw(st.lists(st.integers(0, len(sentences) - 1), max_size=9))
+    expected = np.zeros((len(rows), max((lengths[row] for row in rows), default=0) + 1), dtype=np.int64)
+    for line, row in zip(expected, rows, strict=True):
+        line[: lengths[row]] = sentences[row]
+    ids, mask = side.gather(np.array(rows, dtype=np.int32))
+    assert ids.dtype == np.int64 and np.array_equal(ids, expected)
+    assert mask.tolist() == [[place <= lengths[row] for place in range(expected.shape[1])] for row in rows]
+
+
+def test_more_shards_than_files_may_be_open(tmp_path: Path) -> None:
+    """Each mapped shard is an open file. The limit is raised where the system allows it, else it is named."""
+    for number in range(40):
+        np.save(tmp_path / shard_name("train", "source", number), np.array([number + 1], dtype=np.uint16))
+    write_offsets(tmp_path, "train", "source", [np.ones(40, dtype=np.int32)], 40)
+    program = """
+import resource, sys
+from pathlib import Path
+from common.errors import UserError
+from common.prepare.encoded import Side
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (25, int(sys.argv[2])))
+try:
+    print(len(Side.open(Path(sys.argv[1]), "train", "source").shards), "shards")
+except UserError as error:
+    print(error)
+"""
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", program, tmp_path, hard], capture_output=True, text=True, check=True
+        ).stdout
+        for hard in ("200", "25")
+    ]
+    assert said[0] == "40 shards\n"
+    assert "ids.npy: too many open files; raise the limit with `ulimit -n`" in said[1]
 
 
 @given(st.lists(st.integers(1, 3000), max_size=200), st.integers(1, 40))
