@@ -1,10 +1,44 @@
-"""The progress bar of all work that takes long. It shows rate and time left on standard error."""
+"""Progress of work that takes long, on standard error: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
+import math
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tqdm import tqdm
+
+QUIET_SECONDS = 10.0
+"""Least time between two lines where standard error is not a terminal."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a training is. As text it is a line for a log."""
+
+    name: str
+    """The recipe's."""
+    step: int
+    """Updates made."""
+    steps: int
+    """Updates to be made in all."""
+    epoch: int
+    """Counted from 1."""
+    loss: float
+    """In nats per target token."""
+    rate: float
+    """Target tokens per second."""
+    left: float
+    """Seconds."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} update {self.step:,}/{self.steps:,} epoch {self.epoch} loss {self.loss:.3f} nats/token, "
+            f"{self.rate:,.0f} target tokens/s, {clock(self.left)} left"
+        )
 
 
 def progress(total: int | None, description: str, unit: str, initial: int = 0) -> tqdm:
@@ -20,12 +54,53 @@ def progress(total: int | None, description: str, unit: str, initial: int = 0) -
         unit=unit,
         initial=initial,
         unit_scale=True,
-        delay=1 if terminal else 10,
-        mininterval=0.2 if terminal else 10,
+        delay=1 if terminal else QUIET_SECONDS,
+        mininterval=0.2 if terminal else QUIET_SECONDS,
         # None takes the next free line. That needs cursor movements, which do not belong in a log.
         position=None if terminal else 0,
         file=sys.stderr,
     )
+
+
+@contextmanager
+def training_progress(
+    name: str, step: int, steps: int, say: Callable[[str], None]
+) -> Iterator[Callable[[Standing | str], None]]:
+    """Yield a function that shows where a training is, which goes from update `step` to `steps`.
+
+    On a terminal it moves a progress bar. Elsewhere it gives `say` a line: the first, the last, and between them at
+    most one in ten seconds. A remark is always shown.
+    """
+    if not sys.stderr.isatty():
+        yield _thinned(say)
+        return
+    with progress(steps, name, "update", initial=step) as bar:
+
+        def show(standing: Standing | str) -> None:
+            if isinstance(standing, str):
+                bar.write(standing, file=sys.stderr)
+                return
+            bar.set_postfix_str(f"loss {standing.loss:.3f}, {standing.rate:,.0f} tokens/s", refresh=False)
+            bar.update(standing.step - bar.n)
+
+        yield show
+
+
+def _thinned(say: Callable[[str], None]) -> Callable[[Standing | str], None]:
+    """Return a function that gives `say` the lines that `training_progress` promises."""
+    told = -math.inf
+
+    def show(standing: Standing | str) -> None:
+        nonlocal told
+        if isinstance(standing, str):
+            say(standing)
+            return
+        now = time.monotonic()
+        if now - told >= QUIET_SECONDS or standing.step == standing.steps:
+            told = now
+            say(str(standing))
+
+    return show
 
 
 def clock(seconds: float) -> str:

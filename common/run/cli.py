@@ -153,6 +153,9 @@ def _parser(paper: Paper) -> Parser:
     training = verb("train", _train, "train a recipe, or go on with a run that was stopped", recipe=True)
     training.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
     training.add_argument("--score", action="store_true", help="then average its checkpoints and score it")
+    training.add_argument(
+        "--tensorboard", action="store_true", help="also write RUN/tensorboard: the log, and sample translations"
+    )
     averaging = verb("average", _average, "average a run's last checkpoints into the weights that are decoded")
     averaging.add_argument("run", type=Path, metavar="RUN")
     averaging.add_argument("--last", type=int, help="how many checkpoints (default: the recipe's evaluate.average)")
@@ -230,7 +233,7 @@ def _train(paper: Paper, options: argparse.Namespace) -> None:
     from common.run.folder import average_run, train_run
 
     recipe = paper.recipe(options.recipe, options.overrides)
-    steps = train_run(paper, recipe, options.out, options.runs, _say)
+    steps = train_run(paper, recipe, options.out, options.runs, _say, options.tensorboard)
     if not is_first():
         return  # averaging and scoring are the work of one process
     _say(f"{recipe.name} trained: {steps:,} updates in {options.out}")

@@ -4,7 +4,9 @@ RUN/recipe.yaml          the resolved recipe
 RUN/text/                vocabularies, BPE codes, tokenisation: enough to translate without the corpus
 RUN/checkpoints/         weights by update
 RUN/state/               what a stopped training resumes from: its last state and the one before
-RUN/log.jsonl            loss, rate and likelihood of the development set by update
+RUN/log.jsonl            by update: loss, rates, norm, padding, speed, memory, likelihood of the development set
+RUN/loss.png             the curves of the log, once the training has come to its end
+RUN/tensorboard/         the log for TensorBoard (`train --tensorboard`)
 RUN/starts.json          each start of the training: update, machine, time, commit, data, changed fields of the recipe
 RUN/training.json        the same for the last start, once the training has come to its end
 RUN/model.safetensors    the weights that are decoded (`average`)
@@ -18,7 +20,7 @@ import datetime
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -33,10 +35,13 @@ from common.files import HALF, write_json, write_whole
 from common.paper import Paper
 from common.prepare.preparation import prepare
 from common.prepare.prepared import Prepared
+from common.progress import Standing, training_progress
 from common.recipe import Recipe, current, difference, override, recipe_from_dict
 from common.result import Reached, Start, Training, Weights, facts, read_starts, read_training
+from common.run.curves import draw_curves
 from common.run.record import commit, environment, matmul_rate
 from common.text.pipeline import TextPipeline
+from common.train.board import Board, require_tensorboard
 from common.train.checkpoint import (
     average,
     kept_checkpoints,
@@ -45,7 +50,7 @@ from common.train.checkpoint import (
     restore,
     save_weights,
 )
-from common.train.loop import Trainer, TrainingText
+from common.train.loop import Trainer, TrainingText, read_log
 from common.train.parallel import World, is_first
 from common.train.parallel import world as joined
 from common.train.state import has_updates
@@ -107,19 +112,27 @@ def prepare_data(recipe: Recipe, runs: Path, workers: int | None = None) -> Prep
     )
 
 
-def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable[[str], None]) -> int:
+def train_run(
+    paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable[[str], None], tensorboard: bool = False
+) -> int:
     """Train `recipe` in the folder `run`, or continue the run that is there. Return the number of updates made.
 
     A folder with updates belongs to the recipe that made them. A changed field that would make another model is
     refused. Other changed fields are accepted and noted in starts.json. A folder without an update may be used for any
     recipe.
+    tensorboard: whether to write RUN/tensorboard too, for a finished run from its log.
     """
+    if tensorboard:
+        require_tensorboard()  # before the hours of preparing and training
     device, recipe = device_of(recipe), settled(recipe)
     changed = _changed(paper, run, recipe)
     done = read_training(run)
     if done and done.progress.step == recipe.train.steps:
         if changed and is_first():
             _take_over(run, recipe, runs, changed, done)
+        if tensorboard and is_first():
+            with Board(run, read_log(run), recipe, prepare_data(recipe, runs)):
+                pass
         return done.progress.step
     prepared = prepare_data(recipe, runs)
     torch.set_num_threads(recipe.run.threads)
@@ -129,24 +142,37 @@ def train_run(paper: Paper, recipe: Recipe, run: Path, runs: Path, say: Callable
         trainer = _trainer(paper, recipe, run, prepared, device, world)
         trainer.resume()
         world.wait()  # the first process must not write a log or state that another one has not read yet
-        (rate,) = world.sum([matmul_rate(device)], device)
-        start = Start(
-            step=trainer.progress.step,
-            time=_now(),
-            changed=changed,
-            data_sha256=prepared.identity,
-            environment=environment(device.type),
-            matmul_flops_per_second=rate,  # of all processes together
-            **commit(REPOSITORY),
-        )
+        start = _start(trainer, prepared, changed, device)
         # Files of an earlier start are changed only from here on, when it is certain that this one can continue.
         if world.first:
             _begin(run, recipe, prepared, start)
-        with saving_on_sigterm(trainer):
-            steps = trainer.fit(say if world.first else lambda line: None).step
+        board = Board(run, read_log(run), recipe, prepared) if tensorboard and world.first else nullcontext()
+        with saving_on_sigterm(trainer), board as trainer.board, _shown(trainer, say) as show:
+            steps = trainer.fit(show).step
         if world.first:
             _end(run, trainer, start)
     return steps
+
+
+def _start(trainer: Trainer, prepared: Prepared, changed: dict[str, tuple[Any, Any]], device: torch.device) -> Start:
+    """Return what is noted of this start."""
+    (rate,) = trainer.world.sum([matmul_rate(device)], device)
+    return Start(
+        step=trainer.progress.step,
+        time=_now(),
+        changed=changed,
+        data_sha256=prepared.identity,
+        environment=environment(device.type),
+        matmul_flops_per_second=rate,  # of all processes together
+        **commit(REPOSITORY),
+    )
+
+
+def _shown(trainer: Trainer, say: Callable[[str], None]) -> AbstractContextManager[Callable[[Standing | str], None]]:
+    """Return how this process shows where the training is. Only the first one does."""
+    if not trainer.world.first:
+        return nullcontext(lambda told: None)
+    return training_progress(trainer.recipe.name, trainer.progress.step, trainer.recipe.train.steps, say)
 
 
 @contextmanager
@@ -205,6 +231,7 @@ def _end(run: Path, trainer: Trainer, start: Start) -> None:
         starts=read_starts(run),
     )
     write_json(run / "training.json", plain(training))
+    write_whole(run / "loss.png", draw_curves(trainer.recipe, read_log(run)))
 
 
 def _changed(paper: Paper, run: Path, recipe: Recipe) -> dict[str, tuple[Any, Any]]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,10 +28,11 @@ from common.errors import Terminated, UserError, enough_memory
 from common.files import write_whole
 from common.paper import Optimization
 from common.prepare.encoded import ParallelIds
-from common.progress import clock
+from common.progress import Standing, clock
 from common.recipe import Recipe
 from common.result import Likelihood
 from common.train.batching import load_batch, minibatches
+from common.train.board import Board
 from common.train.checkpoint import kept_checkpoints, restore, save_weights
 from common.train.loss import cross_entropy_sum
 from common.train.parallel import ALONE, World
@@ -123,23 +126,25 @@ class Trainer:
         self.progress, self.window = Progress(), Window()
         self.stopping = False
         """Whether to save the state after the current update and end, set from outside."""
+        self.board: Board | None = None
+        """Where the log's lines go as well, set from outside."""
         self._validated = 0
         """The last update after which the development set was measured."""
         self._log = run / "log.jsonl"
 
-    def fit(self, say: Callable[[str], None]) -> Progress:
+    def fit(self, show: Callable[[Standing | str], None]) -> Progress:
         """Train until `recipe.train.steps`, from the update to which `resume` has brought this trainer.
 
-        say: receives a line of progress (loss, rate, time left) every `log_every` updates.
+        show: receives loss, rate and time left every `log_every` updates, and now and then a remark.
         Raise UserError if the loss is not finite or the memory does not suffice. The last saved state is kept.
         """
         if self.progress.step == self.recipe.train.steps:
             self._save()  # a run that continues another one without a further update still needs weights of its own
         self.model.train()
         with Prefetched(self._data()) as batches, float32_products(self.recipe.train.precision):
-            return self._fit(batches, say)
+            return self._fit(batches, show)
 
-    def _fit(self, batches: Prefetched[Minibatch], say: Callable[[str], None]) -> Progress:
+    def _fit(self, batches: Prefetched[Minibatch], show: Callable[[Standing | str], None]) -> Progress:
         """Train with these minibatches until the recipe's last update."""
         settings, first = self.recipe.train, self.progress.step + 1
         started = lap = time.monotonic()
@@ -147,7 +152,7 @@ class Trainer:
         while True:
             # Only after the state is saved: an error on the development set then loses no update.
             if self._validation_due():
-                self._record(self.validate())
+                self._record({**self.validate(), **self._samples()})
                 self._validated, lap = self.progress.step, time.monotonic()
             self.progress.seconds = before + time.monotonic() - started
             if self.progress.step >= settings.steps:
@@ -158,9 +163,9 @@ class Trainer:
             self.window.seconds, lap = self.window.seconds + now - lap, now
             self.progress.seconds = before + now - started
             if self.recorded and step == first:
-                say(f"{self.recipe.name} update {step:,} is made, {clock(now - started)} after the start")
+                show(f"{self.recipe.name} update {step:,} is made, {clock(now - started)} after the start")
             if self._log_due(step):
-                self._tell(say)
+                self._tell(show)
             stopping = self.stopping  # read once: the signal may come at any moment
             self._save(stopping)
             if stopping:
@@ -183,6 +188,15 @@ class Trainer:
         measured = negative_log_likelihood(self.model, self.text.valid, world=self.world)
         self.model.train()
         return {f"dev_{key}": value for key, value in asdict(measured).items()}
+
+    def _samples(self) -> dict[str, list[str]]:
+        """Translate a few development sentences, if there is a board that shows them."""
+        if self.board is None:
+            return {}
+        self.model.eval()
+        samples = self.board.translate(self.model)
+        self.model.train()
+        return {"samples": samples}
 
     def _update(self, batches: Prefetched[Minibatch]) -> None:
         """Make one optimizer update and count it in `progress` and `window`."""
@@ -357,8 +371,8 @@ class Trainer:
         if self.world.first:
             write_whole(self._log, "".join(f"{line}\n" for line in kept if line))
 
-    def _record(self, values: dict[str, float]) -> None:
-        """Add a line to the log."""
+    def _record(self, values: dict[str, Any]) -> None:
+        """Add a line to the log, and to the board if there is one."""
         entry = {
             "step": self.progress.step,
             "epoch": self.progress.epoch,
@@ -368,20 +382,39 @@ class Trainer:
         if self.world.first:
             with open(self._log, "a", encoding="utf-8") as handle:
                 handle.write(json.dumps(entry) + "\n")
+        if self.board is not None:
+            self.board.add(entry)
 
-    def _tell(self, say: Callable[[str], None]) -> None:
+    def _tell(self, show: Callable[[Standing | str], None]) -> None:
         """Log the updates since the last line and report where the training is."""
         window, progress, steps = self.window, self.progress, self.recipe.train.steps
         self._read_loss(progress.step)
         seconds = max(window.seconds, 1e-9)
         loss, tokens, rate = window.loss / window.tokens, window.tokens / seconds, window.updates / seconds
-        self._record({"loss": loss, "target_tokens_per_second": tokens, "updates_per_second": rate})
-        say(
-            f"{self.recipe.name} update {progress.step:,}/{steps:,} epoch {progress.epoch + 1} "
-            f"loss {loss:.3f} nats/token, {tokens:,.0f} target tokens/s, {clock((steps - progress.step) / rate)} left"
-        )
+        values = {
+            "loss": loss,
+            "learning_rate": float(self.optimization.optimizer.param_groups[0]["lr"]),
+            # JSON has no infinity, and GroundHog's rule trains on after a gradient that has one.
+            "gradient_norm": window.gradient_norm if math.isfinite(window.gradient_norm) else None,
+            # A window that an earlier version saved has not counted all of its positions.
+            "padding_share": 1 - window.tokens / max(window.tokens, window.positions),
+            "target_tokens_per_second": tokens,
+            "updates_per_second": rate,
+            "peak_memory_gib": round(peak_memory(self.device) / 2**30, 3),
+        }
+        self._record(values)
+        left = (steps - progress.step) / rate
+        show(Standing(self.recipe.name, progress.step, steps, progress.epoch + 1, loss, tokens, left))
         self.window = Window()
         self.update.loss.zero_()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes that this process has held at a time: allocated on its GPU, or else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, KiB on Linux
 
 
 @contextmanager
