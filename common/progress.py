@@ -75,6 +75,7 @@ def training_progress(
         yield _thinned(say)
         return
     with progress(steps, name, "update", initial=step) as bar:
+        bar.unit_scale, bar.bar_format = False, "{l_bar}{bar}| {n:,}/{total:,}, {remaining} left{postfix}"
 
         def show(standing: Standing | str) -> None:
             if isinstance(standing, str):

@@ -166,6 +166,11 @@ def _parser(paper: Paper) -> Parser:
     _overrides(translating, _DECODING)
     scoring = verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
     _score_options(scoring, paper)
+    diagnosing = verb("diagnose", _diagnose, "say where a run parts from the committed one of its recipe, and why")
+    diagnosing.add_argument("run", type=Path, metavar="RUN")
+    diagnosing.add_argument(
+        "--with", type=Path, dest="other", metavar="OTHER", help="another run's folder or a result.json, instead"
+    )
     tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
     tables.add_argument("--scale", default="demo", choices=SCALES, help="which runs (default: demo)")
     tables.add_argument(
@@ -304,6 +309,13 @@ def _score_lines(scores: dict[str, Any]) -> list[str]:
         for row in scores.get("by_length", [])
     ]
     return lines + [f"note: {note}" for note in scores["notes"]]
+
+
+def _diagnose(paper: Paper, options: argparse.Namespace) -> None:
+    """Compare a run with another one."""
+    from common.run.diagnose import diagnose
+
+    print(diagnose(paper, options.run, options.other))
 
 
 def _tables(paper: Paper, options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from common.recipe import Recipe
 def draw_curves(recipe: Recipe, entries: Sequence[dict[str, Any]]) -> bytes:
     """Return the curves as PNG. entries: the lines of the log, of all starts."""
     from matplotlib.figure import Figure  # slow to import, and only wanted at the end of a training
+    from matplotlib.ticker import MaxNLocator
 
     from common.report.page import COLOURS, png
 
@@ -30,7 +31,7 @@ def draw_curves(recipe: Recipe, entries: Sequence[dict[str, Any]]) -> bytes:
     axes.set_xlabel("updates")
     axes.set_ylabel("nats per target token")
     axes.set_xlim(left=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter(lambda value, place: f"{value:,.0f}")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -190,7 +190,10 @@ def start(command: list[str], slot: str, output: IO[bytes]) -> subprocess.Popen[
 def _lines(run: Path) -> list[str]:
     """Return the lines that a job's processes have printed."""
     try:
-        return (run / "output.txt").read_text(encoding="utf-8", errors="replace").strip().split("\n")
+        # A progress bar returns to the beginning of its line.
+        return (
+            (run / "output.txt").read_text(encoding="utf-8", errors="replace").strip().replace("\r", "\n").split("\n")
+        )
     except OSError:
         return [""]
 
