@@ -43,8 +43,8 @@ SETTINGS = [
 ]
 STOPS = 20
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-LOGGED = ("step", "epoch", "loss", "dev_nll_per_token")
-"""Fields of the log that must be equal. The others are times."""
+LOGGED = ("step", "epoch", "loss", "learning_rate", "gradient_norm", "padding_share", "dev_nll_per_token")
+"""Fields of the log that must be equal. The others are times and memory."""
 LATEST = 0.15
 """Seconds after a new state within which a training is stopped."""
 

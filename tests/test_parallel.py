@@ -52,7 +52,7 @@ def test_two_processes_make_the_updates_of_one(paper: str, tmp_path: Path) -> No
     first = sorted((tmp_path / "one" / "checkpoints").glob("*"))[0]
     assert furthest(one, two) < 1e-3 * furthest(first, one)
     for here, there in zip(read_log(tmp_path / "one"), read_log(tmp_path / "two"), strict=True):
-        for key in here.keys() - {"seconds", "target_tokens_per_second", "updates_per_second"}:
+        for key in here.keys() - {"seconds", "target_tokens_per_second", "updates_per_second", "peak_memory_gib"}:
             assert here[key] == pytest.approx(there[key], rel=1e-4)
     told = [json.loads((tmp_path / name / "training.json").read_text()) for name in ("one", "two")]
     assert {key: value for key, value in told[0]["progress"].items() if key != "seconds"} == {

@@ -329,7 +329,7 @@ def test_a_stopped_training_leaves_an_exact_log_and_nothing_half(
         (run / name).write_bytes(b"half")
     train(*settings)
     assert not list(run.rglob(HALF))
-    kept = ("step", "epoch", "loss", "dev_nll_per_token", "dev_perplexity")
+    kept = ("step", "epoch", "loss", "learning_rate", "gradient_norm", "padding_share", "dev_nll_per_token")
     ours, theirs = (
         [{key: entry.get(key) for key in kept} for entry in log(folder)] for folder in (run, tmp_path / "whole")
     )

@@ -94,6 +94,18 @@ def test_a_job_that_fails_is_named(tmp_path: Path) -> None:
         run_jobs([Failing(PAPER, PAPER.recipe("rnnsearch-50"), (), tmp_path / "0")], tmp_path, ["cpu"])
 
 
+def test_the_last_state_of_a_progress_bar_is_reported(tmp_path: Path) -> None:
+    """In a file a bar is one long line, whose parts a carriage return ends."""
+
+    class Failing(Job):
+        def command(self, runs: Path) -> list[str]:
+            bars = "\\r".join(f"learning: {share}%|###| {'x' * 80}" for share in (10, 20, 90))
+            return ["-c", f"import sys; sys.exit('{bars}')"]
+
+    with pytest.raises(UserError, match="rnnsearch-50 failed: learning: 90%"):
+        run_jobs([Failing(PAPER, PAPER.recipe("rnnsearch-50"), (), tmp_path / "0")], tmp_path, ["cpu"])
+
+
 def test_the_demo_wants_cores(tmp_path: Path) -> None:
     for name in PAPER.systems("demo"):
         assert PAPER.recipe(name).run.device == "cpu"
