@@ -98,7 +98,7 @@ def test_twenty_stops_change_no_bit(paper: str, path: str, programs: Programs, t
     for name in names:
         ours, theirs = (load_weights(folder / "checkpoints" / name)[0] for folder in (run, tmp_path / "whole"))
         assert ours.keys() == theirs.keys() and all(ours[key].equal(theirs[key]) for key in ours), name
-    kept = ("step", "epoch", "loss", "dev_nll_per_token")
+    kept = ("step", "epoch", "loss", "learning_rate", "gradient_norm", "padding_share", "dev_nll_per_token")
     logs = [
         [{key: entry.get(key) for key in kept} for entry in read_log(folder)] for folder in (run, tmp_path / "whole")
     ]

@@ -45,6 +45,14 @@ def test_lines_come_at_most_every_ten_seconds_and_the_last_always(monkeypatch: p
     assert [line.split(" update ")[1].split("/")[0] for line in told] == ["1", "4", "7", "9"]
 
 
+def test_a_remark_is_always_shown() -> None:
+    told: list[str] = []
+    with training_progress("demo/base", 0, STEPS, told.append) as show:
+        for part in (standing(1), "compiled", standing(2), "compiled again"):
+            show(part)
+    assert told == [str(standing(1)), "compiled", "compiled again"]
+
+
 PROGRAM = """
 import time
 from common.progress import training_progress
@@ -53,6 +61,7 @@ with training_progress("demo/base", 4, 9, print) as show:
     for step in range(5, 10):
         time.sleep(0.3)
         show(standing(step))
+    show("a remark")
 """
 
 
@@ -73,7 +82,9 @@ def test_a_terminal_has_a_bar(tmp_path: Path) -> None:
             break
         shown += part
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0, shown.decode()
-    bars = [line for line in shown.decode().replace("\n", "\r").split("\r") if line.strip()]
+    lines = [line for line in shown.decode().replace("\n", "\r").split("\r") if line.strip()]
+    bars = [line for line in lines if line.strip() != "a remark"]
+    assert len(bars) == len(lines) - 1
     assert len(bars) >= 2 and all(line.startswith("demo/base: ") and len(line) <= 80 for line in bars), bars
     assert "| 9/9, " in bars[-1] and bars[-1].rstrip().endswith(" left, loss 137.174, 9,876 tokens/s")
     assert "100%|█" in bars[-1] and "nats/token" not in shown.decode()
