@@ -1,8 +1,9 @@
 """RNNsearch faster: the functions of model.py from the same parameters, with the work of many words done at once.
 
 What does not depend on the state is computed outside the loops over words: every word's products with W, W_z and W_r,
-and the whole output layer. Matrices that multiply the same vector are stacked into one product. The encoder's two
-directions run side by side. tests/test_fast.py compares logits, gradients, steps and beam search with model.py's.
+every annotation's with C, C_z and C_r, and the whole output layer. Matrices that multiply the same vector are stacked
+into one product. The encoder's two directions run side by side. The loops and their derivatives are in recurrence.py.
+tests/test_fast.py compares logits, gradients, steps and beam search with model.py's.
 
 Letters are model.py's; D directions of the encoder (2, RNNencdec 1).
 """
@@ -18,15 +19,18 @@ from torch.nn import functional as F
 from common.contract import Batch
 from common.ids import START
 from papers.bahdanau2014.model import (
+    AlignmentModel,
     DecoderUnits,
     Encoder,
     EncoderUnits,
     FactoredReadout,
     ForwardEncoder,
+    LastState,
     Readout,
     RNNsearch,
     State,
 )
+from papers.bahdanau2014.recurrence import PLAIN, Source, Steps, attend_and_recur, recur, step
 
 
 def given(b: nn.Parameter | float) -> nn.Parameter | None:
@@ -57,46 +61,29 @@ def from_words(units: EncoderUnits | DecoderUnits, words: Tensor) -> Tensor:
     return F.linear(words, torch.cat([units.W, units.W_z, units.W_r]), biases)  # (.., 3n)
 
 
-def gated_units(sums: Tensor, state: Tensor, recurrent: Recurrent) -> Tensor:
-    """Compute the next state (.., B, n) from `state` (.., B, n). Leading axes run side by side.
-
-    sums (.., B, 3n): what candidate, update and reset gate get apart from the state (W E x, C c, biases).
-    """
-    U, U_zr = recurrent
-    to_candidate, to_gates = torch.split(sums, [U.shape[-1], U_zr.shape[-2]], dim=-1)  # (.., B, n), (.., B, 2n)
-    z, r = torch.sigmoid(to_gates + state @ U_zr.mT).chunk(2, dim=-1)  # (.., B, n)
-    candidate = torch.tanh(to_candidate + (r * state) @ U.mT)  # r acts before U, as in the paper
-    return (1 - z) * state + z * candidate
-
-
-def annotate(encoder: Encoder | ForwardEncoder, source: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def annotate(
+    encoder: Encoder | ForwardEncoder, source: Tensor, mask: Tensor, steps: Steps = PLAIN
+) -> tuple[Tensor, Tensor]:
     """Compute what `encoder` computes: annotations h (B, S, D n) and the last state (B, n) of the last direction.
 
     For RNNencdec h is only the last annotation, (B, 1, n).
     """
     directions = [encoder.forward_rnn, *([encoder.backward_rnn] if isinstance(encoder, Encoder) else [])]
+    n = len(encoder.forward_rnn.U)
     x = encoder.embedding(source.t())  # (S, B, m): time comes first, so that a step is a slice without gaps
     sums = [from_words(rnn, x) for rnn in directions]  # D of (S, B, 3n)
-    masks = [mask.t()] * len(directions)  # D of (S, B)
-    # Both directions share one loop over time; the backward RNN reads the flipped sentence.
-    sums[1:], masks[1:] = [a.flip(0) for a in sums[1:]], [m.flip(0) for m in masks[1:]]
-    states = _recur(directions, torch.stack(sums, dim=1), torch.stack(masks, dim=1).unsqueeze(-1))  # S of (D, B, n)
-    if len(directions) == 1:
-        return states[-1][0].unsqueeze(1), states[-1][0]  # RNNencdec reads no annotation but its last
-    forwards = torch.stack([state[0] for state in states], dim=1)  # (B, S, n)
-    backwards = torch.stack([state[1] for state in reversed(states)], dim=1)  # (B, S, n), in source order
-    return torch.cat([forwards, backwards], dim=-1), states[-1][1]  # (B, S, 2n), bwd h_1
-
-
-def _recur(directions: list[EncoderUnits], sums: Tensor, masks: Tensor) -> list[Tensor]:
-    """Compute the states (D, B, n) after each of S words, from sums (S, D, B, 3n) and masks (S, D, B, 1)."""
+    # Padding does not change the state: its update gate is 0, the sigmoid of -inf.
+    for sum_d in sums:
+        sum_d[..., n : 2 * n].masked_fill_(~mask.t().unsqueeze(2), -torch.inf)
+    sums[1:] = [sum_d.flip(0) for sum_d in sums[1:]]  # the backward RNN reads the flipped sentence
     recurrent = Recurrent(*map(torch.stack, zip(*map(Recurrent.of, directions), strict=True)))
-    h = sums.new_zeros(*sums.shape[1:3], recurrent.U.shape[-1])  # h_0 = 0, (D, B, n)
-    states = []
-    for sum_t, mask_t in zip(sums.unbind(0), masks.unbind(0), strict=True):
-        h = torch.where(mask_t, gated_units(sum_t, h, recurrent), h)  # padding does not change the state
-        states.append(h)
-    return states
+    h_0 = x.new_zeros(len(directions), len(source), n)
+    states = recur(torch.stack(sums), h_0, *recurrent, steps)  # (D, S, B, n); both directions share one loop
+    if len(directions) == 1:
+        return states[0, -1].unsqueeze(1), states[0, -1]  # RNNencdec reads no annotation but its last
+    in_order = [states[0], states[1].flip(0)]  # (S, B, n)
+    h = torch.cat([direction.transpose(0, 1) for direction in in_order], dim=-1)
+    return h, states[1, -1]  # (B, S, 2n), bwd h_1
 
 
 def read_out(readout: Readout | FactoredReadout, s: Tensor, Ey: Tensor, c: Tensor) -> Tensor:
@@ -119,15 +106,18 @@ class Stacked(NamedTuple):
 
     def update(self, sums: Tensor, s: Tensor, c: Tensor) -> Tensor:
         """Compute the next state (N, n). sums (N, 3n): the word's part, from `from_words`."""
-        return gated_units(torch.addmm(sums, c, self.C.t()), s, self.recurrent)
+        return step(torch.addmm(sums, c, self.C.t()), s, *self.recurrent)[0]
 
 
 class FastRNNsearch(RNNsearch):
     """The model of model.py with its parameters, computed in another order."""
 
+    steps: Steps = PLAIN
+    """The functions of one word. Compiled ones compute the same."""
+
     def encode(self, source: Tensor, source_mask: Tensor) -> State:
         """Compute the state before the first word, from ids and mask (B, S)."""
-        h, last = annotate(self.encoder, source, source_mask)  # (B, S, C), (B, n)
+        h, last = annotate(self.encoder, source, source_mask, self.steps)  # (B, S, C), (B, n)
         s_0 = torch.tanh(F.linear(last, self.W_s, given(self.b_s)))
         return State(s_0, torch.zeros_like(h[:, 0]), self.align.prepare(h, source_mask))
 
@@ -138,30 +128,40 @@ class FastRNNsearch(RNNsearch):
         return read_out(self.readout, read, Ey, state.c), state
 
     def unroll(self, batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
-        """Feed the target word by word, and compute the output layer for all words at once."""
-        Ey = self.embedding(batch.previous)  # (B, T, m)
-        stacked, state = self._stacked(), self.encode(batch.source, batch.source_mask)
-        reads, contexts, alphas = [], [], []
-        for i, sums in enumerate(from_words(self.decoder, Ey).unbind(1)):
-            # Only the first word can be START, so the other steps need no test for it.
-            first = batch.previous[:, i] == START if i == 0 else None
-            read, state, alpha = self._turn(stacked, sums, state, first)
-            reads.append(read)  # (B, n)
-            contexts.append(state.c)  # (B, C)
-            alphas.append(alpha)
-        return read_out(self.readout, torch.stack(reads, dim=1), Ey, torch.stack(contexts, dim=1)), alphas
+        """Compute the states word by word, and the output layer for all words at once."""
+        order, state = self.config.step_order, self.encode(batch.source, batch.source_mask)
+        Ey = self.embedding(torch.cat([batch.previous, batch.target[:, -1:]], dim=1))  # y_0 .. y_T, (B, T + 1, m)
+        # R1 updates the state after word i is written, by y_i. The others update it before that, by y_{i-1}.
+        sums = from_words(self.decoder, (Ey[:, 1:] if order == "R1" else Ey[:, :-1]).transpose(0, 1))  # (T, B, 3n)
+        states, c, alphas = self._decode(sums, state)
+        states = torch.cat([state.s.to(states.dtype).unsqueeze(0), states])  # (T + 1, B, n)
+        s = (states[1:] if order == "R2" else states[:-1]).transpose(0, 1)  # that the output layer reads, (B, T, n)
+        return read_out(self.readout, s, Ey[:, :-1], c), alphas
 
-    def _turn(
-        self, stacked: Stacked, sums: Tensor, state: State, first: Tensor | None
-    ) -> tuple[Tensor, State, Tensor | None]:
+    def _decode(self, sums: Tensor, state: State) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        """Compute the states (T, B, n) after T updates, the context vectors (B, T or 1, C) before them, and alphas.
+
+        sums (T, B, 3n): the words' part of the decoder's sums. In every step order attention precedes the update.
+        """
+        (U, U_zr), C = self._stacked()
+        source = state.source
+        if isinstance(source, LastState):
+            sums = sums + F.linear(source.h_Tx, C)  # the same for all words
+            return recur(sums, state.s, U, U_zr, self.steps), source.h_Tx.unsqueeze(1), [None] * len(sums)
+        assert isinstance(self.align, AlignmentModel)
+        read = Source(source.U_a_h, F.linear(source.h, C), source.padding, self.align.v_a)
+        W = torch.cat([self.align.W_a, U_zr])
+        states, alphas = attend_and_recur(sums, state.s, U, W, read, self.steps)
+        return states, alphas.transpose(0, 1) @ source.h, list(alphas.unbind(0))
+
+    def _turn(self, stacked: Stacked, sums: Tensor, state: State, first: Tensor) -> tuple[Tensor, State, Tensor | None]:
         """Compute the s (N, n) that the output layer reads for word i, the state after it and alpha_i (N, S).
 
-        sums (N, 3n): y_{i-1}'s part of the decoder's sums. first (N,): rows where i = 1; None if there are none.
+        sums (N, 3n): y_{i-1}'s part of the decoder's sums. first (N,): rows where i = 1.
         """
         if self.config.step_order == "R1":
             s = stacked.update(sums, state.s, state.c)  # (N, n)
-            if first is not None:
-                s = torch.where(first.unsqueeze(1), state.s, s)  # the recurrence never reads y_0
+            s = torch.where(first.unsqueeze(1), state.s, s)  # the recurrence never reads y_0
             c, alpha = self.align(s, state.source)  # (N, C), (N, S)
             return s, State(s, c, state.source), alpha
         c, alpha = self.align(state.s, state.source)  # (N, C), (N, S)
