@@ -89,6 +89,9 @@ class Paper(ABC):
         attention to the source, (..., T, S). The list is empty for a model without attention.
         """
 
+    def accelerate(self, model: nn.Module) -> None:
+        """Prepare a fast model for training on its GPU. It computes the same functions."""
+
     @property
     def sections(self) -> dict[str, type]:
         """The recipe sections that belong to the paper."""

@@ -36,7 +36,13 @@ class OptimizerConfig:
 def build_optimization(model: nn.Module, recipe: Recipe) -> Optimization:
     """Return torch's Adadelta, which computes as GroundHog's `SGD_adadelta`, with its rules for the gradient."""
     config: OptimizerConfig = recipe.optimizer
-    adadelta = torch.optim.Adadelta(model.parameters(), lr=config.step_size, rho=config.rho, eps=config.epsilon)
+    adadelta = torch.optim.Adadelta(
+        model.parameters(),
+        lr=config.step_size,
+        rho=config.rho,
+        eps=config.epsilon,
+        capturable=any(parameter.is_cuda for parameter in model.parameters()),  # may be part of a CUDA graph
+    )
 
     def condition(parameters: list[nn.Parameter]) -> None:
         condition_gradients(parameters, config.clip_norm, config.non_finite_factor)
@@ -53,10 +59,10 @@ def condition_gradients(parameters: list[nn.Parameter], clip_norm: float, non_fi
     """
     pairs = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in pairs]))
-    if not torch.isfinite(norm):
-        for parameter, gradient in pairs:
-            # As a gradient, this pulls the weights towards 0.
-            gradient.copy_(non_finite_factor * parameter)
-    elif norm >= clip_norm:
-        for _, gradient in pairs:
-            gradient.mul_(clip_norm / norm)
+    # The two rules are chosen where the norm is, because a GPU would have to wait for a choice made in Python.
+    finite = torch.isfinite(norm)
+    scale = torch.where(norm >= clip_norm, clip_norm / norm, 1.0)
+    scale = torch.where(finite, scale, non_finite_factor)
+    for parameter, gradient in pairs:
+        # As a gradient, the weight itself pulls the weights towards 0.
+        torch.where(finite, gradient, parameter, out=gradient).mul_(scale)

@@ -80,7 +80,7 @@ class Source(NamedTuple):
     U_a_h: Tensor
     """(B, S, n')"""
     C_h: Tensor
-    """[C; C_z; C_r] h_j, (B, S, 3n). C c_i = sum_j alpha_ij C h_j, so that the product with C need not wait for alpha."""
+    """[C; C_z; C_r] h_j, (B, S, 3n). C c_i = sum_j alpha_ij C h_j, so the product with C need not wait for alpha."""
     padding: Tensor
     """0 at words, -inf at padding, (B, S)."""
     v_a: Tensor
@@ -124,7 +124,7 @@ def d_attentive_step(
     slope = d_e.unsqueeze(2) * (1 - hidden * hidden)  # (B, S, n'), by W_a s + U_a h, v_a apart
     d_W_s = torch.cat([v_a * slope.sum(dim=1), d_sums[:, s.shape[1] :]], dim=-1)
     totals[0].add_(slope)
-    totals[1].add_(d_e.flatten() @ hidden.flatten(0, 1))
+    totals[1].add_(hidden.flatten(0, 1).mT @ d_e.flatten())
     return d_sums, d_W_s, d_s + product(d_W_s, W)
 
 
