@@ -89,7 +89,7 @@ class Paper(ABC):
         attention to the source, (..., T, S). The list is empty for a model without attention.
         """
 
-    def accelerate(self, model: nn.Module) -> None:
+    def accelerate(self, model: nn.Module) -> None:  # noqa: B027 (most papers need nothing)
         """Prepare a fast model for training on its GPU. It computes the same functions."""
 
     @property

@@ -95,9 +95,9 @@ def close(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-def loss_and_gradients(model: nn.Module) -> dict[str, Tensor | None]:
+def loss_and_gradients(model: nn.Module, pairs: Batch | None = None) -> dict[str, Tensor | None]:
     """The loss over all words but padding, and its gradient by every parameter's name."""
-    pairs = batch()
+    pairs = pairs or batch()
     chosen = model(pairs).log_softmax(-1).gather(2, pairs.target.unsqueeze(2)).squeeze(2)
     loss = -chosen[pairs.target_mask].sum()
     loss.backward()
