@@ -58,7 +58,7 @@ def condition_gradients(parameters: list[nn.Parameter], clip_norm: float, non_fi
     sees only the direction. With a mean over words this would be another algorithm.
     """
     pairs = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in pairs]))
+    norm = nn.utils.get_total_norm([gradient for _, gradient in pairs])
     # The two rules are chosen where the norm is, because a GPU would have to wait for a choice made in Python.
     finite = torch.isfinite(norm)
     scale = torch.where(norm >= clip_norm, clip_norm / norm, 1.0)

@@ -117,3 +117,23 @@ def test_ranges(key, value):
     OptimizerConfig(**values)
     with pytest.raises(UserError, match=f"optimizer.{key}"):
         OptimizerConfig(**{**values, key: value})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [0.01, 3.0, math.inf])
+def test_the_rules_are_exact_to_the_bit(size, dtype):
+    """Committed results rest on it: the norm's rounding, one product, and untouched bits below the limit."""
+    draw = torch.Generator().manual_seed(6)
+    parameters = [nn.Parameter(torch.randn(shape, generator=draw).to(dtype)) for shape in ((3, 5), (7,), (1,))]
+    for parameter in parameters:
+        parameter.grad = (torch.randn(parameter.shape, generator=draw) * min(size, 1.0)).to(dtype)
+    parameters[1].grad[2] *= size
+    before = [parameter.grad.clone() for parameter in parameters]
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in before]))
+    condition_gradients(parameters, 1.0, 0.1)
+    for parameter, gradient in zip(parameters, before, strict=True):
+        if math.isinf(size):
+            expected = 0.1 * parameter.detach()
+        else:
+            expected = gradient * (1.0 / norm) if norm >= 1 else gradient
+        assert torch.equal(parameter.grad, expected)
