@@ -24,7 +24,7 @@ from common.ids import EOS, UNK
 from common.paper import Paper
 from common.prepare.encoded import ParallelIds, write_side
 from common.recipe import Recipe
-from common.train.loop import Trainer, TrainingText, float32_products, read_log
+from common.train.loop import Minibatch, Trainer, TrainingText, float32_products, read_log
 from common.train.loss import cross_entropy_sum
 from common.train.prefetch import Prefetched
 from common.train.update import RecordedUpdate, Update, rounded
@@ -64,12 +64,19 @@ def text(tmp_path: Path) -> TrainingText:
     return TrainingText(ParallelIds.open(tmp_path, "train"), ParallelIds.open(tmp_path, "valid"), "toy")
 
 
-def trainer(system: str, text: TrainingText, run: Path, *overrides: str, recorded: bool = False) -> Trainer:
+def trainer(
+    system: str,
+    text: TrainingText,
+    run: Path,
+    *overrides: str,
+    recorded: bool = False,
+    kind: type[Trainer] = Trainer,
+) -> Trainer:
     paper, recipe = recipe_of(system, *overrides)
     run.mkdir(exist_ok=True)
     torch.manual_seed(3)
     model = paper.build_model(recipe)
-    made = Trainer(model, paper.build_optimization(model, recipe), text, recipe, run)
+    made = kind(model, paper.build_optimization(model, recipe), text, recipe, run)
     if recorded:
         made.recorded, made.update = True, RecordedUpdate(model, made.optimization, recipe.train)
     made.resume()
@@ -151,6 +158,28 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
         for run in (tmp_path / "whole", tmp_path / "parts")
     ]
     assert logs[0] == logs[1] and len(logs[0]) == 5
+
+
+class Failing(Trainer):
+    """A trainer whose data fail after seven minibatches, in the thread that makes them."""
+
+    def _data(self) -> Iterator[Minibatch]:
+        yield from itertools.islice(super()._data(), 7)
+        raise UserError("the disk is gone")
+
+
+@every_system
+def test_a_training_whose_data_failed_goes_on_to_the_same_bits(system: str, text: TrainingText, tmp_path: Path) -> None:
+    whole = trainer(system, text, tmp_path / "whole", "train.steps=11")
+    whole.fit(lambda line: None)
+    failing = trainer(system, text, tmp_path / "run", "train.steps=11", kind=Failing)
+    with pytest.raises(UserError, match="the disk is gone"):
+        failing.fit(lambda line: None)
+    again = trainer(system, text, tmp_path / "run", "train.steps=11")
+    assert failing.progress.step == 7 and again.progress.step == 6
+    again.fit(lambda line: None)
+    for (name, ours), theirs in zip(whole.model.named_parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
 
 
 def test_a_loss_that_is_no_number_ends_the_training_before_a_state_is_made(text: TrainingText, tmp_path: Path) -> None:
