@@ -20,7 +20,7 @@ from common.prepare.workers import end_with
 from common.recipe import OWN_SCALE, SCALES
 from common.run.plan import describe, plan
 from common.run.suite import SUITE
-from common.train.parallel import is_first, is_one_of_several
+from common.train.parallel import about_to_say, is_first, is_one_of_several, joined
 from common.typed import plain
 
 TERMINATED = 143
@@ -33,7 +33,8 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser whose errors are one line, like every other error here."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        about_to_say(line := f"{self.prog}: {message} (see {self.prog} --help)")
+        self.exit(2, f"{line}\n")
 
 
 def main(paper: Paper, arguments: list[str] | None = None) -> int:
@@ -42,13 +43,35 @@ def main(paper: Paper, arguments: list[str] | None = None) -> int:
     options = _parse(paper, arguments)
     if suite := os.environ.get(SUITE):
         end_with(int(suite))
-    status = guarded(lambda: options.verb(paper, options), f"python -m papers.{paper.name}")
     if is_one_of_several():
-        # The threads of torch.distributed can abort Python's own way of ending, and torchrun then kills the others.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+        _end_at_once(lambda: _guarded_verb(paper, options))
+    return _guarded_verb(paper, options)
+
+
+def _guarded_verb(paper: Paper, options: argparse.Namespace) -> int:
+    """Run the verb and return the exit status. Of several processes only those that can share the work are wanted."""
+
+    def work() -> None:
+        if is_one_of_several() and options.verb not in (_train, _score):
+            raise UserError("torchrun is for `train` and `score RUN` only; start this verb by itself")
+        options.verb(paper, options)
+
+    return guarded(work, f"python -m papers.{paper.name}")
+
+
+def _end_at_once(work: Callable[[], int]) -> NoReturn:
+    """End this process with the status that `work` returns, or 1 after a traceback.
+
+    The threads of torch.distributed can abort or hang Python's own way of ending, and torchrun then ends the others.
+    """
+    status = 1
+    try:
+        status = work()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _parse(paper: Paper, arguments: list[str] | None) -> argparse.Namespace:
@@ -91,17 +114,25 @@ def utf8_output() -> None:
 
 def guarded(work: Callable[[], object], program: str) -> int:
     """Call `work` and turn every foreseeable failure into one line on standard error. Return the exit status."""
+
+    def failed(message: object) -> int:
+        """Say why."""
+        about_to_say(line := f"{program}: {message}")
+        print(line, file=sys.stderr)
+        return 2
+
     try:
         work()
         return 0
     except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
+        return failed(error)
     except Terminated as stop:
-        print(f"{program}: {stop}", file=sys.stderr)
+        if is_first():
+            print(f"{program}: {stop}", file=sys.stderr)
         return TERMINATED
     except KeyboardInterrupt:
-        print(f"\n{program}: interrupted; the same command goes on from the last saved state", file=sys.stderr)
+        if is_first():
+            print(f"\n{program}: interrupted; the same command goes on from the last saved state", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has ended. Without this, Python would complain again when it flushes at its own end.
@@ -109,16 +140,14 @@ def guarded(work: Callable[[], object], program: str) -> int:
         return 0
     except UnicodeEncodeError as error:
         name = ascii(error.object[error.start : error.end])
-        print(f"{program}: a file name with {name} has no place in this locale; set PYTHONUTF8=1", file=sys.stderr)
-        return 2
+        return failed(f"a file name with {name} has no place in this locale; set PYTHONUTF8=1")
     except OSError as error:
         cure = (
             "free some space and run again"
             if error.errno in (errno.ENOSPC, errno.EDQUOT)
             else "check the path and its permissions"
         )
-        print(f"{program}: {error.filename or 'output'}: {error.strerror or error}; {cure}", file=sys.stderr)
-        return 2
+        return failed(f"{error.filename or 'output'}: {error.strerror or error}; {cure}")
 
 
 def _parser(paper: Paper) -> Parser:
@@ -235,16 +264,19 @@ def _prepare(paper: Paper, options: argparse.Namespace) -> None:
 def _train(paper: Paper, options: argparse.Namespace) -> None:
     """Train a recipe and, if asked, average and score the run."""
     from common.run.evaluate import evaluate_run, summary
-    from common.run.folder import average_run, train_run
+    from common.run.folder import average_run, device_of, train_run
 
     recipe = paper.recipe(options.recipe, options.overrides)
     steps = train_run(paper, recipe, options.out, options.runs, _say, options.tensorboard)
-    if not is_first():
-        return  # averaging and scoring are the work of one process
-    _say(f"{recipe.name} trained: {steps:,} updates in {options.out}")
+    if is_first():
+        _say(f"{recipe.name} trained: {steps:,} updates in {options.out}")
     if options.score:
-        average_run(options.out, recipe.evaluate.average)
-        _say(summary(evaluate_run(paper, options.out, options.runs, _say)))
+        if is_first():
+            average_run(options.out, recipe.evaluate.average)
+        joined(device_of(recipe)).wait()
+        result = evaluate_run(paper, options.out, options.runs, _say)
+        if is_first():
+            _say(summary(result))
 
 
 def _average(paper: Paper, options: argparse.Namespace) -> None:
@@ -285,7 +317,8 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
                     f"--{name.replace('_', '-')} is for files; a RUN is scored as its recipe says, on the sets it names"
                 )
         result = evaluate_run(paper, options.run, options.runs, _say, options.overrides)
-        print(json.dumps(plain(result), indent=2, ensure_ascii=False) if options.json else summary(result))
+        if is_first():
+            print(json.dumps(plain(result), indent=2, ensure_ascii=False) if options.json else summary(result))
         return
     if options.hypothesis is None or options.reference is None:
         raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")

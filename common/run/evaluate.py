@@ -55,13 +55,17 @@ _LONGEST = 3
 def translate_lines(
     run: LoadedRun, lines: list[str], decode: Decode, say: Callable[[int, int], None] | None = None
 ) -> list[list[int]]:
-    """Translate untokenised source lines. Return target ids without EOS."""
+    """Translate untokenised source lines. Return target ids without EOS.
+
+    Several processes translate a part of the lines each, and every one returns all translations.
+    """
     assert isinstance(run.model, Seq2SeqModel)
     sources, together = [run.text.encode_source(line) for line in lines], run.recipe.run.decode_batch
-    return [
-        list(hypothesis.tokens)
-        for hypothesis in decode_ids(run.model, sources, decode, together=together, progress=say)
-    ]
+    # By length, so that all processes get about the same work.
+    own = run.world.part(np.argsort([len(source) for source in sources], kind="stable"))
+    found = decode_ids(run.model, [sources[i] for i in own], decode, together=together, progress=say)
+    translated = dict(pair for part in run.world.gather(list(zip(own.tolist(), found, strict=True))) for pair in part)
+    return [list(translated[i].tokens) for i in range(len(lines))]
 
 
 def translate(run: LoadedRun, lines: Iterable[str], together: int = 512) -> Iterator[str]:
@@ -81,9 +85,12 @@ def evaluate_run(
     """Decode every set that the recipe names, score it, and write RUN/result.json. Return what was written.
 
     overrides: as in `load_run`.
+    Several processes share the decoding, and the first writes and reports.
     Raise UserError if the recipe's text is not the one that the run was trained on.
     """
     run = load_run(paper, path, overrides)
+    if not run.world.first:
+        say = _nothing
     sacre_metric(run.recipe.data.target, run.recipe.text.lowercase)  # fails before the hours of decoding if it must
     prepared = prepare_data(run.recipe, runs)
     starts = read_starts(path)
@@ -110,12 +117,18 @@ def evaluate_run(
         sets=sets,
         **commit(REPOSITORY),
     )
-    # An earlier result's attention must not stay beside the new scores.
-    (path / "attention.json").unlink(missing_ok=True)
-    if examples := attention_examples(paper, run, prepared):
-        write_json(path / "attention.json", plain(examples), indent=None)
-    write_json(path / "result.json", plain(result))
+    examples = attention_examples(paper, run, prepared)
+    if run.world.first:
+        # An earlier result's attention must not stay beside the new scores.
+        (path / "attention.json").unlink(missing_ok=True)
+        if examples:
+            write_json(path / "attention.json", plain(examples), indent=None)
+        write_json(path / "result.json", plain(result))
     return result
+
+
+def _nothing(line: str) -> None:
+    """Say nothing."""
 
 
 def _read_training(run: Path, starts: tuple[Start, ...], step: int) -> tuple[Training, bool]:
@@ -140,8 +153,8 @@ def _with_likelihoods(training: Training, complete: bool, run: LoadedRun, prepar
     return ScoredTraining(
         **vars(training),
         complete=complete,
-        train=negative_log_likelihood(run.model, prepared.train, _TRAIN_SAMPLE),
-        dev=negative_log_likelihood(run.model, prepared.valid),
+        train=negative_log_likelihood(run.model, prepared.train, _TRAIN_SAMPLE, run.world),
+        dev=negative_log_likelihood(run.model, prepared.valid, world=run.world),
         dev_curve=tuple(Measured(step=entry["step"], dev_nll_per_token=entry["dev_nll_per_token"]) for entry in curve),
     )
 
@@ -188,7 +201,8 @@ def _column(
     started = time.monotonic()
 
     def progress(done: int, total: int) -> None:
-        """Report how far decoding has come."""
+        """Report how far decoding has come. All processes are about as far as this one."""
+        done, total = min(done * run.world.size, len(kept["source"])), len(kept["source"])
         seconds = time.monotonic() - started
         rate = done / seconds
         left = clock((total - done) / rate)

@@ -51,8 +51,7 @@ from common.train.checkpoint import (
     save_weights,
 )
 from common.train.loop import Trainer, TrainingText, read_log
-from common.train.parallel import World, is_first
-from common.train.parallel import world as joined
+from common.train.parallel import ALONE, World, is_first, joined, sigterm_stops
 from common.train.state import has_updates
 from common.typed import build, plain
 from common.yaml_files import read_yaml
@@ -70,6 +69,8 @@ class LoadedRun:
     text: TextPipeline
     model: nn.Module
     weights: Weights
+    world: World = ALONE
+    """The processes that share the decoding."""
 
     @property
     def decoded(self) -> str:
@@ -136,27 +137,27 @@ def train_run(
         return done.progress.step
     prepared = prepare_data(recipe, runs)
     torch.set_num_threads(recipe.run.threads)
-    with joined(device) as world:
-        if world.first:
-            _make_folder(run)
-        trainer = _trainer(paper, recipe, run, prepared, device, world)
-        trainer.resume()
-        world.wait()  # the first process must not write a log or state that another one has not read yet
-        start = _start(trainer, prepared, changed, device)
-        # Files of an earlier start are changed only from here on, when it is certain that this one can continue.
-        if world.first:
-            _begin(run, recipe, prepared, start)
-        board = Board(run, read_log(run), recipe, prepared) if tensorboard and world.first else nullcontext()
-        with saving_on_sigterm(trainer), board as trainer.board, _shown(trainer, say) as show:
-            steps = trainer.fit(show).step
-        if world.first:
-            _end(run, trainer, start)
+    world = joined(device)
+    if world.first:
+        _make_folder(run)
+    trainer = _trainer(paper, recipe, run, prepared, device, world)
+    trainer.resume()
+    world.wait()  # the first process must not write a log or state that another one has not read yet
+    start = _start(trainer, prepared, changed, device)
+    # Files of an earlier start are changed only from here on, when it is certain that this one can continue.
+    if world.first:
+        _begin(run, recipe, prepared, start)
+    board = Board(run, read_log(run), recipe, prepared) if tensorboard and world.first else nullcontext()
+    with saving_on_sigterm(trainer), board as trainer.board, _shown(trainer, say) as show:
+        steps = trainer.fit(show).step
+    if world.first:
+        _end(run, trainer, start)
     return steps
 
 
 def _start(trainer: Trainer, prepared: Prepared, changed: dict[str, tuple[Any, Any]], device: torch.device) -> Start:
     """Return what is noted of this start."""
-    (rate,) = trainer.world.sum([matmul_rate(device)], device)
+    (rate,) = trainer.world.sum([matmul_rate(device)])
     return Start(
         step=trainer.progress.step,
         time=_now(),
@@ -179,15 +180,21 @@ def _shown(trainer: Trainer, say: Callable[[str], None]) -> AbstractContextManag
 def saving_on_sigterm(trainer: Trainer) -> Iterator[None]:
     """Let SIGTERM save the state after the current update, for the time of the block. The next one ends at once.
 
-    Several processes end at once on the first: they would have to agree on an update.
+    Several processes agree on an update, and only the first SIGTERM counts: torchrun may add one of its own.
     """
-    if trainer.world.size > 1 or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(number: int = signal.SIGTERM, frame: FrameType | None = None) -> None:
         trainer.stopping = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if trainer.world.size == 1:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    if trainer.world.size > 1:
+        with sigterm_stops(stop, lambda: trainer.ending):
+            yield
+        return
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
@@ -340,12 +347,14 @@ def load_run(paper: Paper, run: Path, overrides: Sequence[str] = ()) -> LoadedRu
         if recipe.may_change(key) != "at any time":
             raise UserError(f"{run}: was trained with `{key}` {before}; {now} wants a training of its own")
     path = _weights(run, recipe.name)
+    device = device_of(recipe)
+    world = joined(device)
     weights, about = load_weights(path)
     torch.set_num_threads(recipe.run.threads)
     model = paper.build_model(recipe)
     restore(model, weights, path)
-    model = model.to(device_of(recipe)).eval()
-    return LoadedRun(run, recipe, TextPipeline.load(run / "text"), model, _known(about, path))
+    model = model.to(device).eval()
+    return LoadedRun(run, recipe, TextPipeline.load(run / "text"), model, _known(about, path), world)
 
 
 def _weights(run: Path, name: str) -> Path:

@@ -125,7 +125,9 @@ class Trainer:
         self.parameters = self.update.parameters
         self.progress, self.window = Progress(), Window()
         self.stopping = False
-        """Whether to save the state after the current update and end, set from outside."""
+        """Whether to save the state after the current update and end, set from outside. One process suffices."""
+        self.ending = False
+        """Whether all processes have agreed to save the state of this update and end."""
         self.board: Board | None = None
         """Where the log's lines go as well, set from outside."""
         self._validated = 0
@@ -166,9 +168,11 @@ class Trainer:
                 show(f"{self.recipe.name} update {step:,} is made, {clock(now - started)} after the start")
             if self._log_due(step):
                 self._tell(show)
-            stopping = self.stopping  # read once: the signal may come at any moment
-            self._save(stopping)
-            if stopping:
+            # Read once, because the signal may come at any moment.
+            self.ending = self.world.any(self.stopping)
+            self._save(self.ending)
+            if self.ending:
+                self.world.wait()  # the first process is still saving, and torchrun would end it with any other
                 raise Terminated(f"{self.run}: stopped after update {step:,}; the same command goes on from there")
 
     def _log_due(self, step: int) -> bool:
@@ -230,7 +234,7 @@ class Trainer:
         No state and no checkpoint is made from such a loss. A gradient that is not finite is the paper's affair:
         GroundHog has a rule for it, which `condition_gradients` applies.
         """
-        (self.window.loss,) = self.world.sum([float(self.update.loss)], self.device)
+        (self.window.loss,) = self.world.sum([float(self.update.loss)])
         if not math.isfinite(self.window.loss):
             made = "at" if self.device.type == "cpu" else "at or shortly before"
             raise UserError(
@@ -449,7 +453,7 @@ def negative_log_likelihood(
             batch = load_batch(ids, chosen).to(device)
             total += float(cross_entropy_sum(model(batch), batch.target, batch.target_mask))
             tokens += int(batch.target_mask.sum())
-    total, tokens = world.sum([total, tokens], device)
+    total, tokens = world.sum([total, tokens])
     per_token = total / tokens
     return Likelihood(
         nll_per_token=per_token,

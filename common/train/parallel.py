@@ -1,20 +1,40 @@
-"""One training by several processes, which torchrun starts, each on a GPU or CPU core of its own.
+"""One training or decoding by several processes, which torchrun starts, each on a GPU or CPU core of its own.
 
 Every process holds the whole model. It takes every `size`-th pair of each minibatch, and the gradients of all processes
 are summed. An update is therefore the same sum over the same pairs for any number of processes, up to rounding.
+
+If a process fails, it says why and ends, and torchrun then sends SIGTERM to the others on its machine. They wait for
+that in silence, so that what the failed one has said stays the last line.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, distributed, nn
+from torch import distributed, nn
+
+from common.errors import UserError
+
+Item = TypeVar("Item")
+
+_PATIENCE = 5.0
+"""Seconds for which a process that has failed waits for torchrun to end it, before it speaks."""
+_GRACE = 10.0
+"""Seconds after SIGTERM in which all processes must have agreed to stop. torchrun kills them after 30."""
+_lost = threading.Event()
+"""Set when an exchange has failed, because another process has ended."""
 
 
 @dataclass(frozen=True)
@@ -47,62 +67,118 @@ class World:
         ]
         # One long vector (all parameters,): one exchange is much faster than one for each tensor.
         together = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        distributed.all_reduce(together)
+        with self._exchange():
+            distributed.all_reduce(together)
         sizes = [parameter.numel() for parameter in parameters]
         for parameter, gradient, summed in zip(parameters, gradients, together.split(sizes), strict=True):
             # In place, because a recorded update finds its gradients at their addresses.
             parameter.grad = gradient.copy_(summed.view_as(parameter))
 
-    def sum(self, values: Sequence[float], device: torch.device) -> list[float]:
-        """Return the sum of each value over all processes."""
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Return the sum of each value over all processes. It does not wait for a GPU."""
         if self.size == 1:
             return list(values)
-        together = torch.tensor(values, dtype=torch.float64, device=device)
-        distributed.all_reduce(together)
-        return [float(value) for value in together]
+        together = torch.tensor(values, dtype=torch.float64)
+        with self._exchange():
+            distributed.all_reduce(together)
+        return together.tolist()
 
-    def gather(self, state: Tensor) -> list[Tensor]:
-        """Return the random state of every process, in the order of their numbers."""
+    def any(self, value: bool) -> bool:
+        """Return whether the value is true in any process. It does not wait for a GPU."""
+        return self.sum([value])[0] > 0
+
+    def gather(self, own: Item) -> list[Item]:
+        """Return the object of every process, in the order of their numbers. A tensor must be in CPU memory."""
         if self.size == 1:
-            return [state]
-        # As objects, because random states lie in CPU memory and NCCL exchanges only tensors in GPU memory.
-        states: list[Tensor] = [state] * self.size
-        distributed.all_gather_object(states, state)
-        return states
+            return [own]
+        found = [own] * self.size
+        with self._exchange():
+            distributed.all_gather_object(found, own)
+        return found
 
     def wait(self) -> None:
         """Wait until every process has reached this call."""
-        if self.size > 1:
-            distributed.barrier()
+        self.any(False)
+
+    @contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """Raise UserError if an exchange fails, unless torchrun ends this process before, as it should."""
+        try:
+            yield
+        except RuntimeError as error:  # "Connection closed by peer" and the like, as gloo and NCCL word it
+            _lost.set()
+            time.sleep(2 * _GRACE)
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(
+                f"process {self.rank} of {self.size} has lost another one ({reason}); see what that one says; "
+                "the same command goes on from the last saved state"
+            ) from None
 
 
 ALONE = World()
 """A training by a single process."""
 
 
-@contextmanager
-def world(device: torch.device) -> Iterator[World]:
-    """Join the processes that torchrun started for this training, for the duration of the block.
+def joined(device: torch.device) -> World:
+    """Join the processes that torchrun has started, at the first call, and return them.
 
-    Without torchrun, yield a single process. On CUDA each process computes on the GPU of its local rank, which becomes
+    Without torchrun, return a single process. On CUDA each process computes on the GPU of its local rank, which becomes
     the current device.
     """
     if not is_one_of_several():
-        yield ALONE
-        return
-    if device.type == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return ALONE
+    if not distributed.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        # What lies in CPU memory is exchanged there, which waits for no GPU and notices at once that a process ended.
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    return World(distributed.get_rank(), distributed.get_world_size())
+
+
+@contextmanager
+def sigterm_stops(stop: Callable[[], None], agreed: Callable[[], bool]) -> Iterator[None]:
+    """Call `stop` at SIGTERM, for the time of the block. End this process if `agreed` is not true soon afterwards.
+
+    SIGTERM comes to all processes, either from outside or from torchrun when one has failed. Only in the first case can
+    the others agree on an update and save.
+    """
+
+    def watch() -> None:
+        while os.read(reading, 1) != bytes([signal.SIGTERM]):
+            pass
+        stop()
+        _lost.wait(_GRACE)
+        if not agreed():
+            os._exit(128 + signal.SIGTERM)
+
+    # A thread, because Python calls no handler while the main thread waits in an exchange for a process that has ended.
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None), signal.set_wakeup_fd(writing)
+    threading.Thread(target=watch, name="sigterm", daemon=True).start()
     try:
-        yield World(distributed.get_rank(), distributed.get_world_size())
+        yield
     finally:
-        distributed.destroy_process_group()
+        signal.signal(signal.SIGTERM, before[0])
+        signal.set_wakeup_fd(before[1])
 
 
 def is_first() -> bool:
-    """Return whether this process is the first of a training, or the only one: it reports, averages and scores."""
-    # torchrun's variable and not `World`, because this is also asked before the processes join and after they part.
+    """Return whether this process is the first that torchrun started, or the only one: it reports and writes."""
+    # torchrun's variable and not `World`, because this is also asked before the processes join.
     return os.environ.get("RANK", "0") == "0"
+
+
+def about_to_say(message: str) -> None:
+    """Wait before this process says why it failed, so that what befell all of them is said once.
+
+    The first process speaks at once, and torchrun then ends the others on its machine. The message is also left for the
+    page that torchrun prints.
+    """
+    time.sleep(_PATIENCE * ((not is_first()) + (os.environ.get("LOCAL_RANK", "0") != "0")))
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        with suppress(OSError):
+            Path(path).write_text(json.dumps({"message": message, "timestamp": int(time.time())}), encoding="utf-8")
 
 
 def is_one_of_several() -> bool:
