@@ -67,7 +67,7 @@ class World:
         ]
         # One long vector (all parameters,): one exchange is much faster than one for each tensor.
         together = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        with self._exchange():
+        with _exchange():
             distributed.all_reduce(together)
         sizes = [parameter.numel() for parameter in parameters]
         for parameter, gradient, summed in zip(parameters, gradients, together.split(sizes), strict=True):
@@ -79,7 +79,7 @@ class World:
         if self.size == 1:
             return list(values)
         together = torch.tensor(values, dtype=torch.float64)
-        with self._exchange():
+        with _exchange():
             distributed.all_reduce(together)
         return together.tolist()
 
@@ -92,27 +92,13 @@ class World:
         if self.size == 1:
             return [own]
         found = [own] * self.size
-        with self._exchange():
+        with _exchange():
             distributed.all_gather_object(found, own)
         return found
 
     def wait(self) -> None:
         """Wait until every process has reached this call."""
         self.any(False)
-
-    @contextmanager
-    def _exchange(self) -> Iterator[None]:
-        """Raise UserError if an exchange fails, unless torchrun ends this process before, as it should."""
-        try:
-            yield
-        except RuntimeError as error:  # "Connection closed by peer" and the like, as gloo and NCCL word it
-            _lost.set()
-            time.sleep(2 * _GRACE)
-            reason = str(error).strip().split("\n")[0]
-            raise UserError(
-                f"process {self.rank} of {self.size} has lost another one ({reason}); see what that one says; "
-                "the same command goes on from the last saved state"
-            ) from None
 
 
 ALONE = World()
@@ -128,11 +114,30 @@ def joined(device: torch.device) -> World:
     if not is_one_of_several():
         return ALONE
     if not distributed.is_initialized():
+        if os.environ["TORCHELASTIC_MAX_RESTARTS"] != "0" and os.environ["TORCHELASTIC_USE_AGENT_STORE"] == "True":
+            # Or else the processes that are started again meet at addresses that those before them have left.
+            raise UserError("torchrun --max-restarts needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment")
         if device.type == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        # What lies in CPU memory is exchanged there, which waits for no GPU and notices at once that a process ended.
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        with _exchange():
+            # What is in CPU memory is exchanged there: it waits for no GPU and fails as soon as a process has ended.
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     return World(distributed.get_rank(), distributed.get_world_size())
+
+
+@contextmanager
+def _exchange() -> Iterator[None]:
+    """Raise UserError if an exchange fails, unless torchrun ends this process before, as it should."""
+    try:
+        yield
+    except RuntimeError as error:  # "Connection closed by peer" and the like, as gloo and NCCL word it
+        _lost.set()
+        time.sleep(2 * _GRACE)
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"process {os.environ['RANK']} has lost another one ({reason}); see what that one says; "
+            "the same command goes on from the last saved state"
+        ) from None
 
 
 @contextmanager
@@ -178,7 +183,8 @@ def about_to_say(message: str) -> None:
     time.sleep(_PATIENCE * ((not is_first()) + (os.environ.get("LOCAL_RANK", "0") != "0")))
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         with suppress(OSError):
-            Path(path).write_text(json.dumps({"message": message, "timestamp": int(time.time())}), encoding="utf-8")
+            error = {"message": message, "extraInfo": {"timestamp": int(time.time())}}
+            Path(path).write_text(json.dumps({"message": error}), encoding="utf-8")
 
 
 def is_one_of_several() -> bool:
