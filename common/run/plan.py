@@ -81,6 +81,10 @@ def training_hours(paper: Paper, recipe: Recipe, flops: int, parameters: int) ->
         "sustained_flops_per_second": sustained,
         "rates_measured_on": measured_on,
         "hours": {name: flops / rate / 3600 for name, rate in sustained.items()},
+        # An assumption and no measurement: eight GPUs divide the work perfectly.
+        "hours_on_8_assumed": {
+            name: flops / rate / 3600 / 8 for name, rate in sustained.items() if name.startswith("1x ")
+        },
         "hours_notes": notes,
         "reported_by_the_paper": None if reported is None else {"system": recipe.system, **asdict(reported)},
     }
@@ -155,8 +159,11 @@ def _describe_hours(values: dict[str, Any]) -> list[str]:
     lines = [f"Estimated hours, at the rate sustained on the system named (sources: {values['paper']}/paper.py)"]
     for name, hours in values["hours"].items():
         rate, system = values["sustained_flops_per_second"][name], values["rates_measured_on"][name]
-        shown = f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
-        lines.append(f"  {name:<36} {rate:.1e} FLOP/s on {system:<12} {shown:>8} h")
+        eight = values["hours_on_8_assumed"].get(name)
+        on_eight = "" if eight is None else f"{_hours(eight):>9} h"
+        lines.append(f"  {name:<36} {rate:.1e} FLOP/s on {system:<12} {_hours(hours):>8} h{on_eight}")
+    if values["hours_on_8_assumed"]:
+        lines.append("  (last column: on eight of them, assumed to divide the work perfectly; not measured)")
     lines += [f"  ({note})" for note in values["hours_notes"]]
     if reported := values["reported_by_the_paper"]:
         lines += [
@@ -165,3 +172,8 @@ def _describe_hours(values: dict[str, Any]) -> list[str]:
             f"  {reported['hardware']:<36} {reported['hours']:>38,} h",
         ]
     return lines
+
+
+def _hours(hours: float) -> str:
+    """Return hours with three digits, or all digits before the point."""
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
