@@ -44,6 +44,9 @@ SYSTEMS: dict[str, tuple[Paper, str, list[str]]] = {
 EIGHT_MINIBATCHES = ["batch.sentences=4", "batch.accumulate=8", "batch.pool=8"]
 ONE_MINIBATCH = ["batch.sentences=32", "batch.accumulate=1", "batch.pool=1"]
 
+MEASURED = {"seconds", "target_tokens_per_second", "updates_per_second", "peak_memory_gib"}
+"""What a log has that differs from start to start."""
+
 
 def trained(system: str, text: Path, run: Path, words: list[str], world: World, recorded: bool = False) -> None:
     """Train 50 updates. Checkpoints of the first and the last and the log are left in `run`.
@@ -101,7 +104,8 @@ def test_eight_processes_make_the_updates_of_one(tmp_path: Path) -> None:
             eight = tmp_path / f"{system}-{kind}"
             assert furthest(last(alone), last(eight)) < 1e-5 * furthest(first, last(alone)), (system, kind)
             for ours, theirs in zip(read_log(alone), read_log(eight), strict=True):
-                for key in {"step", "epoch", "loss", "dev_nll_per_token"} & ours.keys():
+                # One minibatch of all lengths has more padding than eight of similar lengths.
+                for key in ours.keys() - MEASURED - ({"padding_share"} if kind == "one" else set()):
                     assert theirs[key] == pytest.approx(ours[key], rel=1e-5), (system, kind)
 
 

@@ -135,8 +135,8 @@ def _exchange() -> Iterator[None]:
         time.sleep(2 * _GRACE)
         reason = str(error).strip().split("\n")[0]
         raise UserError(
-            f"process {os.environ.get('RANK')} cannot exchange with the others ({reason}); if one of them has failed, see "
-            "what it says; the same command goes on from the last saved state"
+            f"process {os.environ.get('RANK')} cannot exchange with the others ({reason}); if one of them has failed, "
+            "see what it says; the same command goes on from the last saved state"
         ) from None
 
 
