@@ -2,23 +2,42 @@
 
 PyTorch's fused attention computes Eq. (1) without storing the weights of every query. On a CPU core this saves a little
 at base's width, and more in beam search over long sentences. At the widths of demo and multi30k an update takes as long
-as with model.py. One product for W_Q, W_K and W_V together saves nothing at any
-width, so it is not used. Dropout draws the same numbers in the same order as in model.py.
+as with model.py. One product for W_Q, W_K and W_V together saves nothing there at any width. Dropout draws the same
+numbers in the same order as in model.py.
+
+On a GPU, `accelerate` compiles the training: one function for all encoder layers and one for all decoder layers. There
+W_Q, W_K and W_V of a self-attention are one product, and dropout draws other numbers. With `precision: bfloat16` the
+layers hand on vectors in bfloat16 (D7).
 tests/test_fast.py compares logits, gradients, steps, beam search and attention maps with model.py's.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.contract import Batch
+from common.ids import START
+from common.train.compiling import compile_once
 from papers.vaswani2017.model import (
+    AddAndNorm,
+    DecoderLayer,
+    EncoderLayer,
     KeysValues,
+    Linear,
     ModelConfig,
     MultiHeadAttention,
+    Sinusoids,
     Transformer,
     scaled_dot_product_attention,
 )
+
+LONGEST = 4096
+"""Positions for which `accelerate` tabulates the sinusoids."""
 
 
 def attend(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None) -> Tensor:
@@ -47,6 +66,56 @@ class FusedAttention(MultiHeadAttention):
         return self.W_O(heads.transpose(1, 2).flatten(2))  # (B, T, h x d_v) -> (B, T, d)
 
 
+# ----------------------------------------------------------------------------------------------------------------
+# What `accelerate` compiles. The layers are those of model.py, in training only: all words are there, and none is past.
+
+
+def heads_of(x: Tensor, h: int, *projections: Linear) -> list[Tensor]:
+    """Project x (B, T, d) by several matrices in one product, and split each result into heads (B, h, T, ..)."""
+    weight = torch.cat([projection.weight for projection in projections])  # (sum of h x d_k or h x d_v, d)
+    biases = [projection.bias for projection in projections if projection.bias is not None]
+    together = F.linear(x, weight, torch.cat(biases) if biases else None)  # (B, T, sum)
+    parts = together.split([projection.out_features for projection in projections], dim=-1)
+    return [part.unflatten(-1, (h, -1)).transpose(1, 2) for part in parts]
+
+
+def attention(own: MultiHeadAttention, Q: Tensor, K: Tensor, V: Tensor, mask: Tensor) -> Tensor:
+    """Attend with queries, keys and values in heads (B, h, .., ..) where the mask is True: (B, T, d)."""
+    heads = scaled_dot_product_attention(Q, K, V, mask)  # (B, h, T, d_v); its three steps become one
+    return own.W_O(heads.transpose(1, 2).flatten(2))  # (B, T, h x d_v) -> (B, T, d)
+
+
+def add_and_norm(own: AddAndNorm, x: Tensor, sublayer: Tensor) -> Tensor:
+    """Compute sum, mean, variance and norm in float32 at least, and return x's type (D7). All are (B, T, d)."""
+    return own(x.to(torch.promote_types(x.dtype, torch.float32)), sublayer).to(x.dtype)
+
+
+def embed(vectors: Tensor, words: Tensor, positions: Tensor, dropout: nn.Dropout, stream: torch.dtype) -> Tensor:
+    """Compute Dropout(sqrt(d) E[word] + PE) in the type `stream`, as `_embed` does; vectors (B, T, d) are E[word]."""
+    vectors = (vectors * math.sqrt(vectors.shape[-1])).masked_fill((words == START).unsqueeze(-1), 0.0)
+    return dropout(vectors + positions).to(stream)  # (B, T, d)
+
+
+def encoder_layer(layer: EncoderLayer, x: Tensor, source_mask: Tensor) -> Tensor:
+    """Compute an encoder layer: x (B, S, d), source_mask (B, 1, 1, S) -> (B, S, d)."""
+    own = layer.self_attention
+    Q, K, V = heads_of(x, own.h, own.W_Q, own.W_K, own.W_V)  # (B, h, S, ..)
+    x = add_and_norm(layer.self_attention_norm, x, attention(own, Q, K, V, source_mask))
+    return add_and_norm(layer.feed_forward_norm, x, layer.feed_forward(x))
+
+
+def decoder_layer(
+    layer: DecoderLayer, x: Tensor, source: Tensor, causal_mask: Tensor, source_mask: Tensor
+) -> Tensor:
+    """Compute a decoder layer: x (B, T, d), source (B, S, d), causal_mask (T, T) -> (B, T, d)."""
+    own, other = layer.self_attention, layer.source_attention
+    Q, K, V = heads_of(x, own.h, own.W_Q, own.W_K, own.W_V)  # (B, h, T, ..)
+    x = add_and_norm(layer.self_attention_norm, x, attention(own, Q, K, V, causal_mask))
+    (Q,), (K, V) = heads_of(x, other.h, other.W_Q), heads_of(source, other.h, other.W_K, other.W_V)
+    x = add_and_norm(layer.source_attention_norm, x, attention(other, Q, K, V, source_mask))
+    return add_and_norm(layer.feed_forward_norm, x, layer.feed_forward(x))
+
+
 class FastTransformer(Transformer):
     """The model of model.py with its parameters. Every attention is fused."""
 
@@ -54,8 +123,41 @@ class FastTransformer(Transformer):
         """Draw the parameters as Transformer does."""
         super().__init__(config, vocabulary_size)
         # After the parameters are drawn, so that a seed gives the weights of model.py.
-        for encoder_layer in self.encoder:
-            encoder_layer.self_attention = FusedAttention(encoder_layer.self_attention)
+        for encoding in self.encoder:
+            encoding.self_attention = FusedAttention(encoding.self_attention)
         for layer in self.decoder:
             layer.self_attention = FusedAttention(layer.self_attention)
             layer.source_attention = FusedAttention(layer.source_attention)
+        self._compiled: dict[Callable[..., Tensor], Callable[..., Tensor]] = {}
+
+    def accelerate(self) -> None:
+        """Compile what training computes, at the first minibatch. Everything else stays as it is."""
+        self._compiled = {function: compile_once(function) for function in (embed, encoder_layer, decoder_layer)}
+        for positions in (self.source_positions, self.target_positions):
+            if isinstance(positions, Sinusoids):
+                positions(0, LONGEST)  # a CUDA graph reads the table where it was: it must not grow later
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Compute the teacher-forced logits (B, T, V)."""
+        if not (self._compiled and self.training):
+            return super().forward(batch)
+        encode, decode = self._compiled[encoder_layer], self._compiled[decoder_layer]
+        source_mask = batch.source_mask[:, None, None, :]  # (B, 1, 1, S)
+        source = self._stream(batch.source, self.source_positions)  # (B, S, d)
+        for encoding in self.encoder:
+            source = encode(encoding, source, source_mask)  # (B, S, d)
+        x = self._stream(batch.previous, self.target_positions)  # (B, T, d)
+        T = x.shape[1]
+        causal_mask = torch.ones(T, T, dtype=torch.bool, device=x.device).tril()
+        for layer in self.decoder:
+            x = decode(layer, x, source, causal_mask, source_mask)  # (B, T, d)
+        return self._logits(x)
+
+    def _stream(self, words: Tensor, positions: nn.Module) -> Tensor:
+        """Embed words (B, T) in the type in which the layers hand on their vectors: (B, T, d)."""
+        # Not compiled: the compiler's code would sum the gradients of a word in no fixed order.
+        vectors = F.embedding(words.clamp(min=0), self.E)  # (B, T, d)
+        device = words.device.type
+        mixed = torch.is_autocast_enabled(device)
+        stream = torch.get_autocast_dtype(device) if mixed else vectors.dtype
+        return self._compiled[embed](vectors, words, positions(0, words.shape[1]), self.dropout, stream)

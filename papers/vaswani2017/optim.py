@@ -39,12 +39,19 @@ def learning_rate(step: int, d_model: int, warmup_steps: int) -> float:
 
 
 def build_optimization(model: nn.Module, recipe: Recipe) -> Optimization:
-    """Return Adam over all of the model's parameters. Its rate is Eq. (3), set before every update."""
+    """Return Adam over all of the model's parameters. Its rate is Eq. (3), set before every update.
+
+    On a GPU the rate is a tensor, which a captured update reads. It stays the same tensor when a state is loaded.
+    """
     config: OptimizerConfig = recipe.optimizer
+    parameters = list(model.parameters())
+    on_gpu = parameters[0].is_cuda
+    lr = torch.zeros((), device=parameters[0].device) if on_gpu else 0.0
+    betas = (config.beta1, config.beta2)
     # fused: one pass over the parameters per update, the same formula
-    adam = torch.optim.Adam(
-        model.parameters(), lr=0.0, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True
-    )
+    adam = torch.optim.Adam(parameters, lr=lr, betas=betas, eps=config.epsilon, fused=True, capturable=on_gpu)
+    # A state may come from another processor, where the rate was a number.
+    adam.register_load_state_dict_post_hook(lambda adam: adam.param_groups[0].update(lr=lr, capturable=on_gpu))
 
     def rate(step: int) -> float:
         return config.factor * learning_rate(step, recipe.model.d_model, config.warmup_steps)

@@ -56,6 +56,11 @@ class Vaswani2017(Paper):
         """Build Adam with the paper's schedule."""
         return build_optimization(model, recipe)
 
+    def accelerate(self, model: nn.Module) -> None:
+        """Compile the layers of a fast model."""
+        if isinstance(model, FastTransformer):
+            model.accelerate()
+
     def rated_as(self, recipe: Recipe) -> str:
         """Return the system of `hardware` that is nearest in width. The width decides how well a device is used."""
         return "big" if recipe.model.d_model >= 1024 else "base"
