@@ -69,9 +69,6 @@ class Paper(ABC):
     def build_optimization(self, model: nn.Module, recipe: Recipe) -> Optimization:
         """Build the recipe's optimizer for the model's parameters, with its schedule and its rule for gradients."""
 
-    def accelerate(self, model: nn.Module) -> None:  # noqa: B027
-        """Prepare a fast model for training on its GPU. It computes the same functions."""
-
     @abstractmethod
     def rated_as(self, recipe: Recipe) -> str:
         """Return the system of `hardware` that is nearest to the recipe's model in size and kind."""

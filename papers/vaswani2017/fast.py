@@ -72,9 +72,9 @@ class FusedAttention(MultiHeadAttention):
 
 def heads_of(x: Tensor, h: int, *projections: Linear) -> list[Tensor]:
     """Project x (B, T, d) by several matrices in one product, and split each result into heads (B, h, T, ..)."""
-    weight = torch.cat([projection.weight for projection in projections])  # (sum of h x d_k or h x d_v, d)
-    biases = [projection.bias for projection in projections if projection.bias is not None]
-    together = F.linear(x, weight, torch.cat(biases) if biases else None)  # (B, T, sum)
+    weights: list[Tensor] = [projection.weight for projection in projections]
+    biases: list[Tensor] = [projection.bias for projection in projections if projection.bias is not None]
+    together = F.linear(x, torch.cat(weights), torch.cat(biases) if biases else None)  # (B, T, sum of h x ..)
     parts = together.split([projection.out_features for projection in projections], dim=-1)
     return [part.unflatten(-1, (h, -1)).transpose(1, 2) for part in parts]
 
@@ -104,9 +104,7 @@ def encoder_layer(layer: EncoderLayer, x: Tensor, source_mask: Tensor) -> Tensor
     return add_and_norm(layer.feed_forward_norm, x, layer.feed_forward(x))
 
 
-def decoder_layer(
-    layer: DecoderLayer, x: Tensor, source: Tensor, causal_mask: Tensor, source_mask: Tensor
-) -> Tensor:
+def decoder_layer(layer: DecoderLayer, x: Tensor, source: Tensor, causal_mask: Tensor, source_mask: Tensor) -> Tensor:
     """Compute a decoder layer: x (B, T, d), source (B, S, d), causal_mask (T, T) -> (B, T, d)."""
     own, other = layer.self_attention, layer.source_attention
     Q, K, V = heads_of(x, own.h, own.W_Q, own.W_K, own.W_V)  # (B, h, T, ..)

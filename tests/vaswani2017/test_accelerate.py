@@ -45,7 +45,7 @@ def from_scratch() -> None:
 
 
 def twins(config: ModelConfig, dtype: torch.dtype = torch.float64) -> tuple[Transformer, FastTransformer]:
-    """Return model.py's model and the accelerated one in training mode, with the same weights, none of which is zero."""
+    """Return model.py's model and the accelerated one, to be trained, with the same weights, none of them zero."""
     torch.manual_seed(7)
     readable = Transformer(config, WORDS).to(dtype).train()
     for parameter in readable.parameters():
@@ -70,9 +70,11 @@ def batch(seed: int) -> Batch:
     return Batch(*sides[0], *sides[1])
 
 
-def loss_and_gradients(model: Transformer, pairs: Batch) -> list[Tensor]:
+def loss_and_gradients(model: Transformer, pairs: Batch, mixed: bool = False) -> list[Tensor]:
     """Return the loss over all words but padding, and its gradient by every parameter."""
-    logits = model(pairs)
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        logits = model(pairs)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     chosen = logits.log_softmax(-1).gather(2, pairs.target.unsqueeze(2)).squeeze(2)
     loss = -(chosen * pairs.target_mask).sum()
     return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
@@ -132,7 +134,7 @@ def test_bfloat16_stays_near(no_code: None) -> None:
     expected = loss_and_gradients(readable, pairs)
     with torch.autocast("cpu", torch.bfloat16):
         assert fast._stream(pairs.source, fast.source_positions).dtype == torch.bfloat16
-        found = loss_and_gradients(fast, pairs)
+    found = loss_and_gradients(fast, pairs, mixed=True)
     assert float(found[0]) == pytest.approx(float(expected[0]), rel=0.02)
     assert all(gradient.dtype == torch.float32 for gradient in found)
     together, apart = (torch.cat([g.flatten() for g in gradients[1:]]) for gradients in (expected, found))
