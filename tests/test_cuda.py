@@ -18,7 +18,7 @@ from common.prepare.encoded import ParallelIds, write_side
 from common.recipe import Recipe
 from common.run.record import matmul_rate
 from common.train.loop import Trainer, TrainingText
-from common.train.loss import cross_entropy_sum
+from common.train.loss import compiled, cross_entropy_sum
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI
 from tests.conftest import TINY, Command
@@ -121,6 +121,82 @@ def test_bfloat16_stays_near_float32(system):
         losses.append(float(cross_entropy_sum(logits, placed.target, placed.target_mask)))
     assert losses[1] != losses[0]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def accelerated(system: str, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
+    """The readable model on the processor and the fast one on the GPU, to be trained, with the same random weights."""
+    here, _ = twins(system, dtype)
+    plug, recipe = recipe_of(system, "run.path=fast", *(["P_drop=0"] if system == "transformer" else []))
+    there = plug.build_model(recipe).to(dtype).cuda().train()
+    there.load_state_dict(here.state_dict())
+    torch.compiler.reset()
+    plug.accelerate(there)
+    return here, there
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_an_accelerated_model_has_the_processors_loss_and_gradients(system):
+    """In float64, with the loss compiled as well, which takes it in float32."""
+    here, there = accelerated(system, torch.float64)
+    losses = []
+    for model, compute, device in ((here, cross_entropy_sum, "cpu"), (there, compiled(), "cuda")):
+        placed = batch().to(torch.device(device))
+        losses.append(compute(model(placed), placed.target, placed.target_mask, 0.1))
+        losses[-1].backward()
+    torch.testing.assert_close(losses[1].cpu(), losses[0], rtol=1e-5, atol=0)
+    for (name, ours), theirs in zip(here.named_parameters(), there.parameters(), strict=True):
+        if ours.grad is not None and theirs.grad is not None:
+            torch.testing.assert_close(theirs.grad.cpu(), ours.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_accelerated_bfloat16_stays_near_float32_and_repeats_itself_to_the_bit():
+    """A gradient moves by less than five percent, and two passes over the same minibatch give the same."""
+    here, there = accelerated("transformer", torch.float32)
+    placed = batch().to(torch.device("cuda"))
+    found = []
+    for _ in range(2):
+        there.zero_grad()
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            logits = there(placed)
+        compiled()(logits, placed.target, placed.target_mask, 0.1).backward()
+        found.append(torch.cat([parameter.grad.flatten() for parameter in there.parameters()]).cpu())
+    assert torch.equal(*found)
+    pairs = batch()
+    cross_entropy_sum(here(pairs), pairs.target, pairs.target_mask, 0.1).backward()
+    expected = torch.cat([parameter.grad.flatten() for parameter in here.parameters()])
+    assert float((found[0] - expected).norm() / expected.norm()) < 0.05
+
+
+def test_a_forward_and_backward_pass_can_be_recorded():
+    """A CUDA graph of it refuses whatever would read a value back."""
+    _, there = accelerated("transformer", torch.float32)
+    placed = batch().to(torch.device("cuda"))
+
+    def work() -> None:
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            logits = there(placed)
+        compiled()(logits, placed.target, placed.target_mask, 0.1).backward()
+
+    work()
+    expected = [parameter.grad.clone() for parameter in there.parameters()]
+    there.zero_grad(set_to_none=False)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    graph.replay()
+    for parameter, gradient in zip(there.parameters(), expected, strict=True):
+        assert torch.equal(parameter.grad, gradient)
+
+
+def test_adam_reads_its_rate_from_a_tensor_that_a_loaded_state_leaves_in_place():
+    plug, recipe = recipe_of("transformer")
+    model = plug.build_model(recipe).cuda()
+    optimizer = plug.build_optimization(model, recipe).optimizer
+    rate = optimizer.param_groups[0]["lr"]
+    here = plug.build_optimization(plug.build_model(recipe), recipe).optimizer
+    optimizer.load_state_dict(here.state_dict())  # of a CPU, where the rate is a number
+    (group,) = optimizer.param_groups
+    assert group["lr"] is rate and rate.is_cuda and group["capturable"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

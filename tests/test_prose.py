@@ -121,6 +121,7 @@ def test_the_gpu_table_is_the_file():
             f"{row[hours]:.1f} h",
         ]
         for row in rows
+        if "system" in row  # Marian and decoding have rows of their own
     ]
     text = (folder / "README.md").read_text(encoding="utf-8").partition("## One GPU")[2]
     shown = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
