@@ -78,22 +78,6 @@ def test_loss_and_gradients_are_the_processors(system):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_an_accelerated_model_computes_the_same(system):
-    _, model = twins(system, torch.float64)
-    placed = batch().to(torch.device("cuda"))
-    results = []
-    for accelerate in (False, True):
-        if accelerate:
-            SYSTEMS[system][0].accelerate(model)
-        model.zero_grad(set_to_none=True)
-        loss = cross_entropy_sum(model(placed), placed.target, placed.target_mask, 0.1)
-        loss.backward()
-        results.append([loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("system", SYSTEMS)
 def test_logits_are_the_processors(system):
     here, there = twins(system, torch.float64)
     with torch.inference_mode():
@@ -145,6 +129,7 @@ def test_an_accelerated_model_has_the_processors_loss_and_gradients(system):
         losses[-1].backward()
     torch.testing.assert_close(losses[1].cpu(), losses[0], rtol=1e-5, atol=0)
     for (name, ours), theirs in zip(here.named_parameters(), there.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None), name
         if ours.grad is not None and theirs.grad is not None:
             torch.testing.assert_close(theirs.grad.cpu(), ours.grad, rtol=1e-4, atol=1e-5, msg=name)
 
