@@ -216,7 +216,10 @@ def _trainer(
         # After the weights: all processes must begin with the same ones, and each must draw its own dropout.
         torch.manual_seed(recipe.train.seed + world.rank)
     text = TrainingText(prepared.train, prepared.valid, prepared.identity)
-    return Trainer(model, paper.build_optimization(model, recipe), text, recipe, run, world)
+    trainer = Trainer(model, paper.build_optimization(model, recipe), text, recipe, run, world)
+    if trainer.recorded:
+        paper.accelerate(model)
+    return trainer
 
 
 def _begin(run: Path, recipe: Recipe, prepared: Prepared, start: Start) -> None:

@@ -34,7 +34,7 @@ from common.result import Likelihood
 from common.train.batching import load_batch, minibatches
 from common.train.board import Board
 from common.train.checkpoint import kept_checkpoints, restore, save_weights
-from common.train.loss import cross_entropy_sum
+from common.train.loss import compiled, cross_entropy_sum
 from common.train.parallel import ALONE, World
 from common.train.prefetch import Prefetched
 from common.train.state import forget_later, has_state, has_updates, load_state, save_state
@@ -121,7 +121,8 @@ class Trainer:
         # A CPU has no operations that could be recorded.
         self.recorded = recipe.run.path == "fast" and self.device.type == "cuda"
         """Whether updates are recorded for each shape and replayed."""
-        self.update = (RecordedUpdate if self.recorded else Update)(model, optimization, recipe.train, world)
+        kind, cross_entropy = (RecordedUpdate, compiled()) if self.recorded else (Update, cross_entropy_sum)
+        self.update = kind(model, optimization, recipe.train, world, cross_entropy)
         self.parameters = self.update.parameters
         self.progress, self.window = Progress(), Window()
         self.stopping = False

@@ -184,20 +184,24 @@ class RecordedUpdate(Update):
 
 
 def rounded(batch: Batch) -> Batch:
-    """Return the batch with each of B, S and T rounded up to one of a few sizes, at most an eighth larger.
+    """Return the batch with B rounded up by at most 1/32, S and T by at most 1/8, so that few shapes are left.
 
     Added positions have a mask of False. An added row is a source of one EOS without a target. Neither changes the loss
     or a gradient.
     """
-    B, S, T = (_rounded(size) for size in (*batch.source.shape, batch.target.shape[1]))
+    B = _rounded(len(batch.source), 6)
+    S, T = (_rounded(side.shape[1], 4) for side in (batch.source, batch.target))
     source, source_mask = _grown(batch.source, B, S, EOS), _grown(batch.source_mask, B, S, False)
     source_mask[len(batch.source) :, 0] = True  # a softmax over no position would not be a number
     return Batch(source, source_mask, _grown(batch.target, B, T, EOS), _grown(batch.target_mask, B, T, False))
 
 
-def _rounded(size: int) -> int:
-    """Return the next number with at most four significant bits: 1 to 16, 18, 20, .. 32, 36, .. 64, 72, .."""
-    step = 1 << max(0, (size - 1).bit_length() - 4)
+def _rounded(size: int, digits: int) -> int:
+    """Return the next number with at most that many binary digits before its zeros.
+
+    With 4 digits these are 1, 2, .. 16, 18, .. 32, 36, .. 64, 72, ..
+    """
+    step = 1 << max(0, (size - 1).bit_length() - digits)
     return -(-size // step) * step
 
 

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from common.train.compiling import compile_once
+
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """Compute x @ weight in the precision of `weight`, and return it in that of x."""
@@ -151,7 +153,7 @@ def compiled() -> Steps:
 
     Sizes that change are made variable on their first change, so that the sizes of the model stay constants.
     """
-    return Steps(*(torch.compile(function) for function in PLAIN))
+    return Steps(*(compile_once(function, dynamic=None) for function in PLAIN))
 
 
 def d_weight(d_Wx: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
