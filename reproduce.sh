@@ -28,7 +28,9 @@ while [ $# -gt 0 ]; do
         demo | multi30k | wmt14 | test) scale=$1 ;;
         bahdanau2014 | vaswani2017 | all) paper=$1 ;;
         --fresh | *.*=*) extra+=("$1") ;;
-        --runs | --slots) extra+=("$1" "${2:?$1 needs a value}"); shift ;;
+        --runs | --slots)
+            [ -n "${2:-}" ] || { echo "reproduce.sh: $1 needs a value; see ./reproduce.sh --help" >&2; exit 2; }
+            extra+=("$1" "$2"); shift ;;
         -h | --help) usage; exit 0 ;;
         *) echo "reproduce.sh: unknown word '$1'; see ./reproduce.sh --help" >&2; exit 2 ;;
     esac

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class UserError(Exception):
     """A mistake that the user can correct. The message names the file or key and says what to do."""
+
+    def __str__(self) -> str:
+        """Return the message on one line. Control characters, which names of files and keys may hold, are escaped."""
+        return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: ascii(found[0])[1:-1], super().__str__())
 
 
 class Terminated(Exception):
@@ -19,14 +24,23 @@ def enough_memory(what: str, cure: str) -> Iterator[None]:
     """Raise UserError of one line if the memory does not suffice for `what`. cure: what the user can do about it.
 
     PyTorch raises RuntimeError on a CPU and a subclass of it on a GPU. Only the text differs from that of other errors.
+    A size beyond 64 bits is a TypeError there, and an OverflowError in Python.
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, OverflowError, RuntimeError, TypeError) as error:
         if isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
             raise UserError(f"{what}: the memory does not suffice; {cure}") from None
         raise
 
 
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
-"""Texts of this error from PyTorch's CPU allocator, from CUDA and from the operating system."""
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "Cannot allocate memory",
+    "Storage size calculation overflowed",
+    "Overflow when unpacking",
+    "int too big to convert",
+)
+"""Texts of this error from PyTorch's CPU allocator, from CUDA and from the operating system, and of PyTorch's errors
+and Python's about sizes that no memory can have."""

@@ -19,7 +19,7 @@ import yaml
 from common.errors import UserError
 from common.files import sha256_json
 from common.typed import build, checked
-from common.yaml_files import is_path, read_yaml
+from common.yaml_files import NOT_YAML, is_path, read_yaml
 
 GOING_ON = {"may change": "going on"}
 """Metadata of a field that may change when a training is continued. It sets how far the training goes, not what an
@@ -125,7 +125,8 @@ class Batching:
         )
         for key in ("max_length", "pool", "sentences", "tokens", "accumulate"):
             value = getattr(self, key)
-            require(value is None or value > 0, f"batch.{key}", "be positive")
+            # The products of two of them stay below 2**63.
+            require(value is None or 0 < value <= 10**9, f"batch.{key}", "be from 1 to 1,000,000,000")
 
 
 @dataclass(frozen=True)
@@ -180,8 +181,11 @@ class Decode:
 
     def __post_init__(self) -> None:
         require(self.beam > 0, "decode.beam", "be positive")
-        require(self.alpha >= 0, "decode.alpha", "be zero or more")
+        require(0 <= self.alpha <= 10, "decode.alpha", "lie in [0, 10]")
         require(self.max_factor > 0 or self.max_extra > 0, "decode.max_factor", "allow at least one token")
+        # A model that never ends a sentence would otherwise be decoded for ever.
+        require(self.max_factor <= 1_000, "decode.max_factor", "be at most 1,000")
+        require(self.max_extra <= 10_000, "decode.max_extra", "be at most 10,000")
 
 
 @dataclass(frozen=True)
@@ -231,6 +235,7 @@ class Run:
     def __post_init__(self) -> None:
         for key in ("threads", "log_every", "validate_every", "state_every", "decode_batch"):
             require(getattr(self, key) > 0, f"run.{key}", "be positive")
+        require(self.threads <= 1_024, "run.threads", "be at most 1,024")
 
 
 @dataclass(frozen=True)
@@ -247,6 +252,8 @@ class Estimate:
     def __post_init__(self) -> None:
         for key in ("pairs", "source_tokens", "target_tokens"):
             require(getattr(self, key) > 0, f"estimate.{key}", "be positive")
+        for key in ("source_tokens", "target_tokens"):  # `plan` computes one sentence pair of this length
+            require(getattr(self, key) <= 10_000, f"estimate.{key}", "be at most 10,000")
 
 
 @dataclass(frozen=True)
@@ -271,7 +278,9 @@ class Recipe:
     estimate: Estimate = field(metadata=AT_ANY_TIME)
 
     def __post_init__(self) -> None:
-        train, average = self.train, self.evaluate.average
+        train, average, most = self.train, self.evaluate.average, 1 - 1 / self.text.vocabulary_size
+        smoothing = f"be at most {most:.3g}, at which all {self.text.vocabulary_size:,} tokens are equally probable"
+        require(train.label_smoothing <= most, "train.label_smoothing", smoothing)
         require(train.continues != self.system, "train.continues", "name another recipe than this one")
         made = average if train.continues else -(-train.steps // train.checkpoint_every)
         there = f"{train.steps:,} updates with a checkpoint every {train.checkpoint_every:,} make {made:,}"
@@ -349,7 +358,11 @@ def load_recipe(root: Path, reference: str, sections: dict[str, type], overrides
     path = _find(root, reference, Path())
     values = _resolve(root, path, ())
     values["name"] = _name(root, path)
-    return _overridden(values, sections, overrides, str(path))
+    recipe = _overridden(values, sections, overrides, str(path))
+    if not any((root / folder / f"{recipe.reproduces}.yaml").is_file() for folder in (OWN_SCALE, "")):
+        known = ", ".join(sorted(found.stem for found in (root / OWN_SCALE).glob("*.yaml")))
+        raise UserError(f"{path}: `reproduces` is `{recipe.reproduces}`; write one of the paper's systems: {known}")
+    return recipe
 
 
 def recipe_from_dict(values: dict[str, Any], sections: dict[str, type], where: str) -> Recipe:
@@ -368,7 +381,10 @@ def recipe_from_dict(values: dict[str, Any], sections: dict[str, type], where: s
     if missing:
         raise UserError(f"{where}: missing `{missing[0]}`; add it or extend a recipe that has it")
     try:
-        return Recipe(**built)
+        recipe = Recipe(**built)
+        for key, value in _leaves(recipe.to_dict()).items():
+            require(not isinstance(value, int) or abs(value) < 2**63, key, "fit in 64 bits; write a smaller number")
+        return recipe
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 
@@ -481,7 +497,8 @@ def _resolve(root: Path, path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     parent = values.pop("extends", None)
     if parent is None:
         return values
-    base = _resolve(root, _find(root, str(parent), path.parent), (*seen, path.resolve()))
+    name = checked(str, parent, "extends", str(path))
+    base = _resolve(root, _find(root, name, path.parent), (*seen, path.resolve()))
     if isinstance(base.get("train"), dict):
         base["train"].pop("continues", None)
     return _merge(base, values)
@@ -526,9 +543,11 @@ def _override(values: dict[str, Any], word: str, typed: dict[str, type]) -> None
         raise UserError(f"override `{word}`: unknown section `{section}`; sections are {', '.join(typed)}")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except NOT_YAML:
         raise UserError(f"override `{word}`: `{text}` is not a YAML value") from None
-    values.setdefault(section, {})[name] = value
+    fields = values.setdefault(section, {})
+    if isinstance(fields, dict):  # if not, the recipe is refused when it is built
+        fields[name] = value
 
 
 def difference(ours: Recipe, theirs: Recipe) -> dict[str, tuple[Any, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -45,6 +46,8 @@ def checked(hint: Any, value: Any, key: str, where: str) -> Any:
     An int becomes a float where a float is wanted. A number or a date becomes text where text is wanted.
     hint: a plain type, a Literal, one of these or None, a dataclass, a tuple, a dictionary with text as keys, or Any.
     """
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise UserError(f"{where}: `{key}` is far too large a number; write one below 1e30")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
@@ -83,11 +86,13 @@ def checked(hint: Any, value: Any, key: str, where: str) -> Any:
 
 _LONGEST = 200
 """Largest number of characters of a wrong value that a message shows."""
+_LARGEST = 10**30
+"""Largest whole number that is read. A count of FLOPs comes near it; beyond 1e308 there is no float of it."""
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 def _show(value: Any) -> str:
-    shown = f"the text '{value}'" if isinstance(value, str) else "empty (null)" if value is None else str(value)
+    shown = f"the text '{value}'" if isinstance(value, str) else "empty (null)" if value is None else reprlib.repr(value)
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
 
 

@@ -12,6 +12,10 @@ from common.files import utf8_lines, without_mark
 from common.typed import BARE_WORDS
 
 
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""What PyYAML raises for text that it cannot read: ValueError for 2024-99-99, RecursionError for too many brackets."""
+
+
 def is_path(name: str) -> bool:
     """Return whether the name of a recipe or corpus is the path of a YAML file."""
     return name.endswith((".yaml", ".yml"))
@@ -54,7 +58,8 @@ def read_yaml(path: Path) -> Any:
     text = "\n".join(utf8_lines(without_mark(content, str(path)), str(path)))
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except NOT_YAML as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML: {why}; correct the file") from None
     except UserError as error:
         raise UserError(f"{path}, {error}") from None

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -123,6 +124,8 @@ def guarded(work: Callable[[], object], program: str) -> int:
 
     try:
         work()
+        if sys.stdout is not None:  # the shell may have closed it
+            sys.stdout.flush()  # here and not at Python's own end, where a full disk would have no message
         return 0
     except UserError as error:
         return failed(error)
@@ -135,8 +138,7 @@ def guarded(work: Callable[[], object], program: str) -> int:
             print(f"\n{program}: interrupted; the same command goes on from the last saved state", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has ended. Without this, Python would complain again when it flushes at its own end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader (head, less) has ended
         return 0
     except UnicodeEncodeError as error:
         name = ascii(error.object[error.start : error.end])
@@ -147,7 +149,15 @@ def guarded(work: Callable[[], object], program: str) -> int:
             if error.errno in (errno.ENOSPC, errno.EDQUOT)
             else "check the path and its permissions"
         )
+        if not error.filename:
+            _drop_output()
         return failed(f"{error.filename or 'output'}: {error.strerror or error}; {cure}")
+
+
+def _drop_output() -> None:
+    """Send what standard output still holds nowhere. Python would complain again when it flushes at its own end."""
+    with suppress(OSError):  # a test or notebook may have put something without a file in its place
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser(paper: Paper) -> Parser:
@@ -297,6 +307,8 @@ def _translate(paper: Paper, options: argparse.Namespace) -> None:
     from common.text.doubts import watched
 
     run = load_run(paper, options.run, options.overrides)
+    if sys.stdin is None:
+        raise UserError("standard input is closed; give it the sentences: translate RUN < FILE")
     given = lines_as_they_come(sys.stdin.buffer, "standard input")
     lines = watched(given, "standard input", run.recipe.text.tokeniser)
     for line in translate(run, lines, together=1 if sys.stdin.isatty() else 512):

@@ -30,7 +30,7 @@ import torch
 import yaml
 from torch import nn
 
-from common.errors import UserError
+from common.errors import UserError, enough_memory
 from common.files import HALF, write_json, write_whole
 from common.paper import Paper
 from common.prepare.preparation import prepare
@@ -56,6 +56,8 @@ from common.train.state import has_updates
 from common.typed import build, plain
 from common.yaml_files import read_yaml
 
+SMALLER = "lower the sizes in the recipe's sections model and text, or use a machine with more memory"
+"""What to do about a model that is too large."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout whose commit every result names."""
 
@@ -211,7 +213,8 @@ def _trainer(
     Every process has the same weights, and a random stream of its own for dropout.
     """
     torch.manual_seed(recipe.train.seed)
-    model = paper.build_model(recipe).to(device)
+    with enough_memory(f"{run}: the model of {recipe.name}", SMALLER):
+        model = paper.build_model(recipe).to(device)
     if not world.first:
         # After the weights: all processes must begin with the same ones, and each must draw its own dropout.
         torch.manual_seed(recipe.train.seed + world.rank)
@@ -354,10 +357,20 @@ def load_run(paper: Paper, run: Path, overrides: Sequence[str] = ()) -> LoadedRu
     world = joined(device)
     weights, about = load_weights(path)
     torch.set_num_threads(recipe.run.threads)
-    model = paper.build_model(recipe)
-    restore(model, weights, path)
-    model = model.to(device).eval()
-    return LoadedRun(run, recipe, TextPipeline.load(run / "text"), model, _known(about, path), world)
+    with enough_memory(f"{path}: the model of {recipe.name}", SMALLER):
+        model = paper.build_model(recipe)
+        restore(model, weights, path)
+        model = model.to(device).eval()
+    return LoadedRun(run, recipe, _text(run), model, _known(about, path), world)
+
+
+def _text(run: Path) -> TextPipeline:
+    """Load the run's own copy of its text pipeline. Raise UserError if it is missing or damaged."""
+    try:
+        return TextPipeline.load(run / "text")
+    except UserError as error:
+        again = f"delete {run / 'training.json'} and call the same `train` again, which writes the text and no update"
+        raise UserError(f"{error}: {again}") from None
 
 
 def _weights(run: Path, name: str) -> Path:

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common.contract import Batch
 from common.corpus.bitext import choose
+from common.errors import enough_memory
 from common.ids import EOS
 from common.paper import Paper
 from common.recipe import OWN_SCALE, Recipe
@@ -94,8 +95,9 @@ def training_hours(paper: Paper, recipe: Recipe, flops: int, parameters: int) ->
 
 def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
     """Return everything that `plan` prints, as plain values."""
-    blocks = parameter_counts(paper, recipe)
-    flops = training_flops(paper, recipe)
+    with enough_memory(f"{recipe.name}: one update", "lower the sizes in the recipe's sections model, text and batch"):
+        blocks = parameter_counts(paper, recipe)
+        flops = training_flops(paper, recipe)
     sentences, source, target = minibatch_shape(recipe)
     data, text, estimate = recipe.data, recipe.text, recipe.estimate
     bitext = choose(data)

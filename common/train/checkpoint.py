@@ -50,7 +50,8 @@ def load_weights(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], d
             about = json.loads((handle.metadata() or {}).get("about", "{}"))
             return {name: handle.get_tensor(name) for name in handle.keys() if tensors}, about
     except (SafetensorError, OSError, ValueError):
-        raise UserError(f"{path}: damaged or not a safetensors checkpoint; delete it and run training again") from None
+        cure = "delete it, and make it again: `average` the mean, `train` a checkpoint"
+        raise UserError(f"{path}: damaged or not a safetensors checkpoint; {cure}") from None
 
 
 def read_about(path: Path) -> dict[str, Any]:
