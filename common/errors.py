@@ -37,10 +37,13 @@ def enough_memory(what: str, cure: str) -> Iterator[None]:
 _OUT_OF_MEMORY = (
     "can't allocate memory",
     "out of memory",
+    "bad_alloc",
     "Cannot allocate memory",
     "Storage size calculation overflowed",
     "Overflow when unpacking",
     "int too big to convert",
 )
-"""Texts of this error from PyTorch's CPU allocator, from CUDA and from the operating system, and of PyTorch's errors
-and Python's about sizes that no memory can have."""
+"""Texts of this error from PyTorch's CPU allocator, from CUDA, from C++ and from the operating system.
+
+The last three are PyTorch's and Python's texts for sizes that no memory can have.
+"""

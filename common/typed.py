@@ -92,7 +92,9 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 def _show(value: Any) -> str:
-    shown = f"the text '{value}'" if isinstance(value, str) else "empty (null)" if value is None else reprlib.repr(value)
+    shown = (
+        f"the text '{value}'" if isinstance(value, str) else "empty (null)" if value is None else reprlib.repr(value)
+    )
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
 
 

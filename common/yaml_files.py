@@ -11,7 +11,6 @@ from common.errors import UserError
 from common.files import utf8_lines, without_mark
 from common.typed import BARE_WORDS
 
-
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 """What PyYAML raises for text that it cannot read: ValueError for 2024-99-99, RecursionError for too many brackets."""
 

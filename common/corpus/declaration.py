@@ -169,6 +169,8 @@ def _apart(place: Place) -> str:
 
 def _place(text: str) -> Place:
     """Return the location that `ARCHIVE MEMBER` or a path names. Spellings of one path give the same Place."""
+    if "\0" in text:
+        raise ValueError(f"{text!r} is no path")
     archive = ARCHIVE.fullmatch(text)
     file, member = archive.groups() if archive else (text, None)
     return Place(os.path.normpath(os.path.expanduser(file)), member)

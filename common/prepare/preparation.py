@@ -201,6 +201,7 @@ class _Preparation:
             self.paths = self.bitext.download(self.cache)
         with self._step("tokenise"):
             by_part = {name: self._tokenise(name) for name in self.bitext.parts}
+            self._refuse_nothing()
         shard_paths = [path for paths in by_part.values() for path in paths]
         self.crew.alone = len(shard_paths) == 1
         with self._step("select"):
@@ -245,6 +246,17 @@ class _Preparation:
         for side in (0, 1):  # one warning per file, from the first shard that gives cause
             self._warn(next(filter(None, (Shard(path).doubts[side] for path in paths)), []))
         return paths
+
+    def _refuse_nothing(self) -> None:
+        """Raise UserError if no pair of any part is kept."""
+        if any("kept" in part for part in self.parts.values()):
+            return
+        left_out: Counter[str] = sum((Counter(part) for part in self.parts.values()), Counter())
+        reasons = ", ".join(f"{pairs:,} {reason}" for reason, pairs in left_out.items() if reason != "read")
+        raise UserError(
+            f"{self.name}: no training pair is left ({reasons}); raise data.clean_tokens or data.clean_ratio, or give "
+            "text on both sides"
+        )
 
     def _compare(self, name: str, read: int, expected: int | None) -> None:
         if expected not in (None, read):

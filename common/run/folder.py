@@ -130,6 +130,7 @@ def train_run(
     device, recipe = device_of(recipe), settled(recipe)
     changed = _changed(paper, run, recipe)
     done = read_training(run)
+    read_starts(run)  # a damaged file is refused before anything is changed
     if done and done.progress.step == recipe.train.steps:
         if changed and is_first():
             _take_over(run, recipe, runs, changed, done)

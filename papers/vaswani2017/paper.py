@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from common.contract import Batch
 from common.paper import Optimization, Paper, ReportedTraining
-from common.recipe import Recipe
+from common.recipe import Recipe, require
 from common.yaml_files import read_yaml
 from papers.vaswani2017.fast import FastTransformer
 from papers.vaswani2017.model import ModelConfig, Transformer
@@ -23,6 +23,10 @@ BLOCKS = {
     "feed_forward_norm": "layer norms",
 }
 """Block of the model by the part of a layer, as parameter names have it."""
+
+
+DEEPEST = 512
+"""Most layers of a stack. Time and memory for building grow with the layers, and a slip of the pen would take hours."""
 
 
 class Vaswani2017(Paper):
@@ -49,6 +53,7 @@ class Vaswani2017(Paper):
 
     def build_model(self, recipe: Recipe) -> Transformer:
         """Build the model of model.py or of fast.py, as the recipe says."""
+        require(recipe.model.N <= DEEPEST, "model.N", f"be at most {DEEPEST:,}")
         kind = FastTransformer if recipe.run.path == "fast" else Transformer
         return kind(recipe.model, recipe.text.vocabulary_size)
 
