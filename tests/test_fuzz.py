@@ -179,6 +179,7 @@ def whole(place: Place) -> Iterator[tuple[Place, Path]]:
 NAMES = [
     "recipe.yaml",
     "model.safetensors",
+    "log.jsonl",
     "starts.json",
     "training.json",
     "result.json",

@@ -369,7 +369,7 @@ class Trainer:
 
     def _cut_log(self, source: Path) -> None:
         """Keep the log's lines up to the resumed update. Later updates will be made and logged again."""
-        lines = source.read_text(encoding="utf-8").split("\n") if source.is_file() else []
+        lines = source.read_text(encoding="utf-8", errors="replace").split("\n") if source.is_file() else []
         kept = [line for line in lines if _logged_step(line) <= self.progress.step]
         entries = [json.loads(line) for line in kept if line]
         self._validated = max((entry["step"] for entry in entries if "dev_nll_per_token" in entry), default=0)
@@ -474,5 +474,5 @@ def _logged_step(line: str) -> float:
 def read_log(run: Path) -> list[dict[str, Any]]:
     """Return the run's log entries in order."""
     path = run / "log.jsonl"
-    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
     return [json.loads(line) for line in lines if _logged_step(line) < math.inf]
