@@ -329,7 +329,7 @@ class _Preparation:
         with_lengths = [np.load(path, allow_pickle=False) for path in encoded]
         pairs = sum(len(file["source.lengths"]) for file in with_lengths)
         if pairs == 0:
-            raise UserError("the training text has no pair with words on both sides; check data.corpus")
+            raise UserError(f"{self.name}: selection leaves no training pair; raise data.shares or data.select_words")
         text = TextPipeline.load(self.out)
         counts: dict[str, SideCounts] = {}
         histograms: dict[str, list[int]] = {}

@@ -337,7 +337,7 @@ def test_two_processes_at_once(run: Run, tmp_path: Path) -> None:
     [
         ({"train": ("a\nb\n", "c\n")}, r"train\.en\.gz has 2 lines but .*train\.fr\.gz has 1"),
         ({"train": ("", "")}, r"train\.en\.gz and .*train\.fr\.gz are empty"),
-        ({"train": ("\n \n", "a\nb\n")}, "no pair with words on both sides"),
+        ({"train": ("\n \n", "a\nb\n")}, r"no training pair is left \(2 empty\); .* on both sides"),
         ({"train": ("a\nb\n", b"c\n\xe9t\xe9\n")}, r"train\.fr\.gz, line 2: not UTF-8"),
     ],
 )
