@@ -238,10 +238,16 @@ class Trainer:
         (self.window.loss,) = self.world.sum([float(self.update.loss)])
         if not math.isfinite(self.window.loss):
             made = "at" if self.device.type == "cpu" else "at or shortly before"
-            raise UserError(
-                f"{self.run}: the loss is {self.window.loss} {made} update {step:,}; what was saved before is intact: "
-                "lower the learning rate or the step size in the recipe and train into a new folder"
-            )
+            raise self._diverged(f"the loss is {self.window.loss} {made} update {step:,}")
+
+    def _check_weights(self, step: int) -> None:
+        """Raise UserError if a weight is not finite, which the loss shows only at the next update."""
+        if not torch.isfinite(nn.utils.get_total_norm([parameter.detach() for parameter in self.parameters])):
+            raise self._diverged(f"update {step:,} has left weights that are not finite")
+
+    def _diverged(self, what: str) -> UserError:
+        cure = "lower the learning rate or the step size in the recipe and train into a new folder"
+        return UserError(f"{self.run}: {what}; what was saved before is intact: {cure}")
 
     def _data(self) -> Iterator[Minibatch]:
         """Yield minibatches from the saved position on, epoch after epoch. It runs in another thread."""
@@ -274,6 +280,7 @@ class Trainer:
         if not (checkpoint or at_once or step % self.recipe.run.state_every == 0):
             return
         self._read_loss(step)
+        self._check_weights(step)
         if checkpoint and self.world.first:
             folder = self.run / "checkpoints"
             save_weights(

@@ -182,23 +182,25 @@ def test_a_training_whose_data_failed_goes_on_to_the_same_bits(system: str, text
         assert torch.equal(ours, theirs), name
 
 
-def test_a_loss_that_is_no_number_ends_the_training_before_a_state_is_made(text: TrainingText, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("spoiled", "message"), [(5, "the loss is nan at update 6"), (6, "update 6 has left weights that are not finite")]
+)
+def test_no_state_is_made_of_what_is_no_number(spoiled: int, message: str, text: TrainingText, tmp_path: Path) -> None:
+    """States are due at updates 3, 4, 6 and 8. A weight becomes NaN at an update with a state, or before one."""
     made = trainer("rnnsearch", text, tmp_path / "run", "train.steps=9")
     real = made.update.finish
 
     def finish(step: int) -> None:
         real(step)
-        if step == 4:
+        if step == spoiled:
             with torch.no_grad():
                 next(made.model.parameters()).fill_(torch.nan)
 
     made.update.finish = finish  # type: ignore[method-assign]
-    with pytest.raises(UserError, match=r"the loss is nan at update 5; what was saved before is intact"):
+    with pytest.raises(UserError, match=f"{message}; what was saved before is intact"):
         made.fit(lambda line: None)
-    assert sorted(path.name for path in (tmp_path / "run" / "state").iterdir()) == [
-        "000000003.safetensors",
-        "000000004.safetensors",
-    ]
+    states = sorted(path.name for path in (tmp_path / "run" / "state").iterdir())
+    assert states == ["000000003.safetensors", "000000004.safetensors"]
 
 
 def test_learning_rate_in_a_tensor_is_set_in_place(text: TrainingText, tmp_path: Path) -> None:
