@@ -12,11 +12,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from papers.vaswani2017.beam_state import Growing, SharedState
 from papers.vaswani2017.model import (
     KeysValues,
     ModelConfig,
     MultiHeadAttention,
     Transformer,
+    TransformerState,
     scaled_dot_product_attention,
 )
 
@@ -59,3 +61,23 @@ class FastTransformer(Transformer):
         for layer in self.decoder:
             layer.self_attention = FusedAttention(layer.self_attention)
             layer.source_attention = FusedAttention(layer.source_attention)
+
+    def encode(self, source: Tensor, source_mask: Tensor) -> SharedState:
+        """Compute the state before the first target word. source and source_mask are (B, S)."""
+        return SharedState.of(super().encode(source, source_mask))
+
+    def step(self, previous: Tensor, state: TransformerState) -> tuple[Tensor, SharedState]:
+        """Compute the logits (N, V) of the word after `previous` (N,), and the state after that.
+
+        The k hypotheses of a sentence are computed as k positions of one sentence (beam_state.py). A state can be
+        stepped once, because the next one is written behind it in the same memory.
+        """
+        assert isinstance(state, SharedState)
+        ancestors, mask = state.grown()  # (N, t + 1), (B, 1, k, (t + 1) k)
+        x = self._embed(previous.unsqueeze(1), self.target_positions, first=state.ancestors.shape[1])  # (N, 1, d)
+        x = x.view(len(state.source_mask), state.rows, -1)  # (B, k, d)
+        past = []
+        for layer, before, source in zip(self.decoder, state.past, state.source, strict=True):
+            x, now = layer(x, Growing.of(before), source, mask, state.source_mask)
+            past.append(now)
+        return self._logits(x.flatten(0, 1)), SharedState(state.source, state.source_mask, tuple(past), ancestors)
