@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -105,12 +106,19 @@ class Candidates:
 
 
 @torch.inference_mode()
-def beam_search(model: Seq2SeqModel, source: Tensor, source_mask: Tensor, decode: Decode) -> list[list[Hypothesis]]:
+def beam_search(
+    model: Seq2SeqModel,
+    source: Tensor,
+    source_mask: Tensor,
+    decode: Decode,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[list[Hypothesis]]:
     """Return each sentence's hypotheses, best first: at most k finished ones, or the unfinished ones if none finished.
 
     source, source_mask: (B, S), EOS included. The model should be in evaluation mode.
     With `decode.retry`, sentences without a finished hypothesis are searched again as in GroundHog. If all attempts
     fail, the unfinished hypotheses of the last attempt are returned, where GroundHog raises an error.
+    say: called before each part of a further attempt with what is searched again.
     Raises UserError if no token at all has a probability.
     """
     found = _search(model, source, source_mask, decode)
@@ -120,7 +128,10 @@ def beam_search(model: Seq2SeqModel, source: Tensor, source_mask: Tensor, decode
     while attempt is not None:
         failed = [index for index, hypotheses in enumerate(found) if not _finished(hypotheses)]
         together = max(1, rows_at_once // attempt.beam)
-        for chunk in (failed[start : start + together] for start in range(0, len(failed), together)):
+        for start in range(0, len(failed), together):
+            chunk = failed[start : start + together]
+            also = "" if attempt.suppress_unk or not decode.suppress_unk else ", unknown words allowed"
+            say(f"retrying {len(failed) - start} of {len(source)} sentences with beam {attempt.beam}{also}")
             length = int(source_mask[chunk].sum(1).max())  # S of these sentences alone
             again = _search(model, source[chunk, :length], source_mask[chunk, :length], attempt)
             for index, hypotheses in zip(chunk, again, strict=True):

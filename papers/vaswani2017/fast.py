@@ -1,7 +1,7 @@
 """The Transformer faster: the functions of model.py from the same parameters.
 
 PyTorch's fused attention computes Eq. (1) without storing the weights of every query. On a CPU core this saves a little
-at base's width, and more in beam search over long sentences. At the widths of demo and multi30k an update takes as long
+at base's width. At the widths of demo and multi30k an update takes as long
 as with model.py. One product for W_Q, W_K and W_V together saves nothing at any
 width, so it is not used. Dropout draws the same numbers in the same order as in model.py.
 tests/test_fast.py compares logits, gradients, steps, beam search and attention maps with model.py's.
@@ -23,13 +23,17 @@ from papers.vaswani2017.model import (
 )
 
 
+FEW = 8
+"""Queries of one sentence below which PyTorch's kernel for CPUs is slower than the formula: those of a beam."""
+
+
 def attend(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None) -> Tensor:
-    """Compute `scaled_dot_product_attention`, on a CPU by PyTorch's kernel.
+    """Compute `scaled_dot_product_attention`, on a CPU and for many queries by PyTorch's kernel.
 
     PyTorch's kernels for CUDA sum the gradients of long sentences in no fixed order. But a training that is killed and
     resumed must end with the same weights as one that is not. So a GPU computes the formula of model.py.
     """
-    if Q.is_cuda:
+    if Q.is_cuda or Q.shape[-2] < FEW:
         return scaled_dot_product_attention(Q, K, V, mask)  # (.., T, d_v)
     return F.scaled_dot_product_attention(Q, K, V, attn_mask=mask)  # (.., T, d_v)
 
