@@ -16,6 +16,7 @@ from torch import Tensor
 
 from common.ids import EOS, START
 
+
 @dataclass(frozen=True)
 class Batch:
     """Sentence pairs, padded on the right to one length per side. Every sentence ends in EOS.
@@ -51,9 +52,7 @@ def pad(sentences: list[list[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def longest_first(
-    lengths: npt.NDArray[np.int64], positions: int, sentences: int
-) -> Iterator[npt.NDArray[np.int64]]:
+def longest_first(lengths: npt.NDArray[np.int64], positions: int, sentences: int) -> Iterator[npt.NDArray[np.int64]]:
     """Yield batches for validation and decoding, the longest sentences first.
 
     lengths (N,): positions of each sentence. A batch has at most `positions` padded positions and `sentences`
@@ -71,7 +70,7 @@ def longest_first(
 class DecoderState(Protocol):
     """All that the next decoding step needs.
 
-    It is a value, never stored on the module. The batch axis is always first.
+    It is never stored on the module. A step may use its memory for the state after it, so each state is stepped once.
     """
 
     def select(self, rows: Tensor) -> DecoderState:

@@ -40,8 +40,8 @@ from common.recipe import Decode
 WIDEST = 500
 """GroundHog stops doubling the beam when it has reached this size."""
 _LEAVE = 8
-"""Sentences that are over leave the batch as soon as they are this fraction of it, an eighth. All that remains is copied
-then. Until they leave, their rows are dead."""
+"""Sentences that are over leave the batch as soon as they are an eighth of it, because all that remains is copied then.
+Until they leave, their rows are dead."""
 _CHUNK = 128
 """Scores whose highest is found first when the best of very many are looked for."""
 

@@ -15,7 +15,6 @@ from common.errors import enough_memory
 from common.ids import EOS
 from common.recipe import Decode
 
-
 POSITIONS = {"cpu": 4096, "cuda": 131_072}
 """Source positions x beam rows decoded together by default. A CPU's caches hold little; a GPU waits for small steps."""
 SHORT = 16

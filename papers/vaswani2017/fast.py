@@ -22,7 +22,6 @@ from papers.vaswani2017.model import (
     scaled_dot_product_attention,
 )
 
-
 FEW = 8
 """Queries of one sentence below which PyTorch's kernel for CPUs is slower than the formula: those of a beam."""
 

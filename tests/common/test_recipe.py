@@ -156,7 +156,10 @@ def test_wrong_overrides_name_the_key_and_the_cure(root, overrides, words):
         ("extends: nowhere\n", "nowhere"),
         ("title: T\nmodel: {width: 1}\n", "missing key `model.kind`"),
         ("title: [1\n", "not valid YAML"),
-        ("extends: base\ndecode: {batch: 3}\n", r"wrong\.yaml: `decode.batch` is `run.decode_positions` now and counts"),
+        (
+            "extends: base\ndecode: {batch: 3}\n",
+            r"wrong\.yaml: `decode.batch` is `run.decode_positions` now and",
+        ),
         ("extends: base\noptimizer: {epsilon: 1e-6}\n", r"write 1\.0e-06"),
         ("extends: base\nmodel:\n  no: 1\n", r"wrong\.yaml, line 3: the key `no` is no name; .*put it in quotes"),
         ("extends: base\n~: 1\n", "line 2: the key `~` is no name"),
