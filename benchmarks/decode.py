@@ -179,8 +179,8 @@ def measure(device: torch.device) -> list[dict[str, Any]]:
             *compare(BAHDANAU, "rnnsearch-50", news, device, precision="tf32", **once),
         ]
     return [
-        *compare(VASWANI, "multi30k/base", (300, 13.7, 0.3), device, precision="float32", turns=3),
-        *compare(BAHDANAU, "multi30k/rnnsearch-50", (60, 12.0, 0.3), device, precision="float32", turns=2),
+        *compare(VASWANI, "multi30k/base", (200, 13.7, 0.3), device, precision="float32", turns=2),
+        *compare(BAHDANAU, "multi30k/rnnsearch-50", (50, 12.0, 0.3), device, precision="float32", turns=2),
     ]
 
 
