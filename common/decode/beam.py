@@ -42,6 +42,8 @@ WIDEST = 500
 _LEAVE = 8
 """Sentences that are over leave the batch as soon as they are an eighth of it, because all that remains is copied then.
 Until they leave, their rows are dead."""
+_CACHED = 500_000
+"""Log-probabilities that a CPU takes at once: as many as its cache holds. It also need not ask for new memory then."""
 _CHUNK = 128
 """Scores whose highest is found first when the best of very many are looked for."""
 
@@ -212,23 +214,29 @@ def _open(state: DecoderState, lengths: Tensor, decode: Decode) -> BeamState:
 def _expand(logits: Tensor, beam: BeamState, step: int, decode: Decode) -> Candidates:
     """Return the C best continuations of each sentence, on the CPU. logits: (N, V)."""
     sentences, rows = beam.scores.shape  # B, k
-    log_p = logits.float().log_softmax(-1).view(sentences, rows, -1)  # (B, k, V)
+    count, words = 2 * decode.beam, logits.shape[1]  # C, V
+    # EOS is barred from a hypothesis that would be too short.
+    barred, scores = (step <= beam.minimum).to(logits.device), beam.scores.to(logits.device)  # (B,), (B, k)
+    together = sentences if logits.is_cuda else max(1, _CACHED // (rows * words))  # sentences
+    parts = (part.split(together) for part in (logits.view(sentences, rows, words), scores, barred))
+    best = [_best(_continued(a, b, c, decode), count) for a, b, c in zip(*parts, strict=True)]  # of (.., C)
+    values, places = (torch.cat(kind) for kind in zip(*best, strict=True))  # (B, C), places in 0 .. k V - 1
+    return Candidates(
+        scores=values,
+        rows=rows * torch.arange(sentences)[:, None] + places // words,  # (B, C)
+        words=places % words,  # (B, C)
+        kept=(values > -math.inf) & (torch.arange(count) < beam.width[:, None]),  # -inf: a dead row or a barred token
+    )
+
+
+def _continued(logits: Tensor, scores: Tensor, barred: Tensor, decode: Decode) -> Tensor:
+    """Return the score of every continuation (B, k V). logits (B, k, V), scores (B, k), barred (B,): without EOS."""
+    log_p = logits.float().log_softmax(-1)  # (B, k, V)
     if decode.suppress_unk:
         log_p[..., UNK] = -math.inf  # never chosen; the others are not renormalised
-    # EOS is barred from a hypothesis that would be too short: a candidate of -inf is never kept.
-    barred = step <= beam.minimum  # (B,)
-    if barred.any():
-        log_p[..., EOS].masked_fill_(barred.to(logits.device)[:, None], -math.inf)
-    if step > 1:  # in place: log_p is by far the largest tensor here; dead rows stay at -inf
-        log_p += beam.scores.to(logits.device)[:, :, None]
-    scores, places = _best(log_p.flatten(1), 2 * decode.beam)  # (B, C), places in 0 .. k V - 1
-    ranks = torch.arange(2 * decode.beam)  # (C,)
-    return Candidates(
-        scores=scores,
-        rows=rows * torch.arange(sentences)[:, None] + places // log_p.shape[-1],  # (B, C)
-        words=places % log_p.shape[-1],  # (B, C)
-        kept=(scores > -math.inf) & (ranks < beam.width[:, None]),  # -inf: a dead row or a barred token
-    )
+    log_p[..., EOS].masked_fill_(barred[:, None], -math.inf)  # a candidate of -inf is never kept
+    log_p += scores[:, :, None]  # in place: it is by far the largest tensor here; dead rows stay at -inf
+    return log_p.flatten(1)
 
 
 def _best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
