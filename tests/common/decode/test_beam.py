@@ -291,9 +291,12 @@ def test_equal_scores_go_to_the_earlier_row_then_the_lower_word(kind):
         assert_same(found, reference(lambda source, prefix: [0.0] * 4, source, decode))
 
 
-@pytest.mark.parametrize("width, count", [(7, 4), (4, 4), (600, 8)])
+@pytest.mark.parametrize("width, count", [(7, 4), (4, 4), (600, 8), (9_001, 8)])
 def test_the_best_are_those_of_a_stable_sort(width, count):
-    """There are ties inside and at the edge of what is kept. Impossible words need not be in order."""
+    """There are ties inside and at the edge of what is kept, also where maxima of chunks are found first.
+
+    Impossible words need not be in order.
+    """
     generator = torch.Generator().manual_seed(5)
     scores = -torch.randint(0, 5, (50, width), generator=generator).float()
     scores[scores == -4.0] = NEVER
