@@ -16,9 +16,6 @@ from torch import Tensor
 
 from common.ids import EOS, START
 
-POSITIONS = 64
-"""Padded positions per sentence that `longest_first` allows for. Most sentences are shorter."""
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -64,16 +61,16 @@ def pad(sentences: list[list[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def longest_first(lengths: npt.NDArray[np.int64], sentences: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield batches for validation and decoding, the longest sentences first, of at most `sentences` sentences.
+def longest_first(lengths: npt.NDArray[np.int64], positions: int, sentences: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield batches for validation and decoding, the longest sentences first.
 
-    lengths (N,): positions of each sentence. A batch has at most `sentences` * POSITIONS padded positions, or a single
-    sentence. Without this limit one long line would pad the whole batch to its own length.
+    lengths (N,): positions of each sentence. A batch has at most `positions` padded positions and `sentences`
+    sentences, or a single sentence. One long line pads the whole batch to its own length, so then there are fewer.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
-        fitting = sentences * POSITIONS // max(1, int(lengths[order[start]]))
+        fitting = positions // max(1, int(lengths[order[start]]))
         end = start + min(sentences, max(1, fitting))
         yield order[start:end]
         start = end
@@ -82,7 +79,7 @@ def longest_first(lengths: npt.NDArray[np.int64], sentences: int) -> Iterator[np
 class DecoderState(Protocol):
     """All that the next decoding step needs.
 
-    It is a value, never stored on the module. The batch axis is always first.
+    It is never stored on the module. A step may use its memory for the state after it, so each state is stepped once.
     """
 
     def select(self, rows: Tensor) -> DecoderState:

@@ -223,19 +223,21 @@ class Run:
     """Updates between two measurements of the development set's negative log-likelihood."""
     state_every: int
     """Updates between saves of the full state, from which a killed run resumes. Every checkpoint also saves it."""
-    decode_batch: int
-    """Number of sentences decoded together, fewer if they are long. It changes speed and memory, never the result."""
     path: Literal["auto", "readable", "fast"] = "auto"
     """Which of the paper's two programs computes the model: `readable` is model.py with the equations as they stand,
     `fast` is fast.py with the same functions arranged for speed. The results differ only by rounding. `auto` is fast on
     a GPU and readable elsewhere. A run's own recipe says which of the two it was."""
+    decode_positions: int | None = None
+    """Most source positions x beam rows decoded together. It changes speed and memory, never the result. Null means
+    what suits the device (common/decode/translate.py)."""
     examples: tuple[str, ...] = ()
     """Source sentences whose attention is drawn. Empty means four of the test set."""
 
     def __post_init__(self) -> None:
-        for key in ("threads", "log_every", "validate_every", "state_every", "decode_batch"):
+        for key in ("threads", "log_every", "validate_every", "state_every"):
             require(getattr(self, key) > 0, f"run.{key}", "be positive")
         require(self.threads <= 1_024, "run.threads", "be at most 1,024")
+        require(self.decode_positions is None or self.decode_positions > 0, "run.decode_positions", "be positive")
 
 
 @dataclass(frozen=True)
@@ -415,14 +417,19 @@ _MOVED = {
         f"train.{key}": f"run.{key}"
         for key in ("device", "threads", "path", "log_every", "validate_every", "state_every")
     },
-    "decode.batch": "run.decode_batch",
+    "decode.batch": "run.decode_positions",
+    "run.decode_batch": "run.decode_positions",
     "evaluate.examples": "run.examples",
 }
 """Present names of the fields of earlier versions."""
+_ANEW = ("decode.batch", "run.decode_batch")
+"""Earlier fields whose numbers mean nothing under the present name: these counted sentences."""
 
 
 def current(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a resolved recipe's plain values under the present names, whichever version of this program wrote them."""
+    if isinstance(run := values.get("run"), dict):
+        values = {**values, "run": {key: value for key, value in run.items() if f"run.{key}" not in _ANEW}}
     if not isinstance(data := values.get("data"), dict) or "estimate" in values:
         return dict(values)
     data = _text_for_generator(data)
@@ -433,7 +440,8 @@ def current(values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for section, fields in values.items():
         if section in SECTIONS and isinstance(fields, dict):
-            found |= {_MOVED.get(f"{section}.{key}", f"{section}.{key}"): value for key, value in fields.items()}
+            now_called = {f"{section}.{key}": value for key, value in fields.items() if f"{section}.{key}" not in _ANEW}
+            found |= {_MOVED.get(key, key): value for key, value in now_called.items()}
     for section, kind in SECTIONS.items():
         keys = (item.name for item in dataclasses.fields(kind))
         now[section] = {key: found[f"{section}.{key}"] for key in keys if f"{section}.{key}" in found}
@@ -456,7 +464,8 @@ def _refuse_moved(section: str, values: Any, where: str) -> None:
     """Raise UserError, which gives the present name, if `section` has a field that an earlier version had there."""
     for key in values if isinstance(values, dict) else ():
         if moved := _MOVED.get(f"{section}.{key}"):
-            raise UserError(f"{where}: `{section}.{key}` is `{moved}` now; write that")
+            count = " and counts source positions x beam rows" if f"{section}.{key}" in _ANEW else ""
+            raise UserError(f"{where}: `{section}.{key}` is `{moved}` now{count}; write that")
 
 
 def tokeniser_of(moses_2014_quotes: bool) -> str:

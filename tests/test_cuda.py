@@ -26,7 +26,7 @@ from tests.conftest import TINY, Command
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 WORDS = 40
-SHARED = [f"vocabulary_size={WORDS}", "run.threads=1", "run.device=cuda", "run.decode_batch=5"]
+SHARED = [f"vocabulary_size={WORDS}", "run.threads=1", "run.device=cuda", "run.decode_positions=400"]
 RECURRENT = ["hidden=24", "embedding=16", "alignment=20", "maxout=12"]
 SYSTEMS = {
     "rnnsearch": (BAHDANAU, "rnnsearch-50", RECURRENT),

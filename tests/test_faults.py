@@ -264,7 +264,7 @@ OVERRIDES = [
     Row("a penalty beyond the floats", "translate {run} alpha=1.0e+300", ("decode.alpha", "lie in [0, 10]")),
     Row("a translation that never ends", "translate {run} max_factor=1.0e+300", ("decode.max_factor", "at most 1,000")),
     Row("a wider beam than memory", "translate {run} beam=1000000000000000",
-        ("decoding a line", "memory", "lower run.decode_batch or decode.beam")),
+        ("decoding a line", "memory", "lower run.decode_positions or decode.beam")),
     Row("a hundred thousand threads", "translate {run} run.threads=100000", ("run.threads", "at most 1,024")),
     Row("all probability to the other words", f"{NEW} label_smoothing=0.99",
         ("train.label_smoothing", "at most 0.983")),
@@ -461,7 +461,7 @@ def memory(more: int) -> Iterator[None]:
     [
         (f"{NEW} d_ff=4000000", ("{root}/new", "the model of demo/base-enfr", SIZE), b""),
         (f"{NEW} d_ff=400000 batch.tokens=100000", ("{root}/new: update 1", "raise batch.accumulate"), b""),
-        ("translate {run} beam=100000", ("decoding a line", "lower run.decode_batch or decode.beam"), b"house\n"),
+        ("translate {run} beam=100000", ("decoding a line", "lower run.decode_positions or decode.beam"), b"house\n"),
     ],
     ids=["model", "update", "beam"],
 )

@@ -187,7 +187,7 @@ def test_a_run_is_lengthened_and_logged_otherwise(train: Train, tmp_path: Path) 
     """Four updates, then eight with another log and another number of threads, give the weights of eight at once."""
     run, whole = tmp_path / "run", tmp_path / "whole"
     train("train.steps=4")
-    train("train.steps=8", "log_every=2", "keep_checkpoints=9", "run.decode_batch=7", "title=longer")
+    train("train.steps=8", "log_every=2", "keep_checkpoints=9", "run.decode_positions=70", "title=longer")
     train("train.steps=8", "keep_checkpoints=9", out=whole)
     for name in ("000000006.safetensors", "000000008.safetensors"):
         ours, theirs = (load_weights(folder / "checkpoints" / name)[0] for folder in (run, whole))
@@ -198,7 +198,7 @@ def test_a_run_is_lengthened_and_logged_otherwise(train: Train, tmp_path: Path) 
         "train.steps": [4, 8],
         "run.log_every": [4, 2],
         "train.keep_checkpoints": [3, 9],
-        "run.decode_batch": [64, 7],
+        "run.decode_positions": [None, 70],
     }
     assert json.loads((run / "training.json").read_text())["starts"] == starts
     assert yaml.safe_load((run / "recipe.yaml").read_text())["train"]["steps"] == 8
@@ -216,7 +216,8 @@ def test_a_run_of_an_earlier_version_goes_on(train: Train, tmp_path: Path) -> No
         **text, "max_length": now["batch"].pop("max_length"), "pairs": estimate["pairs"],
         "mean_source_tokens": estimate["source_tokens"], "mean_target_tokens": estimate["target_tokens"],
     }  # fmt: skip
-    now["decode"]["batch"], now["evaluate"]["examples"] = speed.pop("decode_batch"), speed.pop("examples")
+    now["decode"]["batch"], now["evaluate"]["examples"] = 64, speed.pop("examples")
+    del speed["decode_positions"]
     now["train"] |= speed
     del now["reproduces"]
     (run / "recipe.yaml").write_text(yaml.safe_dump(now))
@@ -281,7 +282,7 @@ def test_a_moved_run_is_decoded_elsewhere(train: Train, command: Command, corpus
     text.parent.mkdir()
     shutil.move(tmp_path / "run", run)
     shutil.move(corpus.parent, text)
-    words = ["run.device=cpu", "run.threads=2", "decode.beam=1", "run.decode_batch=3"]
+    words = ["run.device=cpu", "run.threads=2", "decode.beam=1", "run.decode_positions=30"]
     assert command("papers.vaswani2017", "translate", run, *words, stdin="house\n").stdout.count("\n") == 1
     words.append(f"data.corpus={text / 'toy.yaml'}")
     command("papers.vaswani2017", "score", run, "--runs", tmp_path, *words)

@@ -14,18 +14,23 @@ We differ from the authors' code in three points. The length limit and the stop 
 padded batch (tensor2tensor), so the other sentences of a batch never change a translation. A continuation of
 probability zero is never kept. If nothing finished, GroundHog fails, but we return the unfinished hypotheses.
 
-Letters: B sentences still searched, k rows per sentence, N = B k rows, C = 2k candidates, V target vocabulary size,
-S source positions, t tokens so far. A row without a hypothesis is dead: its score is -inf.
+The model computes on its own device. Only the best candidates of a step come to the CPU, in one transfer, and all that
+follows is done there: on a GPU each small operation would cost more than the work in it.
+
+Letters: B sentences still searched, k rows per sentence (1 at the first step), N = B k rows, C = 2 x beam candidates,
+V target vocabulary size, S source positions, t tokens so far. A row without a hypothesis is dead: its score is -inf.
 """
 
 from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from common.contract import DecoderState, Seq2SeqModel
 from common.errors import UserError
@@ -34,6 +39,13 @@ from common.recipe import Decode
 
 WIDEST = 500
 """GroundHog stops doubling the beam when it has reached this size."""
+_LEAVE = 8
+"""Sentences that are over leave the batch as soon as they are an eighth of it, because all that remains is copied then.
+Until they leave, their rows are dead."""
+_CACHED = 500_000
+"""Log-probabilities that a CPU takes at once: as many as its cache holds. It also need not ask for new memory then."""
+_CHUNK = 128
+"""Scores whose highest is found first when the best of very many are looked for."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class BeamState:
-    """The sentences that are still searched, with k rows each."""
+    """The sentences that are still searched, with k rows each. All tensors but those of `model` are on the CPU."""
 
     sentences: list[int]
     """B indices into the batch that was passed to the search."""
@@ -96,12 +108,19 @@ class Candidates:
 
 
 @torch.inference_mode()
-def beam_search(model: Seq2SeqModel, source: Tensor, source_mask: Tensor, decode: Decode) -> list[list[Hypothesis]]:
+def beam_search(
+    model: Seq2SeqModel,
+    source: Tensor,
+    source_mask: Tensor,
+    decode: Decode,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[list[Hypothesis]]:
     """Return each sentence's hypotheses, best first: at most k finished ones, or the unfinished ones if none finished.
 
     source, source_mask: (B, S), EOS included. The model should be in evaluation mode.
     With `decode.retry`, sentences without a finished hypothesis are searched again as in GroundHog. If all attempts
     fail, the unfinished hypotheses of the last attempt are returned, where GroundHog raises an error.
+    say: called before each part of a further attempt with what is searched again.
     Raises UserError if no token at all has a probability.
     """
     found = _search(model, source, source_mask, decode)
@@ -111,7 +130,10 @@ def beam_search(model: Seq2SeqModel, source: Tensor, source_mask: Tensor, decode
     while attempt is not None:
         failed = [index for index, hypotheses in enumerate(found) if not _finished(hypotheses)]
         together = max(1, rows_at_once // attempt.beam)
-        for chunk in (failed[start : start + together] for start in range(0, len(failed), together)):
+        for start in range(0, len(failed), together):
+            chunk = failed[start : start + together]
+            also = "" if attempt.suppress_unk or not decode.suppress_unk else ", unknown words allowed"
+            say(f"retrying {len(failed) - start} of {len(source)} sentences with beam {attempt.beam}{also}")
             length = int(source_mask[chunk].sum(1).max())  # S of these sentences alone
             again = _search(model, source[chunk, :length], source_mask[chunk, :length], attempt)
             for index, hypotheses in zip(chunk, again, strict=True):
@@ -147,12 +169,12 @@ def length_penalty(length: int, decode: Decode) -> float:
 
 def _search(model: Seq2SeqModel, source: Tensor, source_mask: Tensor, decode: Decode) -> list[list[Hypothesis]]:
     """Make one attempt. A sentence's list is empty only if no token had a probability."""
-    lengths = source_mask.sum(1)  # (B,), EOS included
+    lengths = source_mask.sum(1).cpu()  # (B,), EOS included
     limits = [max(1, math.floor(decode.max_factor * length) + decode.max_extra) for length in lengths.tolist()]
     found: list[list[Hypothesis]] = [[] for _ in limits]
-    beam = _open(model, source, source_mask, decode)
+    beam = _open(model.encode(source, source_mask), lengths, decode)
     for step in range(1, max(limits) + 1):
-        logits, state = model.step(beam.previous, beam.model)  # (N, V)
+        logits, state = model.step(beam.previous.to(source.device), beam.model)  # (N, V)
         candidates = _expand(logits, beam, step, decode)
         _collect(found, beam, candidates, step, decode)  # before the prefixes move
         beam, rows = _advance(beam, candidates, decode)  # rows (B, k)
@@ -161,68 +183,103 @@ def _search(model: Seq2SeqModel, source: Tensor, source_mask: Tensor, decode: De
         for place, sentence in enumerate(beam.sentences):
             if not _over(best[place], found[sentence], step, limits[sentence], decode):
                 stay.append(place)
-            elif not found[sentence]:  # over without any finished hypothesis
+                continue
+            if not found[sentence]:  # over without any finished hypothesis
                 found[sentence] = _unfinished(beam, place, step, decode)
+            beam.scores[place] = -math.inf  # from now on it is over at every step
         if not stay:
             break
-        beam = _follow(beam, rows, stay, state)  # a finished sentence needs no new state
+        beam = _follow(beam, rows, stay, state, step, source.device)
     return found
 
 
-def _open(model: Seq2SeqModel, source: Tensor, source_mask: Tensor, decode: Decode) -> BeamState:
-    """Return the first beam: k rows per sentence, of which only the first holds a hypothesis, the empty one."""
-    count = len(source)
-    sentences = torch.arange(count, device=source.device)
-    scores = torch.full((count, decode.beam), -math.inf, device=source.device)  # (B, k)
-    scores[:, 0] = 0.0  # the other rows are dead, or the beam would be k copies of one hypothesis
+def _open(state: DecoderState, lengths: Tensor, decode: Decode) -> BeamState:
+    """Return the first beam from the model's first state: each sentence has one row, the empty hypothesis.
+
+    lengths (B,): source tokens of each sentence, on the CPU. More rows would be copies of the one.
+    """
+    count = len(lengths)
     # A row has only one continuation by EOS. So at most k of the best 2k end, and `fixed` always has k to keep alive.
     narrow = decode.search == "shrinking" or decode.beam == 1
-    minimum = (decode.min_factor * source_mask.sum(1).double()).floor()  # (B,); double, to round as Python does
     return BeamState(
         sentences=list(range(count)),
-        minimum=minimum,
-        width=torch.full((count,), decode.beam if narrow else 2 * decode.beam, device=source.device),  # (B,)
-        scores=scores,
-        tokens=torch.empty(count * decode.beam, 0, dtype=torch.int64, device=source.device),  # (N, 0)
-        model=model.encode(source, source_mask).select(sentences.repeat_interleave(decode.beam)),  # B -> N rows
+        minimum=(decode.min_factor * lengths.double()).floor(),  # (B,); double, to round as Python does
+        width=torch.full((count,), decode.beam if narrow else 2 * decode.beam),  # (B,)
+        scores=torch.zeros(count, 1),  # (B, 1)
+        tokens=torch.empty(count, 0, dtype=torch.int64),  # (B, 0)
+        model=state,
     )
 
 
 def _expand(logits: Tensor, beam: BeamState, step: int, decode: Decode) -> Candidates:
-    """Return the C best continuations of each sentence. logits: (N, V)."""
+    """Return the C best continuations of each sentence, on the CPU. logits: (N, V)."""
     sentences, rows = beam.scores.shape  # B, k
-    log_p = logits.float().log_softmax(-1).view(sentences, rows, -1)  # (B, k, V)
-    if decode.suppress_unk:
-        log_p[..., UNK] = -math.inf  # never chosen; the others are not renormalised
-    # EOS is barred from a hypothesis that would be too short: a candidate of -inf is never kept.
-    log_p[..., EOS].masked_fill_((step <= beam.minimum)[:, None], -math.inf)
-    log_p += beam.scores[:, :, None]  # in place: it is by far the largest tensor here; dead rows stay at -inf
-    scores, places = _best(log_p.flatten(1), 2 * rows)  # (B, C), places in 0 .. k V - 1
-    first_rows = rows * torch.arange(sentences, device=logits.device)[:, None]  # (B, 1)
-    ranks = torch.arange(2 * rows, device=logits.device)  # (C,)
+    count, words = 2 * decode.beam, logits.shape[1]  # C, V
+    # EOS is barred from a hypothesis that would be too short.
+    barred, scores = (step <= beam.minimum).to(logits.device), beam.scores.to(logits.device)  # (B,), (B, k)
+    together = sentences if logits.is_cuda else max(1, _CACHED // (rows * words))  # sentences
+    parts = (part.split(together) for part in (logits.view(sentences, rows, words), scores, barred))
+    best = [_best(_continued(a, b, c, decode), count) for a, b, c in zip(*parts, strict=True)]  # of (.., C)
+    values, places = (torch.cat(kind) for kind in zip(*best, strict=True))  # (B, C), places in 0 .. k V - 1
     return Candidates(
-        scores=scores,
-        rows=first_rows + places // log_p.shape[-1],  # (B, C)
-        words=places % log_p.shape[-1],  # (B, C)
-        kept=(scores > -math.inf) & (ranks < beam.width[:, None]),  # -inf: a dead row or a barred token
+        scores=values,
+        rows=rows * torch.arange(sentences)[:, None] + places // words,  # (B, C)
+        words=places % words,  # (B, C)
+        kept=(values > -math.inf) & (torch.arange(count) < beam.width[:, None]),  # -inf: a dead row or a barred token
     )
 
 
-def _best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the `count` highest of each row of scores (B, W), all at most 0, and their places, best first.
+def _continued(logits: Tensor, scores: Tensor, barred: Tensor, decode: Decode) -> Tensor:
+    """Return the score of every continuation (B, k V). logits (B, k, V), scores (B, k), barred (B,): without EOS."""
+    log_p = logits.float().log_softmax(-1)  # (B, k, V)
+    if decode.suppress_unk:
+        log_p[..., UNK] = -math.inf  # never chosen; the others are not renormalised
+    log_p[..., EOS].masked_fill_(barred[:, None], -math.inf)  # a candidate of -inf is never kept
+    log_p += scores[:, :, None]  # in place: it is by far the largest tensor here; dead rows stay at -inf
+    return log_p.flatten(1)
 
-    Equal scores are ordered by place. `topk` alone leaves their order open, and it may depend on the batch's shape. So
-    rows with a tie, which are rare, are sorted again by (score, place): as integers, the bits of -score have the order
-    of the numbers because none is negative.
+
+def _best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the `count` highest of each row of scores (B, W), all at most 0, and their places, best first, on the CPU.
+
+    If there are fewer, scores of -inf follow. Equal scores are ordered by place. `topk` alone leaves their order open,
+    and it may depend on the batch's shape. So rows with a tie, which are rare, are sorted again by (score, place): as
+    integers, the bits of -score have the order of the numbers because none is negative.
     """
-    values, places = scores.topk(min(count + 1, scores.shape[1]))  # (B, count + 1): one more, to see a tie at the edge
-    tied = ((values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -math.inf)).any(1)
+    there = min(count + 1, scores.shape[1])  # one more, to see a tie at the edge
+    # (B, there) each, in one transfer. Both fit into float64: scores are float32, and places are small.
+    values, found = torch.stack([part.double() for part in _highest(scores, there)]).cpu()
+    values, places = values.float(), found.long()
+    tied = ((values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -math.inf)).any(1)  # (B,)
     if tied.any():
-        costs = scores[tied].abs().view(torch.int32).long()
-        keys = (costs << 32) | torch.arange(scores.shape[1], device=scores.device)  # place in the lower 32 bits
-        places[tied] = keys.topk(places.shape[1], largest=False).values & 0xFFFFFFFF
-    places = places[:, :count]  # (B, count)
-    return scores.gather(1, places), places
+        again = scores[tied.to(scores.device)]  # (tied, W)
+        keys = (again.abs().view(torch.int32).long() << 32) | torch.arange(scores.shape[1], device=scores.device)
+        ordered = keys.topk(there, largest=False).values & 0xFFFFFFFF  # the place is in the lower 32 bits
+        places[tied], values[tied] = ordered.cpu(), again.gather(1, ordered).cpu()
+    missing = max(0, count - there)
+    return (
+        F.pad(values[:, :count], (0, missing), value=-math.inf),  # (B, count)
+        F.pad(places[:, :count], (0, missing)),
+    )
+
+
+def _highest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the `count` highest of each row of scores (B, W) and their places, as `topk` does.
+
+    They lie in the `count` chunks that have the highest maxima, and in what is left over behind the last chunk. Maxima
+    are found several times faster than `topk` sorts.
+    """
+    chunks = scores.shape[1] // _CHUNK
+    if chunks < 4 * count:  # there is little to leave out
+        values, places = scores.topk(count)
+        return values, places
+    edge = chunks * _CHUNK
+    highest = scores[:, :edge].unflatten(1, (chunks, _CHUNK)).amax(2).topk(count).indices  # (B, count)
+    inside = highest[:, :, None] * _CHUNK + torch.arange(_CHUNK, device=scores.device)  # (B, count, _CHUNK)
+    behind = torch.arange(edge, scores.shape[1], device=scores.device).expand(len(scores), -1)  # (B, < _CHUNK)
+    places = torch.cat([inside.flatten(1), behind], dim=1)
+    values, order = scores.gather(1, places).topk(count)
+    return values, places.gather(1, order)
 
 
 def _collect(found: list[list[Hypothesis]], beam: BeamState, candidates: Candidates, step: int, decode: Decode) -> None:
@@ -231,7 +288,6 @@ def _collect(found: list[list[Hypothesis]], beam: BeamState, candidates: Candida
     places = ended.nonzero()[:, 0].tolist()  # the sentence of each ended candidate
     if not places:
         return
-    prefixes = beam.tokens.cpu()  # (N, t), in one copy: on a GPU each read of a row would wait
     penalty = length_penalty(step, decode)  # all that end now have `step` tokens
     for place, row, log_p in zip(
         places, candidates.rows[ended].tolist(), candidates.scores[ended].tolist(), strict=True
@@ -239,7 +295,7 @@ def _collect(found: list[list[Hypothesis]], beam: BeamState, candidates: Candida
         hypotheses = found[beam.sentences[place]]
         if len(hypotheses) == decode.beam and log_p / penalty <= hypotheses[-1].score:
             continue
-        hypothesis = Hypothesis(tuple(prefixes[row].tolist()), log_p / penalty, True)
+        hypothesis = Hypothesis(tuple(beam.tokens[row].tolist()), log_p / penalty, True)
         bisect.insort(hypotheses, hypothesis, key=lambda other: -other.score)  # ascending keys, hence the sign
         del hypotheses[decode.beam :]
 
@@ -282,19 +338,27 @@ def _unfinished(beam: BeamState, place: int, step: int, decode: Decode) -> list[
     ]
 
 
-def _follow(beam: BeamState, rows: Tensor, stay: list[int], state: DecoderState) -> BeamState:
-    """Return the beam of the places in `stay`, with the model's new `state` at the rows (B, k) that were continued."""
-    # If all sentences stay, a row moves only within its sentence: `reorder` leaves what depends on the source alone.
-    if len(stay) == len(beam.sentences):
-        flat = rows.flatten()  # (N,)
-        in_place = torch.equal(flat, torch.arange(len(flat), device=flat.device))  # always so with beam 1
-        return replace(beam, model=state if in_place else state.reorder(flat))
-    places = torch.tensor(stay, device=rows.device)  # (B',), fewer than B
+def _follow(
+    beam: BeamState, rows: Tensor, stay: list[int], state: DecoderState, step: int, device: torch.device
+) -> BeamState:
+    """Return the beam with the model's new `state` at the rows (B, k) that were continued.
+
+    stay: places of the sentences that are not over. The others leave the batch once they are enough of it.
+    """
+    flat, count = rows.flatten(), len(beam.sentences)  # (N,)
+    if _LEAVE * (count - len(stay)) < count:
+        if torch.equal(flat, torch.arange(len(flat))):  # always so with beam 1
+            return replace(beam, model=state)
+        # After the first step one row becomes k. Later a row moves only within its sentence: `reorder` leaves what
+        # depends on the source alone.
+        move = state.select if step == 1 else state.reorder
+        return replace(beam, model=move(flat.to(device)))
+    places = torch.tensor(stay)  # (B',), fewer than B
     return BeamState(
         sentences=[beam.sentences[place] for place in stay],
         minimum=beam.minimum[places],
         width=beam.width[places],
         scores=beam.scores[places],
         tokens=beam.tokens.view(*rows.shape, -1)[places].flatten(0, 1),  # (B', k, t) -> (N', t)
-        model=state.select(rows[places].flatten()),  # `select` drops the rows of finished sentences
+        model=state.select(rows[places].flatten().to(device)),  # `select` drops the rows of finished sentences
     )

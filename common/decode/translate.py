@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,20 +15,37 @@ from common.errors import enough_memory
 from common.ids import EOS
 from common.recipe import Decode
 
+POSITIONS = {"cpu": 8192, "cuda": 131_072}
+"""Source positions x beam rows decoded together by default. More is no faster there. On a GPU small steps wait."""
+SHORT = 16
+"""Positions that a shorter sentence counts as. Its rows need as much memory for logits as those of a long one."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far decoding has come."""
+
+    done: int
+    """Sentences that have their translation."""
+    total: int
+    retrying: str = ""
+    """What is searched again, in words. Empty if nothing is."""
+
 
 def decode_ids(
     model: Seq2SeqModel,
     sentences: Sequence[Sequence[int]],
     decode: Decode,
     *,
-    together: int = 32,
-    progress: Callable[[int, int], None] | None = None,
+    positions: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> list[Hypothesis]:
     """Return the best hypothesis of every sentence, in the given order.
 
     sentences: source ids without EOS. The hypothesis of an empty sentence is empty, without decoding.
-    together: largest number of sentences decoded at a time. It changes speed and memory, never the result.
-    progress: called with (sentences done, sentences in all) after each batch of at most `together` sentences.
+    positions: most source positions x beam rows decoded at a time, by default those of `POSITIONS`. It changes speed
+      and memory, never the result.
+    progress: called after each batch of sentences and before each further attempt at some of one.
     The model should be in evaluation mode. It decodes on the device of its parameters.
     Raises UserError if the memory does not suffice.
     """
@@ -35,18 +53,23 @@ def decode_ids(
     filled = np.array([i for i, words in enumerate(sentences) if len(words)], dtype=np.int64)
     lengths = np.array([len(sentences[i]) + 1 for i in filled], dtype=np.int64)
     done, device = len(sentences) - len(filled), _device(model)
+
+    def tell(retrying: str = "") -> None:
+        if progress is not None:
+            progress(Progress(done, len(sentences), retrying))
+
+    budget = (positions or POSITIONS.get(device.type, POSITIONS["cpu"])) // decode.beam
     # Longest first: memory runs out at once or not at all, and the time left is never underestimated.
-    for batch in longest_first(lengths, together):
+    for batch in longest_first(lengths, budget, max(1, budget // SHORT)):
         chosen = filled[batch].tolist()
         source, source_mask = pad([[*sentences[i], EOS] for i in chosen])
-        cure = "lower run.decode_batch or decode.beam, or split that line"
+        cure = "lower run.decode_positions or decode.beam, or split that line"
         with enough_memory(f"decoding a line of {source.shape[1]:,} tokens", cure):
-            found = beam_search(model, source.to(device), source_mask.to(device), decode)
+            found = beam_search(model, source.to(device), source_mask.to(device), decode, tell)
         for i, hypotheses in zip(chosen, found, strict=True):
             best[i] = hypotheses[0]
         done += len(chosen)
-        if progress is not None:
-            progress(done, len(sentences))
+        tell()
     return best
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from common.contract import Batch, Seq2SeqModel, pad
-from common.decode.translate import decode_ids
+from common.decode.translate import Progress, decode_ids
 from common.errors import UserError
 from common.files import write_json
 from common.ids import EOS
@@ -48,22 +48,24 @@ from common.typed import plain
 
 _TRAIN_SAMPLE = 1000
 """Training pairs whose likelihood is measured. They suffice for the two digits that Bahdanau2014 Table 2 prints."""
+_RETRYING = 10.0
+"""Least seconds between two lines about sentences that are searched again."""
 _LONGEST = 3
 """Long sentences that are kept in full, as many as Bahdanau2014 Table 3 shows."""
 
 
 def translate_lines(
-    run: LoadedRun, lines: list[str], decode: Decode, say: Callable[[int, int], None] | None = None
+    run: LoadedRun, lines: list[str], decode: Decode, say: Callable[[Progress], None] | None = None
 ) -> list[list[int]]:
     """Translate untokenised source lines. Return target ids without EOS.
 
     Several processes translate a part of the lines each, and every one returns all translations.
     """
     assert isinstance(run.model, Seq2SeqModel)
-    sources, together = [run.text.encode_source(line) for line in lines], run.recipe.run.decode_batch
+    sources, positions = [run.text.encode_source(line) for line in lines], run.recipe.run.decode_positions
     # By length, so that all processes get about the same work.
     own = run.world.part(np.argsort([len(source) for source in sources], kind="stable"))
-    found = decode_ids(run.model, [sources[i] for i in own], decode, together=together, progress=say)
+    found = decode_ids(run.model, [sources[i] for i in own], decode, positions=positions, progress=say)
     translated = dict(pair for part in run.world.gather(list(zip(own.tolist(), found, strict=True))) for pair in part)
     return [list(translated[i].tokens) for i in range(len(lines))]
 
@@ -198,15 +200,22 @@ def _column(
     subset: the signatures' name for these sentences, None for all.
     """
     kept = {key: [value for value, keep in zip(values, chosen, strict=True) if keep] for key, values in lines.items()}
-    started = time.monotonic()
+    started = said = time.monotonic()
 
-    def progress(done: int, total: int) -> None:
-        """Report how far decoding has come. All processes are about as far as this one."""
-        done, total = min(done * run.world.size, len(kept["source"])), len(kept["source"])
-        seconds = time.monotonic() - started
-        rate = done / seconds
-        left = clock((total - done) / rate)
-        say(f"{run.recipe.name} decoding {label}: {done:,}/{total:,} sentences, {rate:,.1f}/s, {left} left")
+    def progress(now: Progress) -> None:
+        """Report how far decoding has come. All processes are about as far as this one.
+
+        What is searched again is said at most once in `_RETRYING` seconds.
+        """
+        nonlocal said
+        time_now = time.monotonic()
+        if now.retrying and time_now - said < _RETRYING:
+            return
+        total = len(kept["source"])
+        done = min(now.done * run.world.size, total)
+        said, rate = time_now, done / (time_now - started)
+        left = now.retrying or f"{rate:,.1f}/s, {clock((total - done) / rate)} left"
+        say(f"{run.recipe.name} decoding {label}: {done:,}/{total:,} sentences, {left}")
 
     ids = translate_lines(run, kept["source"], decode, progress)
     seconds = time.monotonic() - started

@@ -453,7 +453,7 @@ def negative_log_likelihood(
     model.eval()
     device, total, tokens = next(model.parameters()).device, 0.0, 0.0
     lengths = np.maximum(ids.source_lengths, ids.target_lengths)[:limit]
-    for chosen in map(world.part, longest_first(lengths, _VALIDATION_SENTENCES)):
+    for chosen in map(world.part, longest_first(lengths, 64 * _VALIDATION_SENTENCES, _VALIDATION_SENTENCES)):
         if not len(chosen):
             continue
         what = f"measuring the likelihood of a pair of {lengths[chosen].max():,} tokens"

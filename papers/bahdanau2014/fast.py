@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from common.contract import Batch
 from common.ids import START
+from papers.bahdanau2014.beam_state import SharedState, attend
 from papers.bahdanau2014.model import (
     AlignmentModel,
     DecoderUnits,
@@ -119,7 +120,7 @@ class FastRNNsearch(RNNsearch):
         """Compute the state before the first word, from ids and mask (B, S)."""
         h, last = annotate(self.encoder, source, source_mask, self.steps)  # (B, S, C), (B, n)
         s_0 = torch.tanh(F.linear(last, self.W_s, given(self.b_s)))
-        return State(s_0, torch.zeros_like(h[:, 0]), self.align.prepare(h, source_mask))
+        return SharedState(s_0, torch.zeros_like(h[:, 0]), self.align.prepare(h, source_mask))
 
     def step(self, previous: Tensor, state: State) -> tuple[Tensor, State]:
         """Compute the logits (N, V) of the word after `previous` (N,), and the state after this step."""
@@ -162,11 +163,12 @@ class FastRNNsearch(RNNsearch):
         if self.config.step_order == "R1":
             s = stacked.update(sums, state.s, state.c)  # (N, n)
             s = torch.where(first.unsqueeze(1), state.s, s)  # the recurrence never reads y_0
-            c, alpha = self.align(s, state.source)  # (N, C), (N, S)
-            return s, State(s, c, state.source), alpha
-        c, alpha = self.align(state.s, state.source)  # (N, C), (N, S)
+            c, alpha = attend(self.align, s, state.source)  # (N, C), (N, S)
+            return s, SharedState(s, c, state.source), alpha
+        c, alpha = attend(self.align, state.s, state.source)  # (N, C), (N, S)
         s = stacked.update(sums, state.s, c)
-        return s if self.config.step_order == "R2" else state.s, State(s, c, state.source), alpha  # R3 reads s_{i-1}
+        read = s if self.config.step_order == "R2" else state.s  # R3 reads s_{i-1}
+        return read, SharedState(s, c, state.source), alpha
 
     def _stacked(self) -> Stacked:
         # Stacked anew in every call, because an update changes the parameters.

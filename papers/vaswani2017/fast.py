@@ -1,9 +1,9 @@
 """The Transformer faster: the functions of model.py from the same parameters.
 
 PyTorch's fused attention computes Eq. (1) without storing the weights of every query. On a CPU core this saves a little
-at base's width, and more in beam search over long sentences. At the widths of demo and multi30k an update takes as long
-as with model.py. One product for W_Q, W_K and W_V together saves nothing there at any width. Dropout draws the same
-numbers in the same order as in model.py.
+at base's width. At the widths of demo and multi30k an update takes as long as with model.py. One product for W_Q, W_K
+and W_V together saves nothing there at any width. Dropout draws the same numbers in the same order as in model.py.
+Beam search computes the hypotheses of a sentence as positions of one sentence (beam_state.py).
 
 On a GPU, `accelerate` compiles the training: one function for all encoder layers and one for all decoder layers. There
 W_Q, W_K and W_V of a self-attention are one product, and dropout draws other numbers. With `precision: bfloat16` the
@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from common.contract import Batch
 from common.ids import START
 from common.train.compiling import compile_once
+from papers.vaswani2017.beam_state import Growing, SharedState
 from papers.vaswani2017.model import (
     AddAndNorm,
     DecoderLayer,
@@ -33,20 +34,23 @@ from papers.vaswani2017.model import (
     MultiHeadAttention,
     Sinusoids,
     Transformer,
+    TransformerState,
     scaled_dot_product_attention,
 )
 
+FEW = 8
+"""Queries of one sentence below which PyTorch's kernel for CPUs is slower than the formula: those of a beam."""
 LONGEST = 4096
 """Positions for which `accelerate` tabulates the sinusoids."""
 
 
 def attend(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None) -> Tensor:
-    """Compute `scaled_dot_product_attention`, on a CPU by PyTorch's kernel.
+    """Compute `scaled_dot_product_attention`, on a CPU and for many queries by PyTorch's kernel.
 
     PyTorch's kernels for CUDA sum the gradients of long sentences in no fixed order. But a training that is killed and
     resumed must end with the same weights as one that is not. So a GPU computes the formula of model.py.
     """
-    if Q.is_cuda:
+    if Q.is_cuda or Q.shape[-2] < FEW:
         return scaled_dot_product_attention(Q, K, V, mask)  # (.., T, d_v)
     return F.scaled_dot_product_attention(Q, K, V, attn_mask=mask)  # (.., T, d_v)
 
@@ -159,3 +163,23 @@ class FastTransformer(Transformer):
         mixed = torch.is_autocast_enabled(device)
         stream = torch.get_autocast_dtype(device) if mixed else vectors.dtype
         return self._compiled[embed](vectors, words, positions(0, words.shape[1]), self.dropout, stream)
+
+    def encode(self, source: Tensor, source_mask: Tensor) -> SharedState:
+        """Compute the state before the first target word. source and source_mask are (B, S)."""
+        return SharedState.of(super().encode(source, source_mask))
+
+    def step(self, previous: Tensor, state: TransformerState) -> tuple[Tensor, SharedState]:
+        """Compute the logits (N, V) of the word after `previous` (N,), and the state after that.
+
+        The k hypotheses of a sentence are computed as k positions of one sentence (beam_state.py). A state can be
+        stepped once, because the next one is written behind it in the same memory.
+        """
+        assert isinstance(state, SharedState)
+        ancestors, mask = state.grown()  # (N, t + 1), (B, 1, k, (t + 1) k)
+        x = self._embed(previous.unsqueeze(1), self.target_positions, first=state.ancestors.shape[1])  # (N, 1, d)
+        x = x.view(len(state.source_mask), state.rows, -1)  # (B, k, d)
+        past = []
+        for layer, before, source in zip(self.decoder, state.past, state.source, strict=True):
+            x, now = layer(x, Growing.of(before), source, mask, state.source_mask)
+            past.append(now)
+        return self._logits(x.flatten(0, 1)), SharedState(state.source, state.source_mask, tuple(past), ancestors)

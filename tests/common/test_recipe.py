@@ -55,7 +55,7 @@ decode:
   suppress_unk: false
   retry: true
 evaluate: {average: 1, sets: [test], metric: tokenised, no_unk: true}
-run: {device: auto, threads: 1, log_every: 10, validate_every: 50, state_every: 50, decode_batch: 32}
+run: {device: auto, threads: 1, log_every: 10, validate_every: 50, state_every: 50}
 estimate: {pairs: 1000, source_tokens: 20, target_tokens: 21.5}
 """
 
@@ -156,7 +156,10 @@ def test_wrong_overrides_name_the_key_and_the_cure(root, overrides, words):
         ("extends: nowhere\n", "nowhere"),
         ("title: T\nmodel: {width: 1}\n", "missing key `model.kind`"),
         ("title: [1\n", "not valid YAML"),
-        ("extends: base\ndecode: {batch: 3}\n", r"wrong\.yaml: `decode.batch` is `run.decode_batch` now; write that"),
+        (
+            "extends: base\ndecode: {batch: 3}\n",
+            r"wrong\.yaml: `decode.batch` is `run.decode_positions` now and",
+        ),
         ("extends: base\noptimizer: {epsilon: 1e-6}\n", r"write 1\.0e-06"),
         ("extends: base\nmodel:\n  no: 1\n", r"wrong\.yaml, line 3: the key `no` is no name; .*put it in quotes"),
         ("extends: base\n~: 1\n", "line 2: the key `~` is no name"),
@@ -289,6 +292,9 @@ def test_a_recipe_saved_by_an_earlier_version_is_the_same(root, tokeniser):
     recipe = load(root, "demo/base", f"text.tokeniser={state}", "data.corpus=multi30k")
     assert recipe_from_dict(current(saved), SECTIONS, "run") == recipe
     assert current(recipe.to_dict()) == recipe.to_dict()
+    later = recipe.to_dict()
+    later["run"]["decode_batch"] = 32  # it counted sentences
+    assert current(later) == recipe.to_dict()
 
 
 @pytest.mark.parametrize(

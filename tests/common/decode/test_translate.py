@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from common.decode.beam import Hypothesis
-from common.decode.translate import decode_ids
+from common.decode.translate import SHORT, Progress, decode_ids
 from common.ids import EOS
 from common.recipe import Decode
 
@@ -47,12 +47,12 @@ class Copier:
 def test_ids_come_back_in_order_whatever_their_length():
     sentences = [[3], [], [4, 5, 6, 7], [8, 8], [2, 3, 4], [], [5], [7, 2]]
     model, seen = Copier(), []
-    found = decode_ids(model, sentences, COPY, together=3, progress=lambda done, total: seen.append((done, total)))
+    found = decode_ids(model, sentences, COPY, positions=3 * 2 * SHORT, progress=seen.append)
     assert [list(hypothesis.tokens) for hypothesis in found] == sentences
     assert found[1] == found[5] == Hypothesis((), 0.0, True)
     assert all(hypothesis.finished for hypothesis in found)
     assert model.batches == [(5, 4, 3), (3, 2, 2)], "sorted by length, at most three together, none empty"
-    assert seen == [(5, 8), (8, 8)]
+    assert seen == [Progress(5, 8), Progress(8, 8)]
 
 
 def test_nothing_to_decode():
@@ -63,5 +63,37 @@ def test_nothing_to_decode():
 def test_a_batch_of_any_size_gives_the_same():
     sentences = [[word] * (1 + word % 4) for word in (3, 5, 2, 8, 7, 6, 4)]
     expected = decode_ids(Copier(), sentences, COPY)
-    for batch in (1, 2, 7, 100):
-        assert decode_ids(Copier(), sentences, COPY, together=batch) == expected
+    for positions in (1, 70, 200, 100_000):
+        assert decode_ids(Copier(), sentences, COPY, positions=positions) == expected
+
+
+def test_a_long_line_takes_the_place_of_many_short_ones():
+    """Lines of 200 words and of 3, which count as 16: 2 x 402 positions are two long ones or 25 short ones."""
+    model = Copier()
+    decode_ids(model, [[3] * 200, *[[4] * 3] * 60, [5] * 200], COPY, positions=2 * 402)
+    assert [len(batch) for batch in model.batches] == [2, 25, 25, 10]
+
+
+class Babbler(Copier):
+    """Says the source again, but never ends a sentence that begins with word 8."""
+
+    def step(self, previous: Tensor, state: Place) -> tuple[Tensor, Place]:
+        logits, state = super().step(previous, state)
+        logits[state.source[:, 0] == 8, EOS] = -torch.inf
+        return logits, state
+
+
+def test_what_is_searched_again_is_told():
+    seen: list[Progress] = []
+    decode = replace(COPY, search="shrinking", beam=100, suppress_unk=True, retry=True)
+    decode_ids(Babbler(), [[8, 3], [4, 5], [8, 7], [5]], decode, positions=10_000, progress=seen.append)
+    assert [(now.done, now.total) for now in seen] == [(0, 4)] * (1 + 1 + 2 + 2) + [(4, 4)]
+    assert [now.retrying for now in seen] == [
+        "retrying 2 of 4 sentences with beam 100, unknown words allowed",
+        "retrying 2 of 4 sentences with beam 200, unknown words allowed",
+        "retrying 2 of 4 sentences with beam 400, unknown words allowed",
+        "retrying 1 of 4 sentences with beam 400, unknown words allowed",
+        "retrying 2 of 4 sentences with beam 800, unknown words allowed",
+        "retrying 1 of 4 sentences with beam 800, unknown words allowed",
+        "",
+    ]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchtext.data import batch as torchtext_batch
 
-from common.contract import POSITIONS, longest_first, pad
+from common.contract import longest_first, pad
 from common.errors import UserError
 from common.prepare.encoded import ParallelIds, Side, shard_name, write_offsets, write_side
 from common.recipe import Batching
@@ -304,11 +304,13 @@ except UserError as error:
     assert "ids.npy: too many open files; raise the limit with `ulimit -n`" in said[1]
 
 
-@given(st.lists(st.integers(1, 3000), max_size=200), st.integers(1, 40))
-def test_measuring_batches_have_every_sentence_once_and_bounded_positions(lengths: list[int], sentences: int) -> None:
-    batches = list(longest_first(np.array(lengths, dtype=np.int64), sentences))
+@given(st.lists(st.integers(1, 3000), max_size=200), st.integers(1, 3000), st.integers(1, 40))
+def test_measuring_batches_have_every_sentence_once_and_bounded_positions(
+    lengths: list[int], positions: int, sentences: int
+) -> None:
+    batches = list(longest_first(np.array(lengths, dtype=np.int64), positions, sentences))
     assert sorted(int(i) for batch in batches for i in batch) == list(range(len(lengths)))
     longest = [max(lengths[i] for i in batch) for batch in batches]
     assert longest == sorted(longest, reverse=True)
     for batch, width in zip(batches, longest, strict=True):
-        assert len(batch) <= sentences and (len(batch) == 1 or len(batch) * width <= sentences * POSITIONS)
+        assert len(batch) <= sentences and (len(batch) == 1 or len(batch) * width <= positions)
