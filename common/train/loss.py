@@ -24,7 +24,14 @@ def cross_entropy_sum(logits: Tensor, target: Tensor, mask: Tensor, smoothing: f
     a uniform distribution over all V words instead, the true one included. The two agree when PyTorch's rate is
     smoothing * V / (V - 1).
     """
-    return _flat(logits.flatten(0, 1), target.flatten(), mask.flatten(), smoothing)
+    size = logits.size(-1)
+    return functional.cross_entropy(
+        logits.reshape(-1, size).float(),
+        target.masked_fill(~mask, _IGNORED).reshape(-1),
+        ignore_index=_IGNORED,
+        reduction="sum",
+        label_smoothing=smoothing * size / (size - 1),
+    )
 
 
 @functools.cache
@@ -32,24 +39,12 @@ def compiled() -> Callable[..., Tensor]:
     """Return `cross_entropy_sum` compiled at its first call: no copy of the logits in float32, forward or backward."""
     from torch._dynamo import mark_static  # takes seconds to import, in every process that needs no compiler
 
-    flat = compile_once(_flat)
+    flat = compile_once(cross_entropy_sum)
 
-    def cross_entropy_sum(logits: Tensor, target: Tensor, mask: Tensor, smoothing: float = 0.0) -> Tensor:
+    def compiled_cross_entropy_sum(logits: Tensor, target: Tensor, mask: Tensor, smoothing: float = 0.0) -> Tensor:
         logits = logits.flatten(0, 1)
         # With a known number of words the compiler knows how rows are aligned, and reads several values at once.
         mark_static(logits, 1)
         return flat(logits, target.flatten(), mask.flatten(), smoothing)
 
-    return cross_entropy_sum
-
-
-def _flat(logits: Tensor, target: Tensor, mask: Tensor, smoothing: float) -> Tensor:
-    """Compute `cross_entropy_sum` of logits (B x T, V), target (B x T,) and mask (B x T,)."""
-    size = logits.size(-1)
-    return functional.cross_entropy(
-        logits.float(),
-        target.masked_fill(~mask, _IGNORED),
-        ignore_index=_IGNORED,
-        reduction="sum",
-        label_smoothing=smoothing * size / (size - 1),
-    )
+    return compiled_cross_entropy_sum
