@@ -1,12 +1,13 @@
 """How fast beam search translates: sentences per second of the papers' systems and of Hugging Face's Marian.
 
-    python -m benchmarks.decode      # two minutes on 2 CPU cores, or one on a GPU, into results/decode.json
+    python -m benchmarks.decode      # three minutes on 2 CPU cores, or one on a GPU, into results/decode.json
     pip install transformers         # for the comparison; without it that line is left out
 
-Every contender translates the same made-up sentences by turns, several times over, and the median counts. The weights
-are random, since time does not depend on them. But they are given a bias for EOS, and EOS is barred until a hypothesis
-is as long as its source, so that every hypothesis ends there, as those of a trained model do in the mean. Marian takes
-one least length for a whole batch. Lengths are log-normal around those of Multi30k (CPU) or newstest2014 (GPU).
+Every contender translates the same made-up sentences by turns, five times over on a CPU (the median counts) and once on
+a GPU. The weights are random, since time does not depend on them. But they are given a bias for EOS, and EOS is barred
+until a hypothesis is as long as its source, so that every hypothesis ends there, as those of a trained model do in the
+mean. Marian takes one least length for a whole batch. Lengths are log-normal around those of Multi30k (CPU) or
+newstest2014 (GPU).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.peers import marian_config
 from common.contract import Seq2SeqModel, longest_first, pad
 from common.decode.translate import POSITIONS, SHORT, decode_ids
 from common.errors import UserError
@@ -32,6 +34,7 @@ from common.paper import Paper
 from common.recipe import Decode, Recipe
 from common.run.cli import utf8_output
 from common.run.record import commit, environment
+from common.train.loop import float32_products
 from common.typed import plain
 from papers.bahdanau2014.model import RNNsearch
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
@@ -86,18 +89,11 @@ def ours(paper: Paper, recipe: Recipe, text: list[list[int]], device: torch.devi
 
 def marian(recipe: Recipe, text: list[list[int]], device: torch.device) -> Contender:
     """Return the translation by Hugging Face's Marian model of the same size, in batches of the same size."""
-    from transformers import GenerationConfig, MarianConfig, MarianMTModel
+    from transformers import GenerationConfig, MarianMTModel
 
-    size, beam, pads = recipe.model, recipe.decode.beam, recipe.text.vocabulary_size
+    beam, pads = recipe.decode.beam, recipe.text.vocabulary_size
     torch.manual_seed(1)
-    model = MarianMTModel(
-        MarianConfig(
-            vocab_size=pads + 1, d_model=size.d_model, encoder_layers=size.N, decoder_layers=size.N,
-            encoder_attention_heads=size.h, decoder_attention_heads=size.h, encoder_ffn_dim=size.d_ff,
-            decoder_ffn_dim=size.d_ff, activation_function="relu", scale_embedding=True, pad_token_id=pads,
-            eos_token_id=EOS, decoder_start_token_id=pads, forced_eos_token_id=None, max_position_embeddings=256,
-        )  # fmt: skip
-    )  # fmt: skip
+    model = MarianMTModel(marian_config(recipe, pads + 1, pads))
     model.final_logits_bias[0, EOS], model.final_logits_bias[0, pads] = ENDING, -1e9
     model = model.eval().to(device)
     lengths = np.array([len(words) + 1 for words in text])
@@ -138,6 +134,7 @@ def by_turns(contenders: dict[str, Contender], count: int, turns: int, about: di
             "words": words[name],
             "seconds": taken,
             "sentences_per_second": round(count / statistics.median(taken), 1),
+            "words_per_second": round(words[name] / statistics.median(taken)),
         }
         for name, taken in seconds.items()
     ]
@@ -160,12 +157,8 @@ def compare(
         except ImportError:
             print("without Hugging Face: pip install transformers", file=sys.stderr)
     about = {"recipe": f"{paper.name}/{name}", "beam": recipe.decode.beam, "precision": precision}
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    try:
+    with float32_products(precision):
         return by_turns(contenders, text[0], turns, about)
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def measure(device: torch.device) -> list[dict[str, Any]]:
@@ -179,8 +172,8 @@ def measure(device: torch.device) -> list[dict[str, Any]]:
             *compare(BAHDANAU, "rnnsearch-50", news, device, precision="tf32", **once),
         ]
     return [
-        *compare(VASWANI, "multi30k/base", (200, 13.7, 0.3), device, precision="float32", turns=2),
-        *compare(BAHDANAU, "multi30k/rnnsearch-50", (50, 12.0, 0.3), device, precision="float32", turns=2),
+        *compare(VASWANI, "multi30k/base", (200, 13.7, 0.3), device, precision="float32", turns=5),
+        *compare(BAHDANAU, "multi30k/rnnsearch-50", (50, 12.0, 0.3), device, precision="float32", turns=5),
     ]
 
 
@@ -193,7 +186,7 @@ def main() -> None:
     for row in rows:
         print(
             f"{row['recipe']:32} {row['precision']:8} beam {row['beam']:2} {row['contender']:20} "
-            f"{row['sentences_per_second']:8.1f} sentences/s"
+            f"{row['sentences_per_second']:8.1f} sentences/s {row['words_per_second']:8,} words/s"
         )
     write_json(RESULT, {"rows": rows, "environment": plain(environment(device.type)), **commit(ROOT)})
 

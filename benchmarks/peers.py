@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +11,27 @@ from torch.nn import functional as F
 
 from common.contract import Batch
 from common.errors import UserError
+from common.ids import EOS
 from common.recipe import Recipe
 from papers.vaswani2017.model import sinusoids
 
 LONGEST = 512
 """Positions that a peer's table has."""
+
+
+def marian_config(recipe: Recipe, words: int, pad: int) -> Any:
+    """Return Hugging Face's configuration of a Marian model of the recipe's sizes. pad: id of padding and start."""
+    from transformers import MarianConfig
+
+    m, sides = recipe.model, ("encoder", "decoder")
+    sizes = {"layers": m.N, "ffn_dim": m.d_ff, "attention_heads": m.h}
+    return MarianConfig(
+        vocab_size=words, d_model=m.d_model, **{f"{side}_{what}": n for side in sides for what, n in sizes.items()},
+        dropout=m.P_drop, attention_dropout=0.0, activation_dropout=0.0, activation_function="relu",
+        scale_embedding=True, max_position_embeddings=LONGEST, share_encoder_decoder_embeddings=True,
+        tie_word_embeddings=True, pad_token_id=pad, eos_token_id=EOS, decoder_start_token_id=pad,
+        forced_eos_token_id=None,
+    )  # fmt: skip
 
 
 class Marian(nn.Module):
@@ -23,23 +40,11 @@ class Marian(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         """Raise UserError without the library."""
         try:
-            from transformers import MarianConfig, MarianMTModel
+            from transformers import MarianMTModel
         except ImportError:
             raise UserError("transformers is missing; pip install transformers, in this environment") from None
         super().__init__()
-        m, words = recipe.model, recipe.text.vocabulary_size
-        layers = {
-            f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("layers", m.N), ("ffn_dim", m.d_ff))
-        }
-        heads = {f"{side}_attention_heads": m.h for side in ("encoder", "decoder")}
-        self.model = MarianMTModel(
-            MarianConfig(
-                vocab_size=words, d_model=m.d_model, **layers, **heads, dropout=m.P_drop, attention_dropout=0.0,
-                activation_dropout=0.0, activation_function="relu", scale_embedding=True, use_cache=False,
-                max_position_embeddings=LONGEST, share_encoder_decoder_embeddings=True, tie_word_embeddings=True,
-                pad_token_id=0, eos_token_id=0, decoder_start_token_id=0,
-            )
-        )  # fmt: skip
+        self.model = MarianMTModel(marian_config(recipe, recipe.text.vocabulary_size, pad=EOS))
 
     def forward(self, batch: Batch) -> Tensor:
         """Compute the logits (B, T, V)."""

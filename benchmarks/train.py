@@ -12,7 +12,6 @@ rounds. FLOPs are those of the readable model's matrix products.
 from __future__ import annotations
 
 import argparse
-import importlib
 import statistics
 import sys
 import time
@@ -28,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.lengths import draw_lengths
 from benchmarks.peers import Marian, TorchTransformer
+from benchmarks.plain_rnnsearch import build as plain_rnnsearch
 from common.contract import Batch, pad
 from common.errors import UserError
 from common.files import write_json
@@ -45,12 +45,6 @@ RESULT = Path(__file__).parent / "results" / "train.json"
 """Where the figures are written."""
 MOST = 480
 """Seconds after which no round begins."""
-
-
-def plain_rnnsearch(recipe: Recipe) -> nn.Module:
-    """Build RNNsearch as a plain loop in PyTorch."""
-    model: nn.Module = importlib.import_module("benchmarks.plain_rnnsearch").build(recipe)
-    return model
 
 
 @dataclass(frozen=True)
