@@ -148,7 +148,7 @@ def train(part: Part, recipe: Recipe, text: TrainingText, epochs: tuple[int, int
     """Train and return the figures of the timed epochs. epochs: those before, and the timed ones."""
     started, compiled_before = time.monotonic(), compile_seconds()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    marks: list[tuple[float, int]] = []
+    marks: list[tuple[float, int, int]] = []
     with tempfile.TemporaryDirectory() as folder:
         model = model_of(part, recipe, device)
         if device.type == "cuda":
@@ -157,7 +157,7 @@ def train(part: Part, recipe: Recipe, text: TrainingText, epochs: tuple[int, int
 
         def say(line: str) -> None:
             print(line, file=sys.stderr, flush=True)
-            marks.append((time.monotonic(), compilations()))
+            marks.append((time.monotonic(), compilations(), getattr(trainer.update, "shapes", 0)))
             logged = trainer.progress.step // recipe.run.log_every
             if logged >= sum(epochs) or (logged and time.monotonic() - started > seconds):
                 raise _Enough
@@ -184,6 +184,7 @@ def train(part: Part, recipe: Recipe, text: TrainingText, epochs: tuple[int, int
         # The first line comes after the first update; every later one after an epoch.
         result["seconds_to_first_update"] = round(marks[0][0] - started, 1)
         result["recorded_shapes"] = trainer.update.shapes
+        result["recorded_while_timed"] = marks[-1][2] - marks_of_log[warm - 1][2] if warm else None
     if device.type == "cuda":
         result["peak_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
     return result

@@ -22,11 +22,15 @@ def compile_once(function: Callable[Given, Result], dynamic: bool | None = True)
     """
     from torch._inductor import config  # takes seconds to import, in every process that needs no compiler
 
-    # Without `deterministic` the compiler times variants of a reduction and takes the fastest, so that a training that
-    # is killed might go on with sums in another order. Older versions of PyTorch do not have it.
-    options: dict[str, str | int | bool | Callable[..., object]] = (
-        {"deterministic": True} if hasattr(config, "deterministic") else {}
-    )
+    options: dict[str, str | int | bool | Callable[..., object]] = {}
+    # Older versions of PyTorch have neither option.
+    if hasattr(config, "deterministic"):
+        # The compiler would time variants of a reduction and take the fastest, so that a training that is killed might
+        # go on with sums in another order.
+        options["deterministic"] = True
+    if hasattr(config.triton, "mix_order_reduction"):
+        # It would choose between two codes by the number of rows, and compile again where that choice changes.
+        options["triton.mix_order_reduction"] = False
     made: Callable[Given, Result] = torch.compile(function, dynamic=dynamic, options=options)
 
     def call(*given: Given.args, **named: Given.kwargs) -> Result:

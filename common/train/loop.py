@@ -151,6 +151,8 @@ class Trainer:
         """Train with these minibatches until the recipe's last update."""
         settings, first = self.recipe.train, self.progress.step + 1
         started = lap = time.monotonic()
+        if isinstance(self.update, RecordedUpdate):
+            self.update.try_out()
         before = self.progress.seconds
         while True:
             # Only after the state is saved: an error on the development set then loses no update.
@@ -252,6 +254,8 @@ class Trainer:
     def _data(self) -> Iterator[Minibatch]:
         """Yield minibatches from the saved position on, epoch after epoch. It runs in another thread."""
         train, epoch, position = self.text.train, self.progress.epoch, self.progress.position
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # of this thread: memory is pinned for one device
         while True:
             order = minibatches(
                 train.source_lengths, train.target_lengths, self.recipe.batch, self.recipe.train.seed, epoch

@@ -9,6 +9,7 @@ Letters: B sentences, S source positions, T target positions.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ from common.paper import Optimization
 from common.recipe import Train
 from common.train.loss import cross_entropy_sum
 from common.train.parallel import ALONE, World
+
+# A fast update's first step is computed before anything is recorded.
+warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
 
 CrossEntropy = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
@@ -115,6 +119,8 @@ class RecordedUpdate(Update):
     The first minibatch of a shape is computed operation by operation, the second is recorded. All that the recorded
     operations read and write stays at its address: gradients are set to zero in place, and a minibatch is copied into
     the tensors of its shape. On a CPU, where there is nothing to record, a replay calls the function again.
+    The model is tried before its first minibatch, because compiled code depends on the shapes that it meets first: a
+    training that goes on after a stop must meet the same ones.
     """
 
     def __init__(
@@ -136,6 +142,15 @@ class RecordedUpdate(Update):
         """Updates made by this object."""
         # Graphs run one after the other and leave nothing behind but what they add to, so they can share their memory.
         self._memory = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
+
+    def try_out(self) -> None:
+        """Compute gradients of two made-up minibatches and forget them. Random numbers stay as they are."""
+        devices, loss = [self.device] if self.device.type == "cuda" else [], self.loss.clone()
+        with torch.random.fork_rng(devices):
+            for sizes in _TRIED:
+                self._add(_made_up(*sizes).to(self.device), self._tokens)
+        self.begin()
+        self.loss.copy_(loss)
 
     @property
     def shapes(self) -> int:
@@ -183,9 +198,20 @@ class RecordedUpdate(Update):
         return graph.replay
 
 
+_TRIED = ((67, 19, 21), (71, 41, 37))
+"""B, S and T of made-up minibatches. `rounded` makes none of these sizes."""
+
+
+def _made_up(B: int, S: int, T: int) -> Batch:
+    """Return a minibatch of sentences of EOS alone."""
+    source, target = torch.full((B, S), EOS), torch.full((B, T), EOS)
+    return Batch(source, torch.ones_like(source, dtype=torch.bool), target, torch.ones_like(target, dtype=torch.bool))
+
+
 def rounded(batch: Batch) -> Batch:
     """Return the batch with B rounded up by at most 1/32, S and T by at most 1/8, so that few shapes are left.
 
+    No size is below 2, for which compilers make code of its own.
     Added positions have a mask of False. An added row is a source of one EOS without a target. Neither changes the loss
     or a gradient.
     """
@@ -197,12 +223,12 @@ def rounded(batch: Batch) -> Batch:
 
 
 def _rounded(size: int, digits: int) -> int:
-    """Return the next number with at most that many binary digits before its zeros.
+    """Return the next number from 2 on with at most that many binary digits before its zeros.
 
-    With 4 digits these are 1, 2, .. 16, 18, .. 32, 36, .. 64, 72, ..
+    With 4 digits these are 2, 3, .. 16, 18, .. 32, 36, .. 64, 72, ..
     """
     step = 1 << max(0, (size - 1).bit_length() - digits)
-    return -(-size // step) * step
+    return max(2, -(-size // step) * step)
 
 
 def _grown(tensor: Tensor, rows: int, columns: int, value: int) -> Tensor:

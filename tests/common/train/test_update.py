@@ -27,7 +27,7 @@ from common.recipe import Recipe
 from common.train.loop import Minibatch, Trainer, TrainingText, float32_products, read_log
 from common.train.loss import cross_entropy_sum
 from common.train.prefetch import Prefetched
-from common.train.update import RecordedUpdate, Update, rounded
+from common.train.update import _TRIED, RecordedUpdate, Update, _made_up, rounded
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI
 
@@ -105,9 +105,25 @@ def test_rounding_a_shape_changes_no_loss_and_no_gradient(system: str, path: str
 
 @given(st.integers(1, 5000))
 def test_a_size_grows_by_an_eighth_at_most_and_few_sizes_are_left(size: int) -> None:
-    grown = rounded(Batch(*(torch.ones(1, size, dtype=torch.bool) for _ in range(4)))).source.shape[1]
-    assert size <= grown <= size * 9 / 8
-    assert bin(grown).strip("0b").count("1") <= 4 and len(bin(grown).rstrip("0")) - 2 <= 4
+    grown = rounded(Batch(*(torch.ones(1, size, dtype=torch.bool) for _ in range(4))))
+    assert len(grown.source) == 2
+    assert size <= grown.source.shape[1] <= max(2, size * 9 / 8)
+    assert bin(grown.source.shape[1]).strip("0b").count("1") <= 4
+    assert len(bin(grown.source.shape[1]).rstrip("0")) - 2 <= 4
+
+
+def test_what_is_tried_out_has_no_shape_of_the_data_and_leaves_no_trace(text: TrainingText, tmp_path: Path) -> None:
+    for B, S, T in _TRIED:
+        again = rounded(_made_up(B, S, T))
+        assert len(again.source) != B and again.source.shape[1] != S and again.target.shape[1] != T
+    made = trainer("transformer", text, tmp_path / "run", "train.steps=4", "P_drop=0.3", recorded=True)
+    assert isinstance(made.update, RecordedUpdate)
+    made.update.loss.fill_(7.0)
+    made.model.train()
+    before = torch.get_rng_state()
+    made.update.try_out()
+    assert torch.equal(torch.get_rng_state(), before) and float(made.update.loss) == 7.0
+    assert not any(parameter.grad.any() for parameter in made.update.parameters) and made.update.shapes == 0
 
 
 @every_system
