@@ -119,7 +119,7 @@ def decoder_layer(layer: DecoderLayer, x: Tensor, source: Tensor, causal_mask: T
 
 
 class FastTransformer(Transformer):
-    """The model of model.py with its parameters. Every attention is fused."""
+    """The model of model.py with its parameters. Attention is computed by `attend`."""
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
         """Draw the parameters as Transformer does."""
@@ -131,13 +131,16 @@ class FastTransformer(Transformer):
             layer.self_attention = FusedAttention(layer.self_attention)
             layer.source_attention = FusedAttention(layer.source_attention)
         self._compiled: dict[Callable[..., Tensor], Callable[..., Tensor]] = {}
+        self._tables: dict[int, Tensor] = {}
+        """Sinusoids that training has read, by address. A CUDA graph reads them even after a longer sentence has made
+        new ones."""
 
     def accelerate(self) -> None:
         """Compile what training computes, at the first minibatch. Everything else stays as it is."""
         self._compiled = {function: compile_once(function) for function in (embed, encoder_layer, decoder_layer)}
         for positions in (self.source_positions, self.target_positions):
             if isinstance(positions, Sinusoids):
-                positions(0, LONGEST)  # a CUDA graph reads the table where it was: it must not grow later
+                positions(0, LONGEST)  # so that it hardly ever grows later
 
     def forward(self, batch: Batch) -> Tensor:
         """Compute the teacher-forced logits (B, T, V)."""
@@ -162,7 +165,10 @@ class FastTransformer(Transformer):
         device = words.device.type
         mixed = torch.is_autocast_enabled(device)
         stream = torch.get_autocast_dtype(device) if mixed else vectors.dtype
-        return self._compiled[embed](vectors, words, positions(0, words.shape[1]), self.dropout, stream)
+        encodings = positions(0, words.shape[1])  # (T, d)
+        if isinstance(positions, Sinusoids):
+            self._tables[positions.PE.data_ptr()] = positions.PE
+        return self._compiled[embed](vectors, words, encodings, self.dropout, stream)
 
     def encode(self, source: Tensor, source_mask: Tensor) -> SharedState:
         """Compute the state before the first target word. source and source_mask are (B, S)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -175,6 +176,16 @@ def test_dropout_is_drawn_anew_and_by_the_rate(no_code: None) -> None:
     drawn = [fast._stream(words, fast.source_positions) for _ in range(2)]
     assert not torch.equal(*drawn)
     assert float((drawn[0] == 0).double().mean()) == pytest.approx(0.25, abs=0.03)
+
+
+def test_a_table_that_training_has_read_is_kept_when_a_longer_one_is_made(no_code: None) -> None:
+    """A CUDA graph reads it where it was."""
+    _, fast = twins(CONFIGS["sinusoidal"])
+    read = []
+    for length in (3, LONGEST + 1, 2 * LONGEST + 1):
+        fast._stream(torch.ones(1, length, dtype=torch.long), fast.source_positions)
+        read.append(weakref.ref(fast.source_positions.PE))
+    assert len({id(table()) for table in read}) == 3 and None not in [table() for table in read]
 
 
 def test_evaluation_and_decoding_are_not_compiled(from_scratch: None) -> None:
