@@ -16,18 +16,17 @@ from common.ids import EOS
 from common.recipe import Decode
 
 POSITIONS = {"cpu": 8192, "cuda": 131_072}
-"""Source positions x beam rows decoded together by default. More is no faster there. On a GPU small steps wait."""
+"""Source positions x beam rows decoded together by default. On a CPU more is no faster; on a GPU it is not measured."""
 SHORT = 16
 """Positions that a shorter sentence counts as. Its rows need as much memory for logits as those of a long one."""
 
 
 @dataclass(frozen=True)
-class Progress:
+class Decoding:
     """How far decoding has come."""
 
     done: int
     """Sentences that have their translation."""
-    total: int
     retrying: str = ""
     """What is searched again, in words. Empty if nothing is."""
 
@@ -38,7 +37,7 @@ def decode_ids(
     decode: Decode,
     *,
     positions: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Decoding], None] | None = None,
 ) -> list[Hypothesis]:
     """Return the best hypothesis of every sentence, in the given order.
 
@@ -56,7 +55,7 @@ def decode_ids(
 
     def tell(retrying: str = "") -> None:
         if progress is not None:
-            progress(Progress(done, len(sentences), retrying))
+            progress(Decoding(done, retrying))
 
     budget = (positions or POSITIONS.get(device.type, POSITIONS["cpu"])) // decode.beam
     # Longest first: memory runs out at once or not at all, and the time left is never underestimated.

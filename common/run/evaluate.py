@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from common.contract import Batch, Seq2SeqModel, pad
-from common.decode.translate import Progress, decode_ids
+from common.decode.translate import Decoding, decode_ids
 from common.errors import UserError
 from common.files import write_json
 from common.ids import EOS
@@ -55,7 +55,7 @@ _LONGEST = 3
 
 
 def translate_lines(
-    run: LoadedRun, lines: list[str], decode: Decode, say: Callable[[Progress], None] | None = None
+    run: LoadedRun, lines: list[str], decode: Decode, say: Callable[[Decoding], None] | None = None
 ) -> list[list[int]]:
     """Translate untokenised source lines. Return target ids without EOS.
 
@@ -202,7 +202,7 @@ def _column(
     kept = {key: [value for value, keep in zip(values, chosen, strict=True) if keep] for key, values in lines.items()}
     started = said = time.monotonic()
 
-    def progress(now: Progress) -> None:
+    def progress(now: Decoding) -> None:
         """Report how far decoding has come. All processes are about as far as this one.
 
         What is searched again is said at most once in `_RETRYING` seconds.

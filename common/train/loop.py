@@ -1,8 +1,9 @@
 """The training loop: accumulate gradients, condition them, set the learning rate, update, log, validate, save, resume.
 
-A run that is killed at any moment continues from its last saved state. On the same processor it ends with the same
-weights, bit for bit, as a run that was never interrupted. The state holds the weights, the optimizer, the random
-generators and the position in the data. The order of the data is a function of seed and epoch only.
+A run that is killed at any moment continues from its last saved state. On the same hardware and with as many processes
+it ends with the same weights, bit for bit, as a run that was never interrupted. The state holds the weights, the
+optimizer, the random generators and the position in the data. The order of the data is a function of seed and epoch
+only.
 """
 
 from __future__ import annotations
@@ -139,7 +140,9 @@ class Trainer:
         """Train until `recipe.train.steps`, from the update to which `resume` has brought this trainer.
 
         show: receives loss, rate and time left every `log_every` updates, and now and then a remark.
-        Raise UserError if the loss is not finite or the memory does not suffice. The last saved state is kept.
+        Raise UserError if the loss or a weight is not finite, if no pair is left after the length filter, or if the
+        memory does not suffice. Raise Terminated when `stopping` is set, after the state is saved. In every case the
+        last saved state is kept.
         """
         if self.progress.step == self.recipe.train.steps:
             self._save()  # a run that continues another one without a further update still needs weights of its own
@@ -157,7 +160,7 @@ class Trainer:
         while True:
             # Only after the state is saved: an error on the development set then loses no update.
             if self._validation_due():
-                self._record({**self.validate(), **self._samples()})
+                self._log_line({**self.validate(), **self._samples()})
                 self._validated, lap = self.progress.step, time.monotonic()
             self.progress.seconds = before + time.monotonic() - started
             if self.progress.step >= settings.steps:
@@ -387,7 +390,7 @@ class Trainer:
         if self.world.first:
             write_whole(self._log, "".join(f"{line}\n" for line in kept if line))
 
-    def _record(self, values: dict[str, Any]) -> None:
+    def _log_line(self, values: dict[str, Any]) -> None:
         """Add a line to the log, and to the board if there is one."""
         entry = {
             "step": self.progress.step,
@@ -418,7 +421,7 @@ class Trainer:
             "updates_per_second": rate,
             "peak_memory_gib": round(peak_memory(self.device) / 2**30, 3),
         }
-        self._record(values)
+        self._log_line(values)
         left = (steps - progress.step) / rate
         show(Standing(self.recipe.name, progress.step, steps, progress.epoch + 1, loss, tokens, left))
         self.window = Window()

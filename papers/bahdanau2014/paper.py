@@ -13,7 +13,7 @@ from common.yaml_files import read_yaml
 from papers.bahdanau2014.fast import FastRNNsearch
 from papers.bahdanau2014.model import ModelConfig, RNNsearch
 from papers.bahdanau2014.optim import OptimizerConfig, build_optimization
-from papers.bahdanau2014.recurrence import compiled
+from papers.bahdanau2014.recurrence import compiled_steps
 
 BLOCKS = {
     "encoder.embedding": "source embedding",
@@ -65,7 +65,7 @@ class Bahdanau2014(Paper):
     def accelerate(self, model: nn.Module) -> None:
         """Have the functions of one word compiled. On a processor that gains nothing, and nothing is done."""
         if isinstance(model, FastRNNsearch) and model.W_s.is_cuda:
-            model.steps = compiled()
+            model.steps = compiled_steps()
 
     def rated_as(self, recipe: Recipe) -> str:
         """Return the system of `hardware` that has the recipe's architecture."""

@@ -2,8 +2,9 @@
 
 Autograd would add a product to the gradient of every weight matrix at every word. Here the backward pass keeps what the
 sums of each word receive, and each matrix gets its gradient from one product over all words. Of the alignment model
-only a row per word is kept; its hidden layer, (B, S, n') per word, is computed again. tests/bahdanau2014/
-test_recurrence.py compares the derivatives with finite differences, and tests/test_fast.py with model.py's.
+only a row per word is kept; its hidden layer, (B, S, n') per word, is computed again.
+tests/bahdanau2014/test_recurrence.py compares the derivatives with finite differences, and tests/test_fast.py with
+model.py's.
 
 Letters are model.py's; I words that are read, one after the other. d_x is the derivative of the loss by x. The three
 parts of a sum are in the order candidate, update gate, reset gate. The `..` of a shape are axes that run side by side:
@@ -148,7 +149,7 @@ PLAIN = Steps(step, d_step, attentive_step, d_attentive_step)
 
 
 @functools.cache
-def compiled() -> Steps:
+def compiled_steps() -> Steps:
     """Return the functions with the elementwise work of a word in few kernels. They are compiled on first use.
 
     Sizes that change are made variable on their first change, so that the sizes of the model stay constants.

@@ -41,7 +41,7 @@ def learning_rate(step: int, d_model: int, warmup_steps: int) -> float:
 def build_optimization(model: nn.Module, recipe: Recipe) -> Optimization:
     """Return Adam over all of the model's parameters. Its rate is Eq. (3), set before every update.
 
-    On a GPU the rate is a tensor, which a captured update reads. It stays the same tensor when a state is loaded.
+    On a GPU the rate is a tensor, which a recorded update reads. It stays the same tensor when a state is loaded.
     """
     config: OptimizerConfig = recipe.optimizer
     parameters = list(model.parameters())

@@ -18,7 +18,7 @@ from common.ids import EOS
 from common.train.loss import cross_entropy_sum
 from papers.bahdanau2014.optim import build_optimization
 from papers.bahdanau2014.paper import PAPER
-from papers.bahdanau2014.recurrence import Source, attend_and_recur, compiled, recur
+from papers.bahdanau2014.recurrence import Source, attend_and_recur, compiled_steps, recur
 from tests.test_fast import RECURRENT, WORDS, assert_same, batch, loss_and_gradients, twins
 
 B, S, N, UNITS, STEPS = 2, 3, 3, 4, 3
@@ -132,7 +132,7 @@ def test_compiled_functions_compute_the_same() -> None:
     _, fast = twins(RECURRENT["search R1 direct paper"])
     expected = loss_and_gradients(fast)
     fast.zero_grad(set_to_none=True)
-    fast.steps = compiled()
+    fast.steps = compiled_steps()
     assert_same(loss_and_gradients(fast), expected)
 
 

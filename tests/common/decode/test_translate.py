@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from common.decode.beam import Hypothesis
-from common.decode.translate import SHORT, Progress, decode_ids
+from common.decode.translate import SHORT, Decoding, decode_ids
 from common.ids import EOS
 from common.recipe import Decode
 
@@ -52,7 +52,7 @@ def test_ids_come_back_in_order_whatever_their_length():
     assert found[1] == found[5] == Hypothesis((), 0.0, True)
     assert all(hypothesis.finished for hypothesis in found)
     assert model.batches == [(5, 4, 3), (3, 2, 2)], "sorted by length, at most three together, none empty"
-    assert seen == [Progress(5, 8), Progress(8, 8)]
+    assert seen == [Decoding(5), Decoding(8)]
 
 
 def test_nothing_to_decode():
@@ -84,10 +84,10 @@ class Babbler(Copier):
 
 
 def test_what_is_searched_again_is_told():
-    seen: list[Progress] = []
+    seen: list[Decoding] = []
     decode = replace(COPY, search="shrinking", beam=100, suppress_unk=True, retry=True)
     decode_ids(Babbler(), [[8, 3], [4, 5], [8, 7], [5]], decode, positions=10_000, progress=seen.append)
-    assert [(now.done, now.total) for now in seen] == [(0, 4)] * (1 + 1 + 2 + 2) + [(4, 4)]
+    assert [now.done for now in seen] == [0] * (1 + 1 + 2 + 2) + [4]
     assert [now.retrying for now in seen] == [
         "retrying 2 of 4 sentences with beam 100, unknown words allowed",
         "retrying 2 of 4 sentences with beam 200, unknown words allowed",
