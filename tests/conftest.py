@@ -31,6 +31,10 @@ TINY = [
 """Overrides that shrink a demo recipe to seconds."""
 
 
+REPEATED = ("step", "epoch", "loss", "learning_rate", "gradient_norm", "padding_share", "dev_nll_per_token", "samples")
+"""Keys of a log's lines whose values are the same, to the bit, whenever a training is repeated or goes on."""
+
+
 @pytest.fixture(scope="session")
 def mirror() -> Path:
     """The folder that PAPERS_MIRROR names. Tests on real text are skipped without it."""

@@ -96,10 +96,14 @@ def test_the_readable_model_stands_alone_and_one_place_chooses_the_fast_one(pape
     assert [path.name for path in folder.glob("*.py") if f"papers.{paper}.fast" in imports(path)] == ["paper.py"]
 
 
+FAST = ("fast.py", "recurrence.py", "beam_state.py")
+"""Where the fast models are."""
+
+
 @pytest.mark.parametrize("paper", PAPERS)
 def test_the_fast_model_makes_no_parameter(paper):
     """It computes with the parameters of model.py, so that a checkpoint fits both."""
-    files = [path for path in (ROOT / "papers" / paper).glob("*.py") if path.name in ("fast.py", "recurrence.py")]
+    files = [path for path in (ROOT / "papers" / paper).glob("*.py") if path.name in FAST]
     nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
     calls = [ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)]
     maker = re.compile(r"(^|\.)(Parameter|register_parameter|Linear|Embedding|LayerNorm|gaussian|orthogonal|bias)$")

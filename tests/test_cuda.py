@@ -15,6 +15,7 @@ from common.decode.translate import decode_ids
 from common.ids import EOS, UNK
 from common.paper import Paper
 from common.prepare.encoded import ParallelIds, write_side
+from common.progress import Standing
 from common.recipe import Recipe
 from common.run.record import matmul_rate
 from common.train.loop import Trainer, TrainingText
@@ -40,9 +41,9 @@ def recipe_of(system: str, *overrides: str) -> tuple[Paper, Recipe]:
     return plug, plug.recipe(name, [*SHARED, *sizes, *overrides])
 
 
-def twins(system: str, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
+def twins(system: str, dtype: torch.dtype, *overrides: str) -> tuple[nn.Module, nn.Module]:
     """The same random weights on both devices, large enough for the softmax to have preferences."""
-    plug, recipe = recipe_of(system)
+    plug, recipe = recipe_of(system, *overrides)
     torch.manual_seed(5)
     model = plug.build_model(recipe).to(dtype).eval()
     with torch.no_grad():
@@ -109,7 +110,7 @@ def test_bfloat16_stays_near_float32(system):
 
 def accelerated(system: str, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
     """The readable model on the processor and the fast one on the GPU, to be trained, with the same random weights."""
-    here, _ = twins(system, dtype)
+    here, _ = twins(system, dtype, "run.path=readable")
     plug, recipe = recipe_of(system, "run.path=fast", *(["P_drop=0"] if system == "transformer" else []))
     there = plug.build_model(recipe).to(dtype).cuda().train()
     there.load_state_dict(here.state_dict())
@@ -184,32 +185,41 @@ def test_adam_reads_its_rate_from_a_tensor_that_a_loaded_state_leaves_in_place()
     assert group["lr"] is rate and rate.is_cuda and group["capturable"]
 
 
+@pytest.mark.parametrize("path", ["readable", "fast"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_a_resumed_training_goes_on_where_it_was(system, precision, tmp_path):
-    """Thirty updates give the same weights as fifteen and then, from the saved state, fifteen more."""
+def test_a_resumed_training_goes_on_where_it_was(system, precision, path, tmp_path):
+    """Thirty updates give the same weights as fifteen and then, from the saved state, fifteen more.
+
+    On the fast path the model is accelerated, and its updates are recorded.
+    """
     settings = ["batch.tokens=null", "batch.sentences=16", "state_every=15", "checkpoint_every=15", "log_every=5"]
-    settings.append("evaluate.average=1")
+    settings += ["evaluate.average=1", f"precision={precision}", f"run.path={path}"]
     for split, count in (("train", 300), ("valid", 30)):
         for side, seed in (("source", 11), ("target", 12)):
             write_side(tmp_path, split, side, sentences(count, seed), WORDS)
     corpus = TrainingText(ParallelIds.open(tmp_path, "train"), ParallelIds.open(tmp_path, "valid"), "toy")
 
-    def train(folder: Path, steps: int) -> tuple[nn.Module, list[str]]:
+    def train(folder: Path, steps: int) -> tuple[nn.Module, int]:
+        """Return the model, and how many lines said where the training was."""
         folder.mkdir(exist_ok=True)
-        plug, recipe = recipe_of(system, *settings, f"precision={precision}", f"train.steps={steps}")
+        plug, recipe = recipe_of(system, *settings, f"train.steps={steps}")
         torch.manual_seed(1)
         model = plug.build_model(recipe).cuda()
-        said: list[str] = []
+        said: list[Standing | str] = []
         trainer = Trainer(model, plug.build_optimization(model, recipe), corpus, recipe, folder)
+        assert trainer.recorded == (path == "fast")
+        if trainer.recorded:
+            torch.compiler.reset()  # a training goes on in a new process
+            plug.accelerate(model)
         trainer.resume()
         trainer.fit(said.append)
-        return model, said
+        return model, sum(isinstance(line, Standing) for line in said)
 
     whole, said = train(tmp_path / "whole", 30)
     train(tmp_path / "parts", 15)
     parts, said_after = train(tmp_path / "parts", 30)
-    assert len(said) == 6 and len(said_after) == 3
+    assert [said, said_after] == [6, 3]
     for (name, ours), theirs in zip(whole.named_parameters(), parts.named_parameters(), strict=True):
         assert torch.equal(ours, theirs[1]), name
 

@@ -629,9 +629,9 @@ def test_a_loss_that_is_no_number_stops_and_leaves_what_was_saved(paper: str, pl
 
 
 def test_a_process_of_several_that_dies(place: Place) -> None:
-    """What holds now: torchrun ends the others, with a status of its own, and the same command goes on.
+    """torchrun ends the others, with a status of its own, and the same command goes on.
 
-    PLACE FOR THE WORK ON SEVERAL GPUS: the message of the rank that failed, and the 30 s within which all end.
+    tests/test_parallel.py tests what a process that fails says, and that all end soon.
     """
     words = [*SIZES, f"data.corpus={place.corpus}", "train.steps=400", "checkpoint_every=200", "run.device=cpu"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -20,7 +20,7 @@ from common.files import HALF
 from common.train.checkpoint import load_weights
 from common.train.state import load_state
 from papers.vaswani2017.paper import PAPER
-from tests.conftest import ROOT, Command
+from tests.conftest import REPEATED, ROOT, Command
 
 WORDS = ["house", "dog", "tree", "man", "boat", "river", "stone", "bread", "king", "horse"]
 SIZES = [
@@ -330,9 +330,8 @@ def test_a_stopped_training_leaves_an_exact_log_and_nothing_half(
         (run / name).write_bytes(b"half")
     train(*settings)
     assert not list(run.rglob(HALF))
-    kept = ("step", "epoch", "loss", "learning_rate", "gradient_norm", "padding_share", "dev_nll_per_token")
     ours, theirs = (
-        [{key: entry.get(key) for key in kept} for entry in log(folder)] for folder in (run, tmp_path / "whole")
+        [{key: entry.get(key) for key in REPEATED} for entry in log(folder)] for folder in (run, tmp_path / "whole")
     )
     assert ours == theirs
     starts = json.loads((run / "starts.json").read_text())

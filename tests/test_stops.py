@@ -20,7 +20,7 @@ import pytest
 
 from common.train.checkpoint import load_weights
 from common.train.loop import read_log
-from tests.conftest import ROOT
+from tests.conftest import REPEATED, ROOT
 
 SYSTEMS = {"bahdanau2014": "demo/rnnsearch-50", "vaswani2017": "demo/base-enfr"}
 SIZES = {
@@ -98,9 +98,9 @@ def test_twenty_stops_change_no_bit(paper: str, path: str, programs: Programs, t
     for name in names:
         ours, theirs = (load_weights(folder / "checkpoints" / name)[0] for folder in (run, tmp_path / "whole"))
         assert ours.keys() == theirs.keys() and all(ours[key].equal(theirs[key]) for key in ours), name
-    kept = ("step", "epoch", "loss", "learning_rate", "gradient_norm", "padding_share", "dev_nll_per_token")
     logs = [
-        [{key: entry.get(key) for key in kept} for entry in read_log(folder)] for folder in (run, tmp_path / "whole")
+        [{key: entry.get(key) for key in REPEATED} for entry in read_log(folder)]
+        for folder in (run, tmp_path / "whole")
     ]
     assert logs[0] == logs[1] and len(logs[0]) == 36
     changed = [start["changed"] for start in json.loads((run / "starts.json").read_text())]

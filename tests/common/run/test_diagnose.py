@@ -176,10 +176,14 @@ def test_the_command_finds_the_committed_result(
     ids=lambda value: f"{value.parent.name}-{value.stem}" if isinstance(value, Path) else value,
 )  # fmt: skip
 def test_every_committed_result_can_be_compared(paper: str, path: Path) -> None:
-    """With itself, by the reader that the command has: it is equal."""
+    """By the reader that the command has, with its own curve moved by 0.5 from the second point on."""
     from common.run.diagnose import _findings, _of
 
     side = _of(PAPERS[paper], path)
-    points = [(step, value, value) for step, value in side.curves["dev_nll_per_token"].items()]
     assert side.tokens and side.data and set(side.vocabularies) == {"source.vocab", "target.vocab"}
-    assert list(_findings(side, side, {"dev_nll_per_token": points}))[-1] == "So far the two make the same updates."
+    (first, value), *others = side.curves["dev_nll_per_token"].items()
+    points = [(first, value, value), *((step, value, value + 0.5) for step, value in others)]
+    assert next(_findings(side, side, {"dev_nll_per_token": points})) == (
+        f"development set: equal up to update {first:,}; parts at or before update {others[0][0]:,}, "
+        f"by 0.5 there and 0.5 at update {others[-1][0]:,}"
+    )

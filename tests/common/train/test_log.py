@@ -22,10 +22,8 @@ from common.train.checkpoint import load_weights
 from common.train.loop import Trainer, TrainingText, read_log
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI
-from tests.conftest import TINY
+from tests.conftest import REPEATED, TINY
 
-EXACT = ("step", "epoch", "loss", "learning_rate", "gradient_norm", "padding_share", "dev_nll_per_token", "samples")
-"""Keys whose values depend on neither time nor machine."""
 RECIPE = BAHDANAU.recipe("demo/rnnsearch-30", TINY)
 
 
@@ -61,7 +59,7 @@ def stopped(runs: Path) -> Path:
 
 
 def exact(run: Path, without: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    return [{key: entry[key] for key in EXACT if key in entry and key not in without} for entry in read_log(run)]
+    return [{key: entry[key] for key in REPEATED if key in entry and key not in without} for entry in read_log(run)]
 
 
 def by_hand(recipe: Recipe, runs: Path) -> tuple[float, float]:
