@@ -1,4 +1,4 @@
-"""The exception that the user sees as a single line, with exit status 2."""
+"""The exceptions that the user sees as a single line: UserError with exit status 2, Terminated with 143."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ QUIET_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a training is. As text it is a line for a log."""
+    """Where a training is. As text it is the line that is shown where there is no progress bar."""
 
     name: str
     """The recipe's."""
@@ -42,9 +42,9 @@ class Standing:
 
 
 def progress(total: int | None, description: str, unit: str, initial: int = 0) -> tqdm:
-    """Return a progress bar to `update`. On a terminal it appears after one second.
+    """Return a progress bar that counts up to `total` by its method `update`.
 
-    If standard error is not a terminal, it prints every ten seconds.
+    On a terminal it appears after one second. Elsewhere it prints a line at most every ten seconds.
     Several bars at once, also from several threads, have one line each on a terminal.
     """
     terminal = sys.stderr.isatty()

@@ -211,7 +211,8 @@ class Evaluate:
 class Run:
     """Where and how fast a run computes, and what it records.
 
-    None of it is meant to change a number. Device, threads and path change the order of rounding.
+    None of it is meant to change a number but by rounding and by the numbers that dropout draws: both depend on device
+    and path, and rounding on the threads too.
     """
 
     device: Literal["auto", "cpu", "cuda"]
@@ -225,8 +226,9 @@ class Run:
     """Updates between saves of the full state, from which a killed run resumes. Every checkpoint also saves it."""
     path: Literal["auto", "readable", "fast"] = "auto"
     """Which of the paper's two programs computes the model: `readable` is model.py with the equations as they stand,
-    `fast` is fast.py with the same functions arranged for speed. The results differ only by rounding. `auto` is fast on
-    a GPU and readable elsewhere. A run's own recipe says which of the two it was."""
+    `fast` is fast.py with the same functions arranged for speed. The results differ only by rounding. On a GPU `fast`
+    also draws other dropout, and with `precision: bfloat16` it may round what one layer hands to the next (the paper's
+    README says so). `auto` is fast on a GPU and readable elsewhere. A run's own recipe says which of the two it was."""
     decode_positions: int | None = None
     """Most source positions x beam rows decoded together. It changes speed and memory, never the result. Null means
     what suits the device (common/decode/translate.py)."""
@@ -310,7 +312,10 @@ class Recipe:
 
     @property
     def sha256(self) -> str:
-        """Hash of all that a number can depend on. Where the run computes and what it records is not in it."""
+        """Hash of all that a number can depend on, but by rounding and by the numbers that dropout draws.
+
+        Where the run computes and what it records is not in it.
+        """
         return sha256_json({key: value for key, value in self.to_dict().items() if key != "run"})
 
     @property

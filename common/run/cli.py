@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(paper: Paper, arguments: list[str] | None = None) -> int:
-    """Run one verb and return the exit status: 0, 2 after a one-line error, or 130 after Ctrl-C."""
+    """Run one verb and return the exit status: 0, 2 after a one-line error, 130 after Ctrl-C or 143 after SIGTERM."""
     utf8_output()
     options = _parse(paper, arguments)
     if suite := os.environ.get(SUITE):

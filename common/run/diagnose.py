@@ -302,7 +302,8 @@ def _unexplained(points: Sequence[Point], parted: int) -> str:
     if early:
         return (
             "Same recipe and data, and far apart at once: usually other first weights or another precision, by other "
-            "code. See what changed between the two commits."
+            "code. See what changed between the two commits. Dropout, if the model has it, does it too: it draws other "
+            "numbers on another kind of device, with another run.path on a GPU, and with another number of processes."
         )
     if parted:
         return (

@@ -1,7 +1,8 @@
 """One training or decoding by several processes, which torchrun starts, each on a GPU or CPU core of its own.
 
 Every process holds the whole model. It takes every `size`-th pair of each minibatch, and the gradients of all processes
-are summed. An update is therefore the same sum over the same pairs for any number of processes, up to rounding.
+are summed. An update is therefore the same sum over the same pairs for any number of processes, up to rounding. Dropout
+is the exception: each process draws its own.
 
 If a process fails, it says why and ends, and torchrun then sends SIGTERM to the others on its machine. They wait for
 that in silence, so that what the failed one has said stays the last line.
@@ -39,7 +40,7 @@ _lost = threading.Event()
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a training: the number of this process and how many there are."""
+    """The processes that share a training or decoding: the number of this process and how many there are."""
 
     rank: int = 0
     size: int = 1
@@ -102,7 +103,7 @@ class World:
 
 
 ALONE = World()
-"""A training by a single process."""
+"""A training or decoding by a single process."""
 
 
 def joined(device: torch.device) -> World:
@@ -110,6 +111,7 @@ def joined(device: torch.device) -> World:
 
     Without torchrun, return a single process. On CUDA each process computes on the GPU of its local rank, which becomes
     the current device.
+    Raise UserError if the processes cannot reach each other, or if torchrun lacks what `--max-restarts` needs.
     """
     if not is_one_of_several():
         return ALONE

@@ -2,7 +2,8 @@
 
 `Update` computes it operation by operation. `RecordedUpdate` records the operations of a GPU once as CUDA graphs and
 replays them, because a GPU that computes small steps otherwise waits for Python. Both make the same operations in the
-same order. A graph holds for one shape only, so the trainer rounds shapes up by `rounded`, which changes no gradient.
+same order. A graph holds for one shape only, so the trainer rounds shapes up by `rounded`. That changes a gradient by
+rounding only, unless the model has dropout, which draws other numbers for another shape.
 
 Letters: B sentences, S source positions, T target positions.
 """
@@ -213,7 +214,7 @@ def rounded(batch: Batch) -> Batch:
 
     No size is below 2, for which compilers make code of its own.
     Added positions have a mask of False. An added row is a source of one EOS without a target. Neither changes the loss
-    or a gradient.
+    or a gradient but by rounding.
     """
     B = _rounded(len(batch.source), 6)
     S, T = (_rounded(side.shape[1], 4) for side in (batch.source, batch.target))
