@@ -103,6 +103,8 @@ def measure(paper: str, recipe: str, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Compare both papers' trainings, print a line for each and write the figures."""
     utf8_output()
+    # A shell lets what it starts in the background ignore Ctrl-C, and the trainings would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rows = []
     for paper, recipe in SYSTEMS.items():
         with tempfile.TemporaryDirectory() as folder:
