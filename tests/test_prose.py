@@ -128,6 +128,54 @@ def test_the_gpu_table_is_the_file():
     assert shown[2:] == made
 
 
+def cells(heading: str) -> list[list[str]]:
+    """Return all rows of the tables under a heading of benchmarks/README.md, without their own headings."""
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8").partition(f"## {heading}\n")[2]
+    lines = text.partition("\n## ")[0].splitlines()
+    rules = [number for number, line in enumerate(lines) if line.startswith("|---")]
+    rows = [line for number, line in enumerate(lines) if line.startswith("|") and not {number, number + 1} & {*rules}]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in rows]
+
+
+def test_the_tables_of_two_cores_are_the_files():
+    train, decode, scale = (
+        json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+        for name in ("train", "decode", "scale")
+    )
+    made = [
+        [
+            row["system"],
+            row["program"],
+            f"{row['milliseconds_per_update']:,.0f}",
+            f"{row['target_tokens_per_second']:,}",
+            f"{row['times_the_best_peers_rate']:.2f}",
+            f"{row['share_of_matmul_rate']:.0%}",
+        ]
+        for row in train
+    ]
+    made += [
+        [
+            row["recipe"].partition("/")[2],
+            str(row["beam"]),
+            row["contender"],
+            f"{row['sentences_per_second']:.0f}",
+            f"{row['words_per_second']:,}",
+        ]
+        for row in decode
+    ]
+    made += [
+        [
+            row["system"].rpartition("/")[2],
+            f"{row['open']['seconds']:.1f} s",
+            f"{row['first_epoch']['seconds']:.1f} s",
+            f"{max(row[part]['peak_memory_mib'] for part in ('open', 'first_epoch', 'next_epoch', 'load')):,} MiB",
+            f"{row['load']['target_tokens_per_second'] / 1e6:.1f} million",
+        ]
+        for row in scale
+    ]
+    assert cells("Two CPU cores") == made
+
+
 RECIPES = sorted((paper, path) for paper in PAPERS for path in (PAPERS[paper].root / "recipes").rglob("*.yaml"))
 FIELDS = re.compile(r"# ( {8}|[a-z]{7} |[a-z]{8})  (?=\S)(.*)")
 """A line of a header's fields: the name in eight columns, or blanks if the field continues, and then its text."""
