@@ -1,6 +1,6 @@
 """How fast the papers' own models train and decode on one GPU: the real loop at full size, data included.
 
-    python -m benchmarks.gpu                        # at most eight minutes on an H100 or H200, into results/gpu.json
+    python -m benchmarks.gpu                        # about eight minutes on an H100 or H200, into results/gpu.json
     python -m benchmarks.gpu --only big-bfloat16    # one part
     python -m benchmarks.gpu --rehearse --out /tmp/gpu.json     # every line of it on a CPU, with tiny models
 
@@ -294,10 +294,12 @@ def main() -> None:
     parts = [*PARTS, *OTHERS]
     parser.add_argument("--only", action="append", choices=parts, help="a part; several times for several")
     parser.add_argument("--rehearse", action="store_true", help="a few updates of tiny models, on a CPU too")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help=f"default: {RESULT.name} of a real run")
     given = parser.parse_args()
     if not (torch.cuda.is_available() or given.rehearse):
         raise UserError("no GPU is here; --rehearse makes a few updates of tiny models on the CPU")
+    if given.rehearse and given.out is None:
+        raise UserError("--rehearse makes no figures to keep; write --out FILE")
     if given.rehearse:
         torch.compiler.set_stance("default", force_backend="eager")
     root, rows, started = Path(__file__).resolve().parent.parent, [], time.monotonic()
@@ -316,7 +318,9 @@ def main() -> None:
             rows.append(attempt(name, works.get(name, training), left))
             print(rows[-1], flush=True)
             about = {"seconds": round(time.monotonic() - started, 1), "environment": plain(environment())}
-            write_json(given.out, {"rows": rows, **about, **commit(root)})  # after each: a later one may be killed
+            write_json(
+                given.out or RESULT, {"rows": rows, **about, **commit(root)}
+            )  # after each: a later one may be killed
 
 
 if __name__ == "__main__":

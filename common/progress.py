@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -71,7 +72,7 @@ def training_progress(
     On a terminal it moves a progress bar. Elsewhere it gives `say` a line: the first, the last, and between them at
     most one in ten seconds. A remark is always shown.
     """
-    if not sys.stderr.isatty():
+    if not _has_room():
         yield _thinned(say)
         return
     with progress(steps, name, "update", initial=step) as bar:
@@ -85,6 +86,14 @@ def training_progress(
             bar.update(standing.step - bar.n)
 
         yield show
+
+
+def _has_room() -> bool:
+    """Return whether standard error is a terminal with lines for a bar. Some programs give theirs no size."""
+    try:
+        return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).lines > 1
+    except (OSError, ValueError):
+        return False
 
 
 def _thinned(say: Callable[[str], None]) -> Callable[[Standing | str], None]:

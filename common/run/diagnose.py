@@ -66,7 +66,8 @@ def diagnose(paper: Paper, run: Path, other: Path | None = None) -> str:
     lines.append(table(["", "here", "there", ""], _facts(here, there)))
     for key, points in shared.items():
         if points:
-            lines += ["", f"{_CURVES[key]}, nats per target token:", "", _shown(points)]
+            some = f", {_SHOWN} of {len(points):,} points" if len(points) > _SHOWN else ""
+            lines += ["", f"{_CURVES[key]}, nats per target token{some}:", "", _shown(points)]
     return "\n".join([*lines, "", *_findings(here, there, shared)])
 
 
@@ -196,7 +197,7 @@ def _other_tokens(here: Side, there: Side) -> bool:
     return abs(here.tokens / there.tokens - 1) > TOKENS
 
 
-_ALWAYS = ("train.seed", "train.precision", "run.device", "run.threads", "run.path")
+_ALWAYS = ("data.corpus", "train.seed", "train.precision", "run.device", "run.threads", "run.path")
 """Recipe fields that are shown even if they are equal."""
 _PLACES = ("hardware", "torch", "python")
 """Fields of the environment that are shown."""
@@ -275,8 +276,13 @@ def _recorded(here: Side, there: Side) -> Iterator[str]:
         yield f"The recipes differ: {named}. The curves part from the first update on."
         if list(fields) == ["train.seed"]:
             yield "Another seed means other first weights and another order of the pairs. The ends should be close."
-        if any(key.startswith(("data.", "text.", "batch.")) for key in fields):
-            return  # which may explain all below
+    mine, other = here.recipe.data.corpus, there.recipe.data.corpus
+    if mine != other and here.data != there.data:
+        yield f"The corpora differ: data.corpus {mine} here and {other} there."
+    if here.recipe.text.vocabulary_size != there.recipe.text.vocabulary_size:
+        yield "A loss per token cannot be compared with one of another vocabulary."
+    if any(key.startswith(("data.", "text.", "batch.")) for key in fields):
+        return  # which may explain all below
     if None not in (here.data, there.data) and here.data != there.data:
         same = "the vocabularies are equal" if here.vocabularies == there.vocabularies else "so do the vocabularies"
         yield (

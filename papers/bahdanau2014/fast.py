@@ -114,11 +114,11 @@ class FastRNNsearch(RNNsearch):
     """The model of model.py with its parameters, computed in another order."""
 
     steps: Steps = PLAIN
-    """The functions of one word. Compiled ones compute the same."""
+    """The functions of one word in training. Compiled ones compute the same."""
 
     def encode(self, source: Tensor, source_mask: Tensor) -> State:
         """Compute the state before the first word, from ids and mask (B, S)."""
-        h, last = annotate(self.encoder, source, source_mask, self.steps)  # (B, S, C), (B, n)
+        h, last = annotate(self.encoder, source, source_mask, self._steps())  # (B, S, C), (B, n)
         s_0 = torch.tanh(F.linear(last, self.W_s, given(self.b_s)))
         return SharedState(s_0, torch.zeros_like(h[:, 0]), self.align.prepare(h, source_mask))
 
@@ -148,11 +148,11 @@ class FastRNNsearch(RNNsearch):
         source = state.source
         if isinstance(source, LastState):
             sums = sums + F.linear(source.h_Tx, C)  # the same for all words
-            return recur(sums, state.s, U, U_zr, self.steps), source.h_Tx.unsqueeze(1), [None] * len(sums)
+            return recur(sums, state.s, U, U_zr, self._steps()), source.h_Tx.unsqueeze(1), [None] * len(sums)
         assert isinstance(self.align, AlignmentModel)
         read = Source(source.U_a_h, F.linear(source.h, C), source.padding, self.align.v_a)
         W = torch.cat([self.align.W_a, U_zr])
-        states, alphas = attend_and_recur(sums, state.s, U, W, read, self.steps)
+        states, alphas = attend_and_recur(sums, state.s, U, W, read, self._steps())
         return states, alphas.transpose(0, 1) @ source.h, list(alphas.unbind(0))
 
     def _turn(self, stacked: Stacked, sums: Tensor, state: State, first: Tensor) -> tuple[Tensor, State, Tensor | None]:
@@ -169,6 +169,10 @@ class FastRNNsearch(RNNsearch):
         s = stacked.update(sums, state.s, c)
         read = s if self.config.step_order == "R2" else state.s  # R3 reads s_{i-1}
         return read, SharedState(s, c, state.source), alpha
+
+    def _steps(self) -> Steps:
+        # Sets and samples come in many shapes, each of which would be compiled, and trainings would depend on them.
+        return self.steps if self.training else PLAIN
 
     def _stacked(self) -> Stacked:
         # Stacked anew in every call, because an update changes the parameters.

@@ -46,13 +46,13 @@ class Bahdanau2014(Paper):
         "1x NVIDIA H200, uncompiled": {"rnnsearch-50": 6.4e12, "rnnencdec-50": 6.7e12},
     }
     """Sustained FLOP/s. A GPU idles most of the time, because each word waits for the one before it. CPU: 48% of the
-    160 GFLOP/s of two cores, measured with a plain PyTorch loop of these sizes. K6000: the counted FLOPs divided by
-    the hours of Table 2, which are 1.39 and 0.65 s per update. At RNNsearch-50's rate RNNencdec-50 would take 171
-    hours there, 1.58 times the 108 of Table 2. RTX 5090: a public rebuild of 2026, 8 epochs of 12M pairs in 22 h
-    with 240 sentences per update. H200: measured, without padding (benchmarks/results/gpu.json), with an earlier
-    version that computed operation by operation. A fast training now compiles and records them, and its rate is not
-    measured yet. The TITAN BLACK of Table 2, on which the -30 models were trained, is left out: at the K6000's rates
-    they would take 106 and 128 hours there, and Table 2 has 109 and 113."""
+    160 GFLOP/s of an earlier machine's two cores, measured with a plain PyTorch loop of these sizes. K6000: the counted
+    FLOPs divided by the hours of Table 2, which are 1.39 and 0.65 s per update. At RNNsearch-50's rate RNNencdec-50
+    would take 171 hours there, 1.58 times the 108 of Table 2. RTX 5090: a public rebuild of 2026, 8 epochs of 12M pairs
+    in 22 h with 240 sentences per update. H200: measured, without padding (benchmarks/results/gpu.json), with an
+    earlier version that computed operation by operation. A fast training now compiles and records them, and its rate is
+    not measured yet. The TITAN BLACK of Table 2, on which the -30 models were trained, is left out: at the K6000's
+    rates they would take 106 and 128 hours there, and Table 2 has 109 and 113."""
 
     def build_model(self, recipe: Recipe) -> RNNsearch:
         """Build the model of model.py or of fast.py, as the recipe says."""

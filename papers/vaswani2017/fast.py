@@ -1,9 +1,10 @@
 """The Transformer faster: the functions of model.py from the same parameters.
 
-PyTorch's fused attention computes Eq. (1) without storing the weights of every query. On a CPU core this saves a little
-at base's width. At the widths of demo and multi30k an update takes as long as with model.py. One product for W_Q, W_K
-and W_V together saves nothing there at any width. Dropout draws the same numbers in the same order as in model.py.
-Beam search computes the hypotheses of a sentence as positions of one sentence (beam_state.py).
+PyTorch's fused attention computes Eq. (1) without storing the weights of every query. On a CPU this saves memory, but
+no time: an update at base's width takes as long as with model.py, and at the widths of demo and
+multi30k a little longer (benchmarks/results/train.json). One product for W_Q, W_K and W_V saves nothing there either.
+Dropout draws the same numbers in the same order as in model.py. Beam search computes the hypotheses of a sentence as
+positions of one sentence (beam_state.py).
 
 On a GPU, `accelerate` compiles the training: one function for all encoder layers and one for all decoder layers. There
 W_Q, W_K and W_V of a self-attention are one product, and dropout draws other numbers. With `precision: bfloat16` the

@@ -46,11 +46,11 @@ class Vaswani2017(Paper):
         "1x NVIDIA H200, float32, uncompiled": {"base": 3.3e13, "big": 3.9e13},
         "1x NVIDIA H200, bfloat16, uncompiled": {"base": 1.05e14, "big": 2.0e14},
     }
-    """Sustained FLOP/s. CPU: 63% of the 160 GFLOP/s of two cores, measured. P100: the counted FLOPs divided by the 12
-    hours and 3.5 days of §5.2. That is 29% (base) and 42% (big) of the 9.5 TFLOP/s per GPU that Table 2 assumes. At
-    base's rate big would take 120 hours there, 1.43 times the 84 that are reported. H200: measured, without padding
-    (benchmarks/results/gpu.json), with an earlier version that computed operation by operation. A fast training now
-    compiles and records them, and its rate is not measured yet."""
+    """Sustained FLOP/s. CPU: 63% of the 160 GFLOP/s of an earlier machine's two cores. P100: the counted FLOPs divided
+    by the 12 hours and 3.5 days of §5.2. That is 29% (base) and 42% (big) of the 9.5 TFLOP/s per GPU that Table 2
+    assumes. At base's rate big would take 120 hours there, 1.43 times the 84 that are reported. H200: measured, without
+    padding (benchmarks/results/gpu.json), with an earlier version that computed operation by operation. A fast training
+    now compiles and records them, and its rate is not measured yet."""
 
     def build_model(self, recipe: Recipe) -> Transformer:
         """Build the model of model.py or of fast.py, as the recipe says."""

@@ -242,6 +242,23 @@ def test_update_sums_the_loss_of_its_minibatches() -> None:
     assert float(update.gradient_norm()) == pytest.approx(squares**0.5, rel=1e-5)
 
 
+@every_system
+def test_one_shape_many_times_in_the_first_update(system: str) -> None:
+    """Computed, recorded and replayed: each adds the same gradients and loss."""
+    paper, recipe = recipe_of(system)
+    model = paper.build_model(recipe)
+    update = RecordedUpdate(model, paper.build_optimization(model, recipe), recipe.train)
+    once, found = rounded(batch(5)), []
+    for times in (1, 3):
+        update.begin()
+        update.loss.zero_()
+        for _ in range(times):
+            update.add(once, 2)
+        found.append([update.loss.clone(), *(parameter.grad.clone() for parameter in update.parameters)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(3 * ours, theirs, rtol=1e-5, atol=1e-6)
+
+
 def test_precision_holds_for_the_block_only() -> None:
     before = torch.get_float32_matmul_precision()
     with float32_products("tf32"):
