@@ -354,6 +354,10 @@ CHECKPOINTS = [
 RUNS = [
     Row("no run folder", "translate {root}/nosuch", ("{root}/nosuch", "not a run folder", "train RECIPE --out")),
     Row("a file for a run folder", "translate {corpus}", ("{corpus}", "not a run folder")),
+    Row("no recipe beside updates", "translate {run}", ("recipe.yaml", "missing", "put it back"), gone("recipe.yaml")),
+    Row("results that are nowhere", "tables --results {root}/nosuch --out {run}",
+        ("--results {root}/nosuch", "no such")),
+    Row("an empty path", f"{AGAIN} --runs ''", ("--runs", "write a path")),
     Row("the run of another paper", "translate {run}", ("recipe.yaml", "model.N"), paper=BAHDANAU),
     Row("a recipe cut off", "translate {run}", ("recipe.yaml", "missing key"), damaged("recipe.yaml")),
     Row("a recipe that is empty", "average {run}", ("recipe.yaml", "damaged", "train again"),
@@ -511,6 +515,20 @@ def test_a_full_disk(words: str, says: tuple[str, ...], place: Place) -> None:
     assert {name: files(place.run).get(name) for name in weights} == weights
     done = call(f"{place.train} --out {place.run} train.steps=7")
     assert done.status == 0, done.err
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "2>&1 | head -n 1"])
+def test_an_output_that_nobody_reads(closed: str, place: Place) -> None:
+    """The work is done all the same, and the run is whole."""
+    program = f"{sys.executable} -m papers.vaswani2017"
+    done = subprocess.run(
+        ["bash", "-c", f"{program} {place.train} --out {place.root}/unheard train.steps=40 log_every=1 {closed}"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr and (place.root / "unheard" / "training.json").is_file()
+    words = ["bash", "-c", f"echo house | {program} translate {place.run} {closed}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr + done.stdout
 
 
 def test_a_full_device_for_output() -> None:

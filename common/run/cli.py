@@ -106,8 +106,9 @@ def utf8_output() -> None:
     """Make this process write UTF-8 in any locale, as it does to files. Every program here calls this first.
 
     What cannot be encoded is escaped on standard error. Bytes of file names that are not text pass through standard
-    output unchanged.
+    output unchanged. What is written to a closed output goes nowhere.
     """
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):  # a test or notebook may have put something else in its place
             stream.reconfigure(encoding="utf-8", errors=errors)
@@ -124,8 +125,7 @@ def guarded(work: Callable[[], object], program: str) -> int:
 
     try:
         work()
-        if sys.stdout is not None:  # the shell may have closed it
-            sys.stdout.flush()  # here and not at Python's own end, where a full disk would have no message
+        sys.stdout.flush()  # here and not at Python's own end, where a full disk would have no message
         return 0
     except UserError as error:
         return failed(error)
@@ -178,7 +178,7 @@ def _parser(paper: Paper) -> Parser:
         if name in ("prepare", "train", "score", "tables"):
             added.add_argument(
                 "--runs",
-                type=Path,
+                type=_path,
                 default=Path("runs"),
                 help="folder of downloads, prepared data and runs (default: runs)",
             )
@@ -190,32 +190,32 @@ def _parser(paper: Paper) -> Parser:
     preparing = verb("prepare", _prepare, "download, check, tokenise, select and encode a recipe's corpus", recipe=True)
     preparing.add_argument("--workers", type=_positive, help="processes (default: the CPU cores)")
     training = verb("train", _train, "train a recipe, or go on with a run that was stopped", recipe=True)
-    training.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
+    training.add_argument("--out", type=_path, required=True, metavar="RUN", help="the run's folder")
     training.add_argument("--score", action="store_true", help="then average its checkpoints and score it")
     training.add_argument(
         "--tensorboard", action="store_true", help="also write RUN/tensorboard: the log, and sample translations"
     )
     averaging = verb("average", _average, "average a run's last checkpoints into the weights that are decoded")
-    averaging.add_argument("run", type=Path, metavar="RUN")
+    averaging.add_argument("run", type=_path, metavar="RUN")
     averaging.add_argument("--last", type=int, help="how many checkpoints (default: the recipe's evaluate.average)")
     translating = verb(
         "translate", _translate, "translate untokenised sentences, one a line, from standard input to standard output"
     )
-    translating.add_argument("run", type=Path, metavar="RUN")
+    translating.add_argument("run", type=_path, metavar="RUN")
     _overrides(translating, _DECODING)
     scoring = verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
     _score_options(scoring, paper)
     diagnosing = verb("diagnose", _diagnose, "say where a run parts from the committed one of its recipe, and why")
-    diagnosing.add_argument("run", type=Path, metavar="RUN")
+    diagnosing.add_argument("run", type=_path, metavar="RUN")
     diagnosing.add_argument(
-        "--with", type=Path, dest="other", metavar="OTHER", help="another run's folder or a result.json, instead"
+        "--with", type=_path, dest="other", metavar="OTHER", help="another run's folder or a result.json, instead"
     )
     tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
     tables.add_argument("--scale", default="demo", choices=SCALES, help="which runs (default: demo)")
     tables.add_argument(
-        "--results", type=Path, help="folder of finished runs or committed results (default: RUNS/SCALE/PAPER)"
+        "--results", type=_path, help="folder of finished runs or committed results (default: RUNS/SCALE/PAPER)"
     )
-    tables.add_argument("--out", type=Path, help="where the tables and figures go (default: the results folder)")
+    tables.add_argument("--out", type=_path, help="where the tables and figures go (default: the results folder)")
     tables.add_argument(
         "--export", action="store_true", help="also copy the results themselves to --out, to be committed"
     )
@@ -234,12 +234,12 @@ def _overrides(parser: argparse.ArgumentParser, text: str) -> None:
 def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     """Add the options of `score`."""
     parser.add_argument(
-        "run", type=Path, metavar="RUN", nargs="?", help="a run folder: decode and score the sets its recipe names"
+        "run", type=_path, metavar="RUN", nargs="?", help="a run folder: decode and score the sets its recipe names"
     )
     _overrides(parser, _DECODING)
-    parser.add_argument("--hypothesis", type=Path, metavar="F", help="detokenised hypotheses, one a line")
-    parser.add_argument("--reference", type=Path, metavar="F", help="references, one a line")
-    parser.add_argument("--source", type=Path, metavar="F", help="sources, one a line: adds BLEU by source length")
+    parser.add_argument("--hypothesis", type=_path, metavar="F", help="detokenised hypotheses, one a line")
+    parser.add_argument("--reference", type=_path, metavar="F", help="references, one a line")
+    parser.add_argument("--source", type=_path, metavar="F", help="sources, one a line: adds BLEU by source length")
     parser.add_argument(
         "--recipe", help=f"for files: score as this recipe does (default: {paper.systems(OWN_SCALE)[0]})"
     )
@@ -251,6 +251,13 @@ def _plan(paper: Paper, options: argparse.Namespace) -> None:
     """Print what a recipe will cost."""
     values = plan(paper, paper.recipe(options.recipe, options.overrides))
     print(json.dumps(values, indent=2) if options.json else describe(values))
+
+
+def _path(text: str) -> Path:
+    """Read a path, which an empty word is not: it would stand for the working directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("write a path")
+    return Path(text)
 
 
 def _positive(text: str) -> int:
@@ -367,6 +374,8 @@ def _tables(paper: Paper, options: argparse.Namespace) -> None:
     """Rebuild tables and figures from finished runs, and print the tables."""
     from common.report.results import export
 
+    if options.results is not None and not options.results.is_dir():
+        raise UserError(f"--results {options.results}: no such folder; name one of finished runs or committed results")
     results = options.results or options.runs / options.scale / paper.name
     out = options.out or results
     section = paper.build_tables(options.scale, results, out)
@@ -377,5 +386,8 @@ def _tables(paper: Paper, options: argparse.Namespace) -> None:
 
 
 def _say(line: str) -> None:
-    """Print a line on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line on standard error. If nobody reads it any more (`2>&1 | head`), the work goes on without."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -315,11 +315,13 @@ def write_recipe(run: Path, recipe: Recipe) -> None:
 def read_recipe(paper: Paper, run: Path) -> Recipe:
     """Read the recipe that a run folder was trained by. Raise UserError if it is not a run folder."""
     path = run / "recipe.yaml"
+    if has_updates(run) and not path.is_file():
+        raise UserError(f"{path}: missing, without which nobody knows what was trained here; put it back")
     if not path.is_file():
         raise UserError(f"{run}: not a run folder (no recipe.yaml); make one with `train RECIPE --out {run}`")
     values = read_yaml(path)
     if not isinstance(values, dict):
-        raise UserError(f"{path}: damaged; delete {run} and train again")
+        raise UserError(f"{path}: damaged; put it back, or delete {run} and train again")
     return recipe_from_dict(current(values), paper.sections, str(path))
 
 

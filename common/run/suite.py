@@ -206,10 +206,12 @@ def _last_line(run: Path) -> str:
 def _reason(run: Path) -> str:
     """Return why the last process failed: the last line that it printed.
 
-    Under torchrun, which adds a page of its own, this is the last line of ours.
+    Under torchrun, which adds a page of its own, this is the last line of ours, or torchrun's own of a signal.
     """
-    ours = [line for line in _lines(run) if line.startswith("python -m papers.")]
-    return ours[-1] if ours and _lines(run)[-1].startswith("=") else _last_line(run)
+    if not _lines(run)[-1].startswith("="):
+        return _last_line(run)
+    ours = [line for line in _lines(run) if line.startswith("python -m papers.") or "Signal" in line]
+    return ours[-1].strip() if ours else "torchrun says no reason"
 
 
 def _report(jobs: Sequence[Job], seconds: float) -> None:

@@ -56,7 +56,10 @@ def load_state(run: Path) -> tuple[Path, dict[str, Any]] | None:
             return path, state
         print(f"{path}: damaged, its checksum does not fit; the state before it is used", file=sys.stderr)
     if paths:
-        raise UserError(f"{paths[-1]}: damaged, and no state before it is whole; delete {run} to start over")
+        raise UserError(
+            f"{paths[-1]}: damaged, and no state before it is whole; the checkpoints can still be averaged and scored, "
+            f"or delete {run} to start over"
+        )
     earlier = run / "state.pt"
     return (earlier, _read_earlier(earlier)) if earlier.is_file() else None
 
