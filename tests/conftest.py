@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from common.prepare.language_model import tools
 
 ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)
+# A shell lets what it starts in the background ignore Ctrl-C, and every process of these tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY = [
     "data.first=400",

@@ -214,7 +214,7 @@ def test_loss_that_is_not_a_number_stops_and_keeps_the_state(command, tmp_path, 
     out = tmp_path / "diverged"
     words = [*TINY, "optimizer.factor=1.0e+30", "run.state_every=1"]
     done = command("papers.vaswani2017", "train", "demo/base", *words, "--out", out, "--runs", runs, check=2)
-    assert re.search(r"loss is (nan|inf)|weights that are not finite", done.stderr) and "Traceback" not in done.stderr
+    assert re.search(r"loss is (nan|inf)", done.stderr) and "Traceback" not in done.stderr
     assert any(out.glob("state/*.safetensors"))
 
 

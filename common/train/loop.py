@@ -247,7 +247,8 @@ class Trainer:
 
     def _check_weights(self, step: int) -> None:
         """Raise UserError if a weight is not finite, which the loss shows only at the next update."""
-        if not torch.isfinite(nn.utils.get_total_norm([parameter.detach() for parameter in self.parameters])):
+        # The largest of all, which is not finite if one is not. A sum of squares could overflow.
+        if not torch.isfinite(nn.utils.get_total_norm([weight.detach() for weight in self.parameters], math.inf)):
             raise self._diverged(f"update {step:,} has left weights that are not finite")
 
     def _diverged(self, what: str) -> UserError:
