@@ -62,6 +62,13 @@ def batch() -> Batch:
     return Batch(*sides[0], *sides[1])
 
 
+def assert_same_gradients(here: nn.Module, there: nn.Module) -> None:
+    for (name, ours), theirs in zip(here.named_parameters(), there.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None), name
+        if ours.grad is not None and theirs.grad is not None:
+            torch.testing.assert_close(theirs.grad.cpu(), ours.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_loss_and_gradients_are_the_processors(system):
     here, there = twins(system, torch.float64)
@@ -72,10 +79,7 @@ def test_loss_and_gradients_are_the_processors(system):
         losses[-1].backward()
     # The loss is taken in float32 whatever the model computes in.
     torch.testing.assert_close(losses[1].cpu(), losses[0], rtol=1e-5, atol=0)
-    for (name, ours), theirs in zip(here.named_parameters(), there.parameters(), strict=True):
-        assert (ours.grad is None) == (theirs.grad is None), name
-        if ours.grad is not None and theirs.grad is not None:
-            torch.testing.assert_close(theirs.grad.cpu(), ours.grad, rtol=1e-4, atol=1e-5, msg=name)
+    assert_same_gradients(here, there)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -129,10 +133,7 @@ def test_an_accelerated_model_has_the_processors_loss_and_gradients(system):
         losses.append(compute(model(placed), placed.target, placed.target_mask, 0.1))
         losses[-1].backward()
     torch.testing.assert_close(losses[1].cpu(), losses[0], rtol=1e-5, atol=0)
-    for (name, ours), theirs in zip(here.named_parameters(), there.parameters(), strict=True):
-        assert (ours.grad is None) == (theirs.grad is None), name
-        if ours.grad is not None and theirs.grad is not None:
-            torch.testing.assert_close(theirs.grad.cpu(), ours.grad, rtol=1e-4, atol=1e-5, msg=name)
+    assert_same_gradients(here, there)
 
 
 def test_accelerated_bfloat16_stays_near_float32_and_repeats_itself_to_the_bit():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,14 @@ KEYS = st.sampled_from([*SECTIONS, "model", "optimizer", "title", "extends"]) | 
 RECIPE = (VASWANI.root / "recipes" / "wmt14" / "base.yaml").read_bytes()
 
 
-def refused_in_one_line(error: UserError) -> None:
-    message = str(error)
-    assert message.strip() and len(message.splitlines()) == 1
+@contextmanager
+def refused_in_one_line() -> Iterator[None]:
+    """Let the block end in a UserError, whose message must be one line. Any other exception fails the test."""
+    try:
+        yield
+    except UserError as error:
+        message = str(error)
+        assert message.strip() and len(message.splitlines()) == 1
 
 
 def mutated(original: bytes) -> st.SearchStrategy[bytes]:
@@ -67,10 +73,8 @@ def test_recipe_files(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_bytes(content)
     for read in (lambda: VASWANI.recipe(str(path)), lambda: read_declaration(path)):
-        try:
+        with refused_in_one_line():
             read()
-        except UserError as error:
-            refused_in_one_line(error)
 
 
 @fuzz
@@ -87,10 +91,8 @@ def test_recipe_values(values: dict[str, Any], tmp_path: Path) -> None:
         lambda: VASWANI.recipe(str(path)),
         lambda: recipe_from_dict(current(values), VASWANI.sections, "here"),
     ):
-        try:
+        with refused_in_one_line():
             read()
-        except UserError as error:
-            refused_in_one_line(error)
 
 
 @fuzz
@@ -102,10 +104,8 @@ def test_recipe_values(values: dict[str, Any], tmp_path: Path) -> None:
     )
 )
 def test_overrides(words: list[str]) -> None:
-    try:
+    with refused_in_one_line():
         load_recipe(VASWANI.root / "recipes", "base", VASWANI.sections, words)
-    except UserError as error:
-        refused_in_one_line(error)
 
 
 @settings(fuzz, max_examples=25)
@@ -119,10 +119,8 @@ def test_plans_of_any_size(field: str, size: int) -> None:
     for paper, name in ((VASWANI, "demo/base"), (BAHDANAU, "demo/rnnencdec-30")):
         if (field == "model.N" or (field.startswith("estimate") and paper is BAHDANAU)) and 8 < size <= 10_000:
             continue  # layer by layer and word by word: up to a minute
-        try:
+        with refused_in_one_line():
             plan(paper, paper.recipe(name, [f"{field}={size}"]))
-        except UserError as error:
-            refused_in_one_line(error)
 
 
 @settings(fuzz, max_examples=200)
@@ -132,12 +130,8 @@ def test_texts(content: bytes, name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     for read in (lambda: read_lines(path), lambda: list(lines_as_they_come(content.splitlines(True), name))):
-        try:
-            lines = read()
-        except UserError as error:
-            refused_in_one_line(error)
-        else:
-            assert all("\n" not in line for line in lines)
+        with refused_in_one_line():
+            assert all("\n" not in line for line in read())
 
 
 SET = """<?xml version="1.0"?>
@@ -160,11 +154,8 @@ MARKUP = [
 @settings(fuzz, max_examples=300)
 @given(content=mutated(SET.encode()) | st.lists(st.sampled_from(MARKUP), max_size=14).map(b"".join))
 def test_sgml(content: bytes) -> None:
-    try:
+    with refused_in_one_line():
         found = read_sgml(content.decode("utf-8", "replace"), "set.sgm")
-    except UserError as error:
-        refused_in_one_line(error)
-    else:
         assert found.lines and len(found.lines) == len(found.places) and not any("\n" in line for line in found.lines)
 
 

@@ -31,24 +31,22 @@ warnings.filterwarnings("ignore", "This instance was constructed with capturable
 CrossEntropy = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 
+@dataclass(eq=False)
 class Update:
     """Makes the updates of one model, operation by operation."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimization: Optimization,
-        train: Train,
-        world: World = ALONE,
-        cross_entropy: CrossEntropy = cross_entropy_sum,
-    ) -> None:
-        """cross_entropy: `cross_entropy_sum`, or the same function arranged for speed."""
-        self.model, self.optimization, self.train, self.world = model, optimization, train, world
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model: nn.Module
+    optimization: Optimization
+    train: Train
+    world: World = ALONE
+    cross_entropy: CrossEntropy = cross_entropy_sum
+    """`cross_entropy_sum`, or the same function arranged for speed."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.device = self.parameters[0].device
         self.loss = torch.zeros((), dtype=torch.float64, device=self.device)
         """Summed over all minibatches since it was last set to zero, in nats. Reading it waits for the GPU."""
-        self._cross_entropy = cross_entropy
 
     def begin(self) -> None:
         """Forget the gradients of the update before."""
@@ -88,7 +86,7 @@ class Update:
         # With bfloat16 the matrix products are rounded. Weights, optimizer and loss stay in float32.
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
             logits = self.model(batch)
-        return self._cross_entropy(logits, batch.target, batch.target_mask, self.train.label_smoothing)
+        return self.cross_entropy(logits, batch.target, batch.target_mask, self.train.label_smoothing)
 
     def _set_learning_rate(self, step: int) -> None:
         if self.optimization.learning_rate is None:
@@ -124,15 +122,8 @@ class RecordedUpdate(Update):
     training that goes on after a stop must meet the same ones.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimization: Optimization,
-        train: Train,
-        world: World = ALONE,
-        cross_entropy: CrossEntropy = cross_entropy_sum,
-    ) -> None:
-        super().__init__(model, optimization, train, world, cross_entropy)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         for parameter in self.parameters:
             parameter.grad = torch.zeros_like(parameter)
         self._tokens = torch.ones((), device=self.device)
