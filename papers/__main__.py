@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 from common.errors import UserError
 from common.paper import Paper
 from common.progress import clock
@@ -17,15 +19,18 @@ from common.report.page import Section, write_report
 from common.run.cli import Parser, guarded, split_overrides, utf8_output
 from common.run.folder import prepare_data
 from common.run.plan import describe, plan
-from common.run.suite import check_slots, jobs_of, run_jobs, slots_of
+from common.run.suite import Job, check_slots, jobs_of, run_jobs, slots_of
 from papers.lineage import PAPERS, same_data
 
 TITLES = {
     "demo": "Both papers in miniature, on generated text",
     "multi30k": "Both papers' systems on Multi30k",
+    "europarl": "RNNencdec and RNNsearch on Europarl v7",
     OWN_SCALE: "Both papers on WMT14",
 }
 """Title of the report, by scale."""
+SMALL = "-small"
+"""End of the folder with a scale's recipes in a size for CPU cores."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,6 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"one paper alone ({', '.join(PAPERS)}); recipe fields to override in every system",
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of everything made (default: runs)")
+    parser.add_argument(
+        "--small", action="store_true", help="europarl only: smaller models, 200,000 pairs, about six hours on 2 cores"
+    )
     parser.add_argument("--fresh", action="store_true", help="delete this scale's runs and start over")
     parser.add_argument(
         "--slots",
@@ -51,8 +59,22 @@ def main(arguments: list[str] | None = None) -> int:
     options.overrides, names = split_overrides(options.words)
     if unknown := [name for name in names if name not in (*PAPERS, "all")]:
         parser.error(f"{unknown[0]} is no paper; choose one of {', '.join(PAPERS)}, or all")
-    papers = [paper for name, paper in PAPERS.items() if not names or name in names or "all" in names]
-    return guarded(lambda: reproduce(papers, options), "reproduce")
+    if options.small and options.scale != "europarl":
+        parser.error(f"--small is for europarl; {options.scale} has one size")
+    title, options.scale = TITLES[options.scale], options.scale + SMALL * options.small
+    return guarded(lambda: reproduce(title, chosen(names, options.scale), options), "reproduce")
+
+
+def chosen(names: list[str], scale: str) -> list[Paper]:
+    """Return the papers that are named, or all that have recipes for the scale.
+
+    Raise UserError if a named one has none.
+    """
+    named = [PAPERS[name] for name in PAPERS if name in names]
+    for paper in named:
+        if not paper.systems(scale):
+            raise UserError(f"{paper.name} has no recipes for scale `{scale}`")
+    return named if named and "all" not in names else [paper for paper in PAPERS.values() if paper.systems(scale)]
 
 
 def slots(text: str) -> list[str]:
@@ -63,22 +85,24 @@ def slots(text: str) -> list[str]:
     return named
 
 
-def reproduce(papers: list[Paper], options: argparse.Namespace) -> None:
+def reproduce(title: str, papers: list[Paper], options: argparse.Namespace) -> None:
     """Make one scale of the chosen papers, from data to report."""
     started = time.monotonic()
     if options.fresh:
         for paper in papers:
             shutil.rmtree(options.runs / options.scale / paper.name, ignore_errors=True)
-    if options.scale == OWN_SCALE:
-        print_plans(papers, options.overrides)
-    prepare_all(papers, options)
     jobs = jobs_of(papers, options.scale, options.overrides, options.runs)
+    if options.scale in (OWN_SCALE, "europarl"):
+        print_plans(jobs)
+    if options.scale == "europarl":
+        require_gpu(jobs)
+    prepare_all(jobs, options.runs)
     if options.slots:
         check_slots(options.slots)
     run_jobs(jobs, options.runs, options.slots or slots_of(jobs))
     sections = build_sections(papers, options.scale, options.runs)
     report = options.runs / options.scale / "report.html"
-    write_report(TITLES[options.scale], sections, report)
+    write_report(title, sections, report)
     print(f"\nDone in {clock(time.monotonic() - started)}. Report with figures: {report.resolve()}")
 
 
@@ -96,24 +120,29 @@ def build_sections(papers: list[Paper], scale: str, runs: Path) -> list[Section]
     return sections
 
 
-def print_plans(papers: list[Paper], overrides: list[str]) -> None:
-    """Print what each paper's own systems will cost, before anything is downloaded."""
-    for paper in papers:
-        for name in paper.systems(OWN_SCALE):
-            print(f"== {paper.name} {describe(plan(paper, paper.recipe(name, overrides)))}\n", flush=True)
+def print_plans(jobs: list[Job]) -> None:
+    """Print what each system will cost, before anything is downloaded."""
+    for job in jobs:
+        print(f"== {job.paper.name} {describe(plan(job.paper, job.recipe))}\n", flush=True)
 
 
-def prepare_all(papers: list[Paper], options: argparse.Namespace) -> None:
+def require_gpu(jobs: list[Job]) -> None:
+    """Raise UserError if there is no GPU for models that need one. `run.device=cpu` trains them anyway."""
+    if torch.cuda.is_available() or all(job.recipe.run.device == "cpu" for job in jobs):
+        return
+    raise UserError(
+        "europarl: no GPU is here, and these models would take weeks on a few CPU cores (the hours are above); add "
+        "--small for smaller ones on 200,000 pairs, about six hours on 2 cores, or run.device=cpu to wait"
+    )
+
+
+def prepare_all(jobs: list[Job], runs: Path) -> None:
     """Prepare each corpus of the scale.
 
     This is done before the systems start side by side, because several of them share a corpus.
     """
-    for paper in papers:
-        names = paper.systems(options.scale)
-        if not names:
-            raise UserError(f"{paper.name} has no recipes for scale `{options.scale}`")
-        for name in names:
-            prepare_data(paper.recipe(name, options.overrides), options.runs)
+    for job in jobs:
+        prepare_data(job.recipe, runs)
 
 
 if __name__ == "__main__":
