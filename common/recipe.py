@@ -234,6 +234,9 @@ class Run:
     what suits the device (common/decode/translate.py)."""
     examples: tuple[str, ...] = ()
     """Source sentences whose attention is drawn. Empty means four of the test set."""
+    shown: tuple[str, ...] = ()
+    """Beginnings of source sentences. A result keeps the test sentences that begin so, with their translations. Of a
+    set without any it keeps the three longest."""
 
     def __post_init__(self) -> None:
         for key in ("threads", "log_every", "validate_every", "state_every"):

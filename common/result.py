@@ -202,6 +202,7 @@ class ScoredSet:
 
     columns: dict[str, Column]
     longest: tuple[LongSentence, ...]
+    """Sentences that are kept in full: those that the recipe names (`run.shown`), or the longest."""
 
     def __post_init__(self) -> None:
         if "all" not in self.columns:

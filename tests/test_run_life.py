@@ -150,6 +150,24 @@ def test_another_test_set_is_no_other_text(train: Train, command: Command, corpu
     assert "dev_nll_per_token" in log(tmp_path / "run")[-1]
 
 
+def test_the_sentences_that_a_recipe_names_are_kept_in_full(train: Train, command: Command, tmp_path: Path) -> None:
+    """They are found by their beginnings, in the order of the recipe. A set without one keeps its three longest."""
+    train()
+    lines = sentences(20, 7)
+    starts = [" ".join(lines[5].split()[:6]), "nothing begins so", lines[0]]
+    named = [line for start in starts for line in lines if line.startswith(start)]
+    longest = sorted(lines, key=lambda line: -len(line.split()))[:3]
+    assert named[0] == lines[5] and lines[0] in named and named != longest
+    for shown, kept in ((starts, named), (starts[1:2], longest)):
+        words = f"run.shown=[{', '.join(shown)}]"
+        command("papers.vaswani2017", "score", tmp_path / "run", "--runs", tmp_path, words)
+        result = json.loads((tmp_path / "run" / "result.json").read_text())["sets"]["test"]
+        assert [item["source"] for item in result["longest"]] == kept
+        for item in result["longest"]:
+            assert item["reference"] == item["source"].upper()
+            assert item["hypothesis"] == result["columns"]["all"]["hypotheses"][lines.index(item["source"])]
+
+
 @pytest.mark.parametrize(
     "words",
     [

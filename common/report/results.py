@@ -106,7 +106,7 @@ class Result:
 
     @property
     def longest(self) -> tuple[LongSentence, ...]:
-        """The longest sentences of the first test set, with their translations."""
+        """The sentences of the first test set that are kept in full: those that the recipe names, or the longest."""
         return self.file.sets[self.test_set].longest
 
     @property

@@ -175,8 +175,9 @@ def _evaluate_set(run: LoadedRun, prepared: Prepared, name: str, say: Callable[[
         if known.any():
             columns["no_unk"] = _column(run, lines, known, _without_unk(decode), f"{name}, no UNK", say, "no-unk")
     lengths = np.array([len(line.split(" ")) for line in lines["source_tokens"]])
-    longest = np.argsort(-lengths, kind="stable")[:_LONGEST]
-    kept = ((lines["source"][i], lines["reference"][i], columns["all"].hypotheses[i]) for i in longest)
+    named = [i for start in run.recipe.run.shown for i, line in enumerate(lines["source"]) if line.startswith(start)]
+    chosen = named or np.argsort(-lengths, kind="stable")[:_LONGEST]
+    kept = ((lines["source"][i], lines["reference"][i], columns["all"].hypotheses[i]) for i in chosen)
     sentences = tuple(LongSentence(source=s, reference=r, hypothesis=h) for s, r, h in kept)
     return ScoredSet(columns=columns, longest=sentences)
 

@@ -150,7 +150,7 @@ def _alignments(rows: Results) -> Figure | None:
 
 
 def table3_part(rows: Results) -> list[str]:
-    """Return Table 3: the longest sentences of the test set as RNNencdec-50 and RNNsearch-50 translate them."""
+    """Return Table 3: the sentences that the recipe names, or the longest, as both -50 models translate them."""
     systems = [system for system in ("rnnencdec-50", "rnnsearch-50") if system in rows]
     if not systems:
         return []
