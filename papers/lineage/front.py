@@ -6,6 +6,7 @@ The block is written between two markers, from committed results.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from common.files import write_whole
@@ -18,7 +19,7 @@ from papers.lineage.same_data import folders
 
 BLOCK = re.compile(r"(<!-- results: [^\n]*-->\n).*?(<!-- end of results -->)", re.DOTALL)
 """The two markers and the generated text between them."""
-SYSTEMS = {
+SYSTEMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "multi30k": {
         "bahdanau2014": ("rnnencdec-50", "rnnsearch-50", "rnnsearch-50-star"),
         "vaswani2017": ("base-enfr", "base", "base-enfr-wu2021", "base-wu2021"),
