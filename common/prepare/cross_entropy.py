@@ -21,7 +21,7 @@ from common.errors import UserError
 from common.prepare.language_model import estimate, vocabulary
 
 _LANGUAGES = ("source", "target")
-_BITS = math.log2(10)
+BITS = math.log2(10)
 """Bits per unit of KenLM's logarithms, which are to base 10."""
 
 
@@ -59,7 +59,8 @@ class Scorer:
 
     def __init__(self, folder: Path) -> None:
         self._models = [
-            [_open(_path(folder, domain, language)) for domain in ("in_domain", "general")] for language in _LANGUAGES
+            [open_model(_path(folder, domain, language)) for domain in ("in_domain", "general")]
+            for language in _LANGUAGES
         ]
 
     def scores(self, source: Iterable[str], target: Iterable[str]) -> npt.NDArray[np.float64]:
@@ -74,7 +75,7 @@ class Scorer:
     def _difference(self, language: int, line: str) -> float:
         in_domain, general = self._models[language]
         text = line.encode()
-        return _BITS * float(general.score(text) - in_domain.score(text)) / (len(text.split()) + 1)
+        return BITS * float(general.score(text) - in_domain.score(text)) / (len(text.split()) + 1)
 
 
 def keep_share(scores: Sequence[npt.NDArray[np.float64]], share: float) -> list[npt.NDArray[np.bool_]]:
@@ -111,7 +112,8 @@ def _by_shard(kept: npt.NDArray[np.bool_], shards: Sequence[npt.NDArray[np.float
     return np.split(kept, np.cumsum([len(shard) for shard in shards])[:-1])
 
 
-def _open(path: Path) -> Any:
+def open_model(path: Path) -> Any:
+    """Return a model that `estimate` wrote, mapped into memory. Raises UserError if it is missing or damaged."""
     config = kenlm.Config()
     config.load_method = kenlm.LoadMethod.LAZY
     try:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from common.files import write_json
 from common.prepare.encoded import SIDES
+from common.typed import checked
 
 NAME = "manifest.json"
 
@@ -94,6 +95,70 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Size:
+    """Size of a parallel text."""
+
+    pairs: int
+    words: dict[str, int]
+    """Tokens by side, `source` and `target`."""
+
+
+@dataclass(frozen=True)
+class Modelled:
+    """What language models of several texts say of one side of a development set. The keys are names of the texts."""
+
+    words: int
+    """Number of tokens."""
+    perplexity: dict[str, float]
+    """Per token, the end of each sentence counted."""
+    unseen: dict[str, float]
+    """Share of the tokens that the text does not have."""
+    gain: float
+    """Bits per token that the model of the selected text needs less than those of the random texts in the mean."""
+    interval: tuple[float, float]
+    """From the lowest to the highest end of the 95% bootstrap intervals of this number for each random text. The
+    sentences of the set are resampled."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A pair as tokens, and its score in the selection."""
+
+    source: str
+    target: str
+    score: float
+
+
+@dataclass(frozen=True)
+class SelectionCheck:
+    """Selected text beside random text (common/prepare/selection_check.py)."""
+
+    whole: Size
+    """All pairs that could be selected."""
+    selected: Size
+    """Those that were."""
+    texts: dict[str, Size]
+    """The texts that were modelled: `whole` and `selected`, of a large corpus a sample of them, and `random 1`, ..."""
+    sets: dict[str, dict[str, Modelled]]
+    """By development set and side."""
+    best: tuple[Example, ...]
+    """Pairs with the lowest scores, the lowest first."""
+    worst: tuple[Example, ...]
+    """Pairs with the highest scores, the highest first."""
+
+    @property
+    def verdict(self) -> str:
+        """Return whether selected text models the development sets better than as much random text.
+
+        `holds` if the gain's interval is above 0 for every set and side, `fails` if one is below, else `undecided`.
+        """
+        intervals = [side.interval for sides in self.sets.values() for side in sides.values()]
+        if all(low > 0 for low, _ in intervals):
+            return "holds"
+        return "fails" if any(high < 0 for _, high in intervals) else "undecided"
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All that is known about a prepared corpus."""
 
@@ -121,10 +186,15 @@ class Manifest:
     outputs: Mapping[str, Output]
     """Files by name, without this file and the summary."""
     steps: tuple[Step, ...]
+    selection: SelectionCheck | None = None
+    """None if nothing was selected, or by an older program."""
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:
-        """Read what `write` wrote. Raises OSError, ValueError, KeyError or TypeError if it is missing or damaged."""
+        """Read what `write` wrote.
+
+        Raises OSError, ValueError, KeyError, TypeError or UserError if it is missing or damaged.
+        """
         values = json.loads((directory / NAME).read_text(encoding="utf-8"))
         counts = values["counts"]
         train = _set_counts(TrainCounts, counts.pop("train"))
@@ -133,6 +203,9 @@ class Manifest:
         values["warnings"] = tuple(values["warnings"])
         values["outputs"] = {name: Output(**facts) for name, facts in values["outputs"].items()}
         values["steps"] = tuple(Step(**step) for step in values["steps"])
+        values["selection"] = checked(
+            SelectionCheck | None, values.get("selection"), "selection", str(directory / NAME)
+        )
         return cls(**values)
 
     def write(self, directory: Path) -> None:
@@ -142,7 +215,8 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """Return the manifest as plain values, as they are in the file."""
         sets = {"train": self.counts.train, **self.counts.held_out}
-        return {**asdict(self), "counts": {name: _flat(counts) for name, counts in sets.items()}}
+        values = {**asdict(self), "counts": {name: _flat(counts) for name, counts in sets.items()}}
+        return {key: value for key, value in values.items() if value is not None}
 
 
 Kind = TypeVar("Kind", bound=SetCounts)

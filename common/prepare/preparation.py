@@ -30,9 +30,10 @@ from common.prepare.encoded import SIDES, shard_name, write_offsets
 from common.prepare.held_out import Pairs, write_held_out
 from common.prepare.language_model import tools
 from common.prepare.lexicon import encode
-from common.prepare.manifest import Counts, Manifest, Output, SideCounts, Step, TrainCounts
+from common.prepare.manifest import Counts, Manifest, Output, SelectionCheck, SideCounts, Step, TrainCounts
 from common.prepare.prepared import Prepared
-from common.prepare.selection import select
+from common.prepare.selection import mask_path, select
+from common.prepare.selection_check import check_selection
 from common.prepare.subwords import build_lexicons, learn_subwords
 from common.prepare.summary import write_summary
 from common.prepare.tokens import PARTITIONS, Rules, Shard, tokenise
@@ -41,6 +42,7 @@ from common.prepare.workers import Crew
 from common.progress import progress
 from common.recipe import Data, Estimate, Text
 from common.text.doubts import doubts, warn
+from common.text.moses import Tokeniser
 from common.text.pipeline import TextPipeline
 
 FORMAT = 4
@@ -131,7 +133,7 @@ def _complete(directory: Path) -> bool:
     try:
         outputs = Manifest.read(directory).outputs
         return all((directory / name).stat().st_size == file.bytes for name, file in outputs.items())
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, UserError):
         return False
 
 
@@ -174,6 +176,8 @@ class _Preparation:
     """By training part: number of pairs read, kept, and left out for each reason."""
     warnings: list[str] = field(default_factory=list)
     """Warnings about text that may be the wrong one."""
+    selection: SelectionCheck | None = None
+    """Selected text beside random text, if anything was selected."""
     paths: Paths = field(default_factory=dict)
     """Paths of the public files, after the download."""
 
@@ -206,6 +210,9 @@ class _Preparation:
         self.crew.alone = len(shard_paths) == 1
         with self._step("select"):
             masks = self._select(by_part)
+        if any(masks):
+            with self._step("check selection"):
+                self._check_selection(by_part, masks)
         with self._step("count"):
             types = self._count(shard_paths, masks)
         folders = (self.work, self.out, self.crew)
@@ -301,6 +308,20 @@ class _Preparation:
             self.parts[name] |= facts
         return masks
 
+    def _check_selection(self, by_part: Mapping[str, Sequence[Path]], masks: Sequence[Path | None]) -> None:
+        """Compare the selected pairs with random ones on the development sets."""
+        groups = [[path for path in paths if mask_path(path) in masks] for paths in by_part.values()]
+        if self.data.select_words is not None:  # one limit for all parts together
+            groups = [[path for group in groups for path in group]]
+        data, text = self.data, self.text
+        tokenisers = [Tokeniser(language, text.lowercase, text.tokeniser) for language in (data.source, data.target)]
+        sets = {}
+        for name in self.bitext.development:
+            sides = zip(tokenisers, self.bitext.read(name, self.paths), strict=True)
+            source, target = ([tokeniser.tokenise(line) for line in lines] for tokeniser, lines in sides)
+            sets[name] = source, target
+        self.selection = check_selection([group for group in groups if group], sets, self.work / "check", self.crew)
+
     def _count(self, paths: Sequence[Path], masks: Sequence[Path | None]) -> list[Path]:
         """Return the files of all word types and their counts, one for each partition."""
         counts = [self.work / f"{path.stem}.counts.npz" for path in paths]
@@ -379,6 +400,7 @@ class _Preparation:
             warnings=tuple(self.warnings),
             outputs={path.name: Output(path.stat().st_size, checksum(path)) for path in sorted(self.out.iterdir())},
             steps=tuple(self.steps),
+            selection=self.selection,
         )
         write_summary(manifest, self.out)  # after the checksums, because it has times, which differ between runs
         manifest.write(self.out)

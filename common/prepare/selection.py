@@ -13,7 +13,7 @@ import numpy as np
 from common.files import write_once
 from common.prepare.cross_entropy import Scorer, keep_share, keep_words, train_models
 from common.prepare.encoded import SIDES
-from common.prepare.tokens import Array, Shard
+from common.prepare.tokens import Array, Shard, save_array
 from common.prepare.workers import Crew
 from common.recipe import Data
 
@@ -40,23 +40,24 @@ def select(
     in_domain = [path for name in data.in_domain for path in by_part[name]]
     general = [path for name, paths in by_part.items() if name not in data.in_domain for path in paths]
     crew.run_apart(_train, in_domain, general, models)
-    scored = {path: path.with_name(f"{path.stem}.scores.npy") for paths in judged.values() for path in paths}
+    scored = {path: scores_path(path) for paths in judged.values() for path in paths}
     crew.run(_score, [(path, models, end) for path, end in scored.items()])
     scores = {path: np.load(end, allow_pickle=False) for path, end in scored.items()}
     kept = _keep(data, by_part, judged, shares, scores)
     for path, mask in kept.items():
-        write_once(_mask_path(path), lambda part, mask=mask: _save(part, mask))  # type: ignore[misc]
+        write_once(mask_path(path), lambda part, mask=mask: save_array(part, mask))  # type: ignore[misc]
     about = {name: _report(name, paths, scores, kept, out) for name, paths in judged.items()}
-    return [_mask_path(path) if path in kept else None for paths in by_part.values() for path in paths], about
+    return [mask_path(path) if path in kept else None for paths in by_part.values() for path in paths], about
 
 
-def _mask_path(path: Path) -> Path:
+def mask_path(path: Path) -> Path:
+    """Return the file of a shard's mask, which says for each pair whether it is kept."""
     return path.with_name(f"{path.stem}.kept.npy")
 
 
-def _save(path: Path, array: Array) -> None:
-    with path.open("wb") as file:
-        np.save(file, array)
+def scores_path(path: Path) -> Path:
+    """Return the file of a shard's scores."""
+    return path.with_name(f"{path.stem}.scores.npy")
 
 
 def _keep(
@@ -135,6 +136,6 @@ def _score(shard_path: Path, folders: Sequence[Path], path: Path) -> None:
         for half, folder in enumerate(reversed(folders)):
             there = _half(len(scores), half)
             scores[there] = Scorer(folder).scores(shard.lines("source", there), shard.lines("target", there))
-        _save(part, scores)
+        save_array(part, scores)
 
     write_once(path, write)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 
 from common.files import write_whole
 from common.markdown import table
 from common.prepare.encoded import SIDES
-from common.prepare.manifest import Counts, Manifest
+from common.prepare.manifest import Counts, Example, Manifest, Modelled, SelectionCheck
 from common.text.vocabulary import SPECIALS
 
 NAME, FIGURE = "summary.md", "lengths.png"
@@ -62,6 +63,8 @@ def summary(manifest: Manifest) -> str:
             + (f": the rarest {types - rows:,} are unknown." if types > rows else ", so none is unknown."),
             f"They were learned from the {train.types_learned_from:,} most frequent of {train.types:,} types of words.",
         ]
+    if manifest.selection:
+        lines += ["", "## Data selection", "", selection_page(manifest.selection, data["source"], data["target"])]
     lines += [
         "",
         f"![Sentence lengths]({FIGURE})",
@@ -76,6 +79,92 @@ def summary(manifest: Manifest) -> str:
         "Seconds and memory of the attempt that finished; what an interrupted one had made was not made again.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def selection_page(check: SelectionCheck, source: str, target: str) -> str:
+    """Return what a selection kept, beside random text, as Markdown without a heading. source, target: languages."""
+    languages = dict(zip(SIDES, (source, target), strict=True))
+    whole, selected = check.whole, check.selected
+    shares = (f"{selected.words[side] / whole.words[side]:.1%} of the {languages[side]} words" for side in SIDES)
+    looked = check.texts["whole"].pairs
+    sample = (
+        f" The texts are samples, drawn from {looked:,} of the {whole.pairs:,} pairs." if looked < whole.pairs else ""
+    )
+    return "\n".join(
+        [
+            f"{selected.pairs:,} of {whole.pairs:,} pairs were selected ({selected.pairs / whole.pairs:.1%}), with "
+            f"{' and '.join(shares)}: {selected.words['target']:,} of {whole.words['target']:,} {target} words.",
+            "",
+            "Axelrod et al. 2011 claim that selected text models the domain better than as much random text. "
+            f"On the development sets: **{check.verdict}**.",
+            "",
+            table(
+                [
+                    "set",
+                    "",
+                    "words",
+                    "selected",
+                    "random",
+                    "whole",
+                    "gain, bits a word",
+                    "unseen: selected",
+                    "random",
+                    "whole",
+                ],
+                [_modelled(name, languages[side], sides[side]) for name, sides in check.sets.items() for side in SIDES],
+                right=range(2, 10),
+            ),
+            "",
+            "Perplexity of the development sets under four-gram models (modified Kneser-Ney, not pruned) of each text; "
+            "the mean of the random texts, and from the lowest to the highest. All models of a language have one "
+            "vocabulary, the words that the whole text has at least twice; other words count as one unknown word, and "
+            "the end of a sentence is a word. Gain: cross-entropy under the random texts minus that under the selected "
+            "one, with the 95% interval of resampled sentences that covers all draws. The claim holds if each interval "
+            "is above 0, and fails if one is below. Unseen: share of words that the text does not have at all.",
+            "",
+            table(
+                ["text", "pairs", *(f"{language} words" for language in languages.values())],
+                [
+                    [name, f"{size.pairs:,}", *(f"{size.words[side]:,}" for side in SIDES)]
+                    for name, size in check.texts.items()
+                ],
+                right=range(1, 4),
+            ),
+            "",
+            f"A random text has as many {target} words as the selected one, and so the pairs that make them up."
+            + sample,
+            "",
+            "The pairs of medium length that are most and least like the in-domain text, by the score that selected "
+            "them (lower is more alike):",
+            "",
+            "```",
+            *(line for pair in (*check.best, *check.worst) for line in _example(pair)),
+            "```",
+        ]
+    )
+
+
+def _example(pair: Example) -> tuple[str, str]:
+    return f"{pair.score:+.2f}  {pair.source}", f"{'':7}{pair.target}"
+
+
+def _modelled(name: str, language: str, side: Modelled) -> list[str]:
+    """Return a row of the table of perplexities."""
+    draws = [text for text in side.perplexity if text not in ("whole", "selected")]
+    perplexities = [side.perplexity[draw] for draw in draws]
+    low, high = side.interval
+    return [
+        name,
+        language,
+        f"{side.words:,}",
+        f"{side.perplexity['selected']:.1f}",
+        f"{mean(perplexities):.1f} ({min(perplexities):.1f} to {max(perplexities):.1f})",
+        f"{side.perplexity['whole']:.1f}",
+        f"{side.gain:+.3f} ({low:+.3f} to {high:+.3f})",
+        f"{side.unseen['selected']:.2%}",
+        f"{mean(side.unseen[draw] for draw in draws):.2%}",
+        f"{side.unseen['whole']:.2%}",
+    ]
 
 
 def _parts(parts: Mapping[str, Mapping[str, int]], expected: Mapping[str, int]) -> list[list[str]]:

@@ -67,6 +67,12 @@ def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
+def save_array(path: Path, array: Array) -> None:
+    """Write an array under exactly this name. `np.save` itself would add `.npy` to another ending."""
+    with path.open("wb") as file:
+        np.save(file, array)
+
+
 def word_hash(word: str) -> int:
     """Return a 64-bit hash of a word, the same in every process."""
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")

@@ -42,11 +42,16 @@ class Crew:
         """Time of the last measurement of memory, in seconds of time.monotonic()."""
 
     def run(
-        self, function: Callable[..., None], tasks: Iterable[Task], done: Callable[[Task], None] = lambda task: None
+        self,
+        function: Callable[..., None],
+        tasks: Iterable[Task],
+        done: Callable[[Task], None] = lambda task: None,
+        most: int | None = None,
     ) -> None:
         """Call `function(*task)` for every task, in parallel if there are several tasks and workers.
 
         tasks may be endless, because only a few are taken ahead of the work. done: called with each finished task.
+        most: number of tasks at once, if a task takes much memory or disk.
         Raises what `function` raises, and UserError if a process was killed.
         """
         tasks = iter(tasks)
@@ -57,7 +62,7 @@ class Crew:
                 done(task)
                 self.look()
             return
-        self._spread(self.workers, function, chain(first, tasks), done)
+        self._spread(min(self.workers, most or self.workers), function, chain(first, tasks), done)
 
     def run_apart(self, function: Callable[..., None], *task: Any) -> None:
         """Call `function(*task)` in a process of its own, which frees its memory when it ends."""

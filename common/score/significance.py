@@ -35,11 +35,12 @@ class Difference:
 
 
 def bootstrap_interval(
-    statistics: Statistics, of_sums: Callable[[Sums], Samples] = bleu_of_sums
+    statistics: Statistics | Samples, of_sums: Callable[[Sums], Samples] = bleu_of_sums
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of corpus BLEU x 100 over sentences (Koehn 2004).
 
-    of_sums: the score that the interval belongs to, `Score.of_sums`.
+    statistics: numbers of each sentence that can be summed, (sentences, ...). of_sums: the score of such sums, to which
+    the interval belongs, `Score.of_sums`.
     """
     return _interval(resample(np.random.default_rng(SEED), statistics, of_sums=of_sums)[0])
 
@@ -60,7 +61,7 @@ def paired_bootstrap(a: Statistics, b: Statistics) -> Difference:
 
 
 def resample(
-    generator: np.random.Generator, *systems: Statistics, of_sums: Callable[[Sums], Samples] = bleu_of_sums
+    generator: np.random.Generator, *systems: Statistics | Samples, of_sums: Callable[[Sums], Samples] = bleu_of_sums
 ) -> list[Samples]:
     """Return BLEU x 100 of each system on SAMPLES test sets drawn with replacement: (SAMPLES,) each.
 

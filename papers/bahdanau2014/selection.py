@@ -1,0 +1,89 @@
+"""Data selection as in §4.1 on Europarl alone, and Axelrod et al. 2011's claim about it: a result of its own.
+
+    python -m papers.bahdanau2014.selection measure    # prepares, and writes results/selection.json and selection.md
+    python -m papers.bahdanau2014.selection page       # writes selection.md again from selection.json
+
+Europarl v7 is cut to the 45% of Schwenk's `ep7_pc45`, with the test sets of 2008 to 2011 as in-domain text (D10). The
+models, the random text and the criterion are those of every preparation that selects (common/prepare/selection_check).
+`measure data.corpus=FILE` takes Europarl and the test sets from another declaration.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.errors import UserError
+from common.files import write_json, write_whole
+from common.prepare.manifest import SelectionCheck
+from common.prepare.summary import selection_page
+from common.run.cli import Parser, guarded, utf8_output
+from common.run.folder import REPOSITORY, prepare_data
+from common.run.record import commit, environment
+from common.typed import checked, plain
+from papers.bahdanau2014.paper import PAPER
+
+RESULT = PAPER.root / "results" / "selection.json"
+PAGE = RESULT.with_suffix(".md")
+IN_DOMAIN = "news-test2008, newstest2009, newstest2010, newstest2011"
+OVERRIDES = (
+    f"data.parts=[europarl-v7, {IN_DOMAIN}]",
+    "data.shares=[0.45, 1, 1, 1, 1]",
+    f"data.in_domain=[{IN_DOMAIN}]",
+)
+"""What differs from the recipe of RNNsearch-50: one corpus of five, and the in-domain text without News Commentary."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, or write the page. Return the exit status as common.run.cli does."""
+    utf8_output()
+    parser = Parser(prog="python -m papers.bahdanau2014.selection", description="Data selection beside random text.")
+    parser.add_argument("verb", choices=["measure", "page"])
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="fields of the recipe rnnsearch-50")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of downloads and prepared data")
+    parser.add_argument("--workers", type=int, help="processes (default: the number of cores)")
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        if options.verb == "measure":
+            measure(options.overrides, options.runs, options.workers)
+        write_whole(PAGE, page(RESULT))
+        print(f"written: {PAGE}", file=sys.stderr)
+
+    return guarded(work, parser.prog)
+
+
+def measure(overrides: Sequence[str], runs: Path, workers: int | None) -> None:
+    """Prepare with the commit that is checked out, and write the result. Raise UserError if there are other changes."""
+    origin = commit(REPOSITORY)
+    if origin["dirty"]:
+        raise UserError(f"{REPOSITORY}: tracked files differ from the commit that the result would name; commit them")
+    # A folder for each commit: data that another one prepared would be taken as they are.
+    prepared = prepare_data(PAPER.recipe("rnnsearch-50", [*OVERRIDES, *overrides]), runs / origin["commit"], workers)
+    facts = {"environment": environment("cpu"), "data": prepared.facts, "steps": prepared.manifest.steps}
+    write_json(RESULT, plain(facts | origin))
+
+
+def page(path: Path) -> str:
+    """Return the page of a result as Markdown."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    data = result["data"]
+    check = checked(SelectionCheck, data["selection"], "selection", str(path))
+    minutes = {step["step"]: step["seconds"] / 60 for step in result["steps"]}
+    lines = [
+        "# Data selection beside random text",
+        "",
+        f"Europarl v7 from: {data['title']}. In-domain text: {IN_DOMAIN}. Share kept: {data['data']['shares'][0]:.0%}.",
+        "",
+        selection_page(check, data["data"]["source"], data["data"]["target"]),
+        "",
+        f"Made by commit {result['commit'][:7]} on {result['environment']['hardware']}. The selection took "
+        f"{minutes['select']:.1f} minutes, this check {minutes['check selection']:.1f}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
