@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from html import unescape
 from pathlib import Path
 from statistics import mean
 
@@ -81,6 +82,17 @@ def summary(manifest: Manifest) -> str:
     return "\n".join(lines) + "\n"
 
 
+_MODELLED = "set| |words|perplexity: selected|random|whole|gain, bits a word|unseen: selected|random|whole".split("|")
+"""Head of the table of perplexities."""
+_CRITERION = """\
+Perplexity is that of four-gram models (modified Kneser-Ney, not pruned) of each text; of the random texts the mean, and
+from the lowest to the highest. All models of a language have one vocabulary, the words that the whole text has at least
+twice. Other words count as one unknown word, and the end of a sentence is a word. Gain: cross-entropy under the random
+texts minus that under the selected one; its interval covers the 95% bootstrap intervals over sentences of all draws.
+The claim holds if each interval is above 0, and fails if one is below. Unseen: share of words that the text does not
+have at all."""
+
+
 def selection_page(check: SelectionCheck, source: str, target: str) -> str:
     """Return what a selection kept, beside random text, as Markdown without a heading. source, target: languages."""
     languages = dict(zip(SIDES, (source, target), strict=True))
@@ -99,28 +111,12 @@ def selection_page(check: SelectionCheck, source: str, target: str) -> str:
             f"On the development sets: **{check.verdict}**.",
             "",
             table(
-                [
-                    "set",
-                    "",
-                    "words",
-                    "selected",
-                    "random",
-                    "whole",
-                    "gain, bits a word",
-                    "unseen: selected",
-                    "random",
-                    "whole",
-                ],
+                _MODELLED,
                 [_modelled(name, languages[side], sides[side]) for name, sides in check.sets.items() for side in SIDES],
-                right=range(2, 10),
+                right=range(2, len(_MODELLED)),
             ),
             "",
-            "Perplexity of the development sets under four-gram models (modified Kneser-Ney, not pruned) of each text; "
-            "the mean of the random texts, and from the lowest to the highest. All models of a language have one "
-            "vocabulary, the words that the whole text has at least twice; other words count as one unknown word, and "
-            "the end of a sentence is a word. Gain: cross-entropy under the random texts minus that under the selected "
-            "one, with the 95% interval of resampled sentences that covers all draws. The claim holds if each interval "
-            "is above 0, and fails if one is below. Unseen: share of words that the text does not have at all.",
+            _CRITERION,
             "",
             table(
                 ["text", "pairs", *(f"{language} words" for language in languages.values())],
@@ -131,8 +127,7 @@ def selection_page(check: SelectionCheck, source: str, target: str) -> str:
                 right=range(1, 4),
             ),
             "",
-            f"A random text has as many {target} words as the selected one, and so the pairs that make them up."
-            + sample,
+            f"Pairs are drawn at random until they have as many {target} words as the selected ones.{sample}",
             "",
             "The pairs of medium length that are most and least like the in-domain text, by the score that selected "
             "them (lower is more alike):",
@@ -145,7 +140,8 @@ def selection_page(check: SelectionCheck, source: str, target: str) -> str:
 
 
 def _example(pair: Example) -> tuple[str, str]:
-    return f"{pair.score:+.2f}  {pair.source}", f"{'':7}{pair.target}"
+    """Return two lines, without the tokeniser's HTML escapes."""
+    return f"{pair.score:+6.2f}  {unescape(pair.source)}", f"{'':8}{unescape(pair.target)}"
 
 
 def _modelled(name: str, language: str, side: Modelled) -> list[str]:
