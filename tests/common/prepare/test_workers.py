@@ -40,6 +40,12 @@ def test_every_task_is_done_once(tmp_path: Path, workers: int) -> None:
     assert len(processes) <= workers and (str(os.getpid()) in processes) == (workers == 1)
 
 
+def test_no_more_tasks_at_once_than_asked_for(tmp_path: Path) -> None:
+    """By the processes that did them, each of which does one at a time."""
+    Crew(4).run(touch, ((tmp_path, number) for number in range(25)), most=2)
+    assert len(list(tmp_path.iterdir())) == 25 and len({path.read_text() for path in tmp_path.iterdir()}) <= 2
+
+
 def test_few_tasks_are_taken_ahead(tmp_path: Path) -> None:
     """A task may be megabytes of text: no more are in memory than twice the workers and one to come."""
     taken = 0
