@@ -180,7 +180,7 @@ def _modelled(measured: Mapping[str, Array], lines: Sequence[str], at: slice) ->
 
 
 def _examples(paths: Sequence[Path], scores: Array, words: Array) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Return the pairs with the lowest and with the highest scores, no sentence twice.
+    """Return the pairs with the lowest and with the highest scores, no target sentence twice.
 
     scores, words: of all pairs of the shards in `paths`, their scores and target words.
     """

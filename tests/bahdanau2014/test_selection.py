@@ -1,0 +1,27 @@
+"""The committed selection on Europarl: its page is current, and it is the selection that §4.1's recipe makes of it."""
+
+from __future__ import annotations
+
+import json
+
+from papers.bahdanau2014 import selection
+from papers.bahdanau2014.paper import PAPER
+
+
+def test_the_page_is_current() -> None:
+    command = "python -m papers.bahdanau2014.selection page"
+    assert selection.PAGE.read_text(encoding="utf-8") == selection.page(selection.RESULT), f"run: {command}"
+
+
+def test_the_result_is_of_the_papers_share_and_development_sets() -> None:
+    """All of the recipe's in-domain text but News Commentary, and its share of Europarl."""
+    recipe = PAPER.recipe("rnnsearch-50", [])
+    data = json.loads(selection.RESULT.read_text(encoding="utf-8"))["data"]
+    part, *in_domain = data["data"]["parts"]
+    assert {*recipe.data.in_domain} - {*in_domain} == {"news-commentary-v9"} and {*in_domain} < {*recipe.data.in_domain}
+    share = dict(zip(recipe.data.parts, recipe.data.shares, strict=True))[part]
+    assert data["data"]["shares"] == [share, 1, 1, 1, 1]
+    check = data["selection"]
+    assert tuple(check["sets"]) == recipe.data.valid
+    assert check["selected"]["pairs"] == round(share * check["whole"]["pairs"])
+    assert data["text"] == {**data["text"], "tokeniser": recipe.text.tokeniser, "lowercase": recipe.text.lowercase}
