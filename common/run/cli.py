@@ -211,8 +211,7 @@ def _parser(paper: Paper) -> Parser:
         "--with", type=_path, dest="other", metavar="OTHER", help="another run's folder or a result.json, instead"
     )
     tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
-    scales = sorted(folder.name for folder in (paper.root / "recipes").glob("*/"))
-    tables.add_argument("--scale", default="demo", choices=scales, help="which runs (default: demo)")
+    tables.add_argument("--scale", default="demo", choices=paper.scales, help="which runs (default: demo)")
     tables.add_argument(
         "--results", type=_path, help="folder of finished runs or committed results (default: RUNS/SCALE/PAPER)"
     )
