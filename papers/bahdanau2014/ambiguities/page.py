@@ -87,7 +87,8 @@ def build_page(paper: Paper, results: Path, out: Path) -> Section:
     runs = by_variant(paper, read_results(results))
     every = {run.system: run for group in runs.values() for run in group}
     drawings = [drawing] if (drawing := figure(runs)) else []
-    remarks = notes(paper, runs)
+    # Without the note that intervals do not cover the seeds: here they do.
+    remarks = [*notes(paper, runs), *report.standard_notes(every)[1:]]
     parts = [
         f"# {TITLE}\n\n{paper.citation}",
         f"## BLEU on the test set{report.text_label(every)}\n\n{variants_table(runs, BLEU)}",
@@ -167,10 +168,10 @@ def figure(runs: Runs) -> Figure | None:
         axes.axvline(0, color="#777777", linewidth=1)
         for row, (variant, group) in enumerate(runs.items()):
             if difference := outcomes.get(variant):
-                axes.plot([difference.low, difference.high], [row, row], color=COLOURS[0], linewidth=2)
-                axes.plot(difference.value, row, "|", color=COLOURS[0], markersize=12, markeredgewidth=2)
+                axes.plot([difference.low, difference.high], [row - 0.14] * 2, color=COLOURS[0], linewidth=2)
+                axes.plot(difference.value, row - 0.14, "|", color=COLOURS[0], markersize=10, markeredgewidth=2)
             scores = [measure.of(run) - centre for run in group]
-            axes.plot(scores, [row] * len(scores), "o", color=COLOURS[1], markersize=4.5, alpha=0.8)
+            axes.plot(scores, [row + 0.14] * len(scores), "o", color=COLOURS[1], markersize=4, alpha=0.8)
         axes.set_yticks(range(len(runs)), [group[0].title for group in runs.values()])
         axes.set_xlabel(f"{measure.name} minus the base's mean")
         axes.tick_params(axis="y", length=0)
