@@ -42,12 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
 def reproduce(overrides: Sequence[str], runs: Path, slots: int | None) -> None:
     """Make the page, from data to tables."""
     jobs = jobs_of(overrides, runs)
+    places = slots_of(jobs) if slots is None else ["cpu"] * slots
+    if not places:
+        raise UserError(f"--slots is {slots}; write 1 or more")
+    check_slots(places)
     prepare_data(jobs[0].recipe, runs)
-    if slots is not None:
-        if slots < 1:
-            raise UserError(f"--slots is {slots}; write 1 or more")
-        check_slots(["cpu"] * slots)
-    run_jobs(jobs, runs, ["cpu"] * slots if slots else slots_of(jobs))
+    run_jobs(jobs, runs, places)
     results = runs / SCALE / PAPER.name
     print(PAPER.build_tables(SCALE, results, results).markdown)
     print(f"written to {results}", file=sys.stderr)
