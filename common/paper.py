@@ -109,6 +109,11 @@ class Paper(ABC):
         section: Section = importlib.import_module(f"papers.{self.name}.tables").build_tables(self, scale, results, out)
         return section
 
+    @property
+    def scales(self) -> list[str]:
+        """The names of all folders of recipes."""
+        return sorted(folder.name for folder in (self.root / "recipes").glob("*/"))
+
     def systems(self, scale: str) -> list[str]:
         """Return the names of all recipes of a scale, in the order of their files."""
         folder = self.root / "recipes" / scale

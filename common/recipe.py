@@ -28,6 +28,8 @@ OF_ONE_CORPUS = {"of one corpus": True}
 """Metadata of a field that names parts or sets of one corpus: it means nothing to another one."""
 AT_ANY_TIME = {"may change": "at any time"}
 """Metadata of a field or section that no update depends on. It may change even after the training."""
+LATER = {"later": True}
+"""Metadata of a field that was added when there were results already. At its default it is not in a recipe's hash."""
 
 
 def require(condition: bool, key: str, must: str) -> None:
@@ -319,7 +321,13 @@ class Recipe:
 
         Where the run computes and what it records is not in it.
         """
-        return sha256_json({key: value for key, value in self.to_dict().items() if key != "run"})
+        values = {key: value for key, value in self.to_dict().items() if key != "run"}
+        for section in (key for key, value in values.items() if isinstance(value, dict)):
+            own = getattr(self, section)
+            for item in dataclasses.fields(own):
+                if "later" in item.metadata and getattr(own, item.name) == item.default:
+                    del values[section][item.name]
+        return sha256_json(values)
 
     @property
     def system(self) -> str:

@@ -18,7 +18,7 @@ from common.recipe import OWN_SCALE
 from common.report.page import Section, write_report
 from common.run.cli import Parser, guarded, split_overrides, utf8_output
 from common.run.folder import prepare_data
-from common.run.plan import describe, plan
+from common.run.plan import describe, describe_together, plan
 from common.run.suite import Job, check_slots, jobs_of, run_jobs, slots_of
 from papers.lineage import PAPERS, same_data
 
@@ -121,9 +121,12 @@ def build_sections(papers: list[Paper], scale: str, runs: Path) -> list[Section]
 
 
 def print_plans(jobs: list[Job]) -> None:
-    """Print what each system will cost, before anything is downloaded."""
-    for job in jobs:
-        print(f"== {job.paper.name} {describe(plan(job.paper, job.recipe))}\n", flush=True)
+    """Print what each system will cost, and all of a paper together, before anything is downloaded."""
+    for paper in dict.fromkeys(job.paper for job in jobs):
+        plans = [plan(paper, job.recipe) for job in jobs if job.paper is paper]
+        for values in plans:
+            print(f"== {paper.name} {describe(values)}\n", flush=True)
+        print(f"== {describe_together(plans)}\n", flush=True)
 
 
 def require_gpu(jobs: list[Job]) -> None:

@@ -1,5 +1,6 @@
 """The scales of reproduce.sh: what each trains, what it says beforehand, and what it refuses."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,12 @@ def test_models_for_a_gpu_are_refused_without_one(tmp_path, capsys):
     """What they take is said first, `--small` is the cure, and nothing is downloaded."""
     assert main(["europarl", "--runs", str(tmp_path / "runs")]) == 2
     said = capsys.readouterr()
-    assert said.out.count("Estimated hours") == 5 and "Disk" in said.out and "2 CPU cores" in said.out
+    assert said.out.count("Estimated hours") == 5
+    hours = [float(row.replace(",", "")) for row in re.findall(r"2 CPU cores .* ([\d.,]+) h\n", said.out)]
+    # RNNsearch-50 comes first. The updates of the star, which is second, have RNNsearch-50's among them.
+    assert hours[1] == pytest.approx(2 * hours[0], rel=0.01)
+    assert hours[-1] == pytest.approx(sum(hours[:-1]) - hours[0], rel=0.01)
+    assert "Disk" in said.out and "2 CPU cores" in said.out
     assert said.err.startswith("reproduce: europarl: no GPU is here") and said.err.count("\n") == 1
     assert "--small" in said.err and not (tmp_path / "runs").exists()
 

@@ -18,7 +18,7 @@ from common.corpus.lines import lines_as_they_come
 from common.errors import Terminated, UserError
 from common.paper import Paper
 from common.prepare.workers import end_with
-from common.recipe import OWN_SCALE, SCALES
+from common.recipe import OWN_SCALE
 from common.run.plan import describe, plan
 from common.run.suite import SUITE
 from common.train.parallel import about_to_say, is_first, is_one_of_several, joined
@@ -211,7 +211,7 @@ def _parser(paper: Paper) -> Parser:
         "--with", type=_path, dest="other", metavar="OTHER", help="another run's folder or a result.json, instead"
     )
     tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
-    tables.add_argument("--scale", default="demo", choices=SCALES, help="which runs (default: demo)")
+    tables.add_argument("--scale", default="demo", choices=paper.scales, help="which runs (default: demo)")
     tables.add_argument(
         "--results", type=_path, help="folder of finished runs or committed results (default: RUNS/SCALE/PAPER)"
     )

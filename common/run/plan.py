@@ -6,6 +6,7 @@ its matrix products over one real forward and backward pass.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -118,6 +119,8 @@ def plan(paper: Paper, recipe: Recipe) -> dict[str, Any]:
             "download_bytes": downloads,
             "preparation_bytes": preparation,
         },
+        # The state has the weights and, with either paper's optimizer, two averages of their size.
+        "training_bytes": 4 * sum(blocks.values()) * (recipe.train.keep_checkpoints + 3),
         "minibatch": {
             "sentences": sentences,
             "source_tokens": sentences * source,
@@ -145,7 +148,8 @@ def describe(values: dict[str, Any]) -> str:
         f"Data     {data['corpus']} {data['languages']}, {data['pairs']:,} pairs, {data['segmentation']}, "
         f"vocabulary {data['vocabulary_size']:,}, training length limit {data['max_length'] or 'none'}",
         f"Disk     {data['download_bytes'] / 1e9:,.1f} GB to download, "
-        f"about {data['preparation_bytes'] / 1e9:,.1f} GB more while it is prepared",
+        f"about {data['preparation_bytes'] / 1e9:,.1f} GB more while it is prepared, "
+        f"{values['training_bytes'] / 1e9:,.1f} GB of checkpoints and state",
         f"Update   {batch['sentences']:,} sentence pairs x {batch['accumulate']} "
         f"({batch['source_tokens']:,} source + {batch['target_tokens']:,} target tokens each)",
         f"Steps    {values['steps']:,} updates, about {values['epochs']:,} epochs"
@@ -156,6 +160,22 @@ def describe(values: dict[str, Any]) -> str:
         *_describe_hours(values),
     ]
     return "\n".join(lines)
+
+
+def describe_together(plans: Sequence[dict[str, Any]]) -> str:
+    """Return what the systems of one paper take together, one after the other, as text.
+
+    Of a system that continues another one only its own updates count.
+    """
+    by_system = {values["recipe"].rpartition("/")[2]: values for values in plans}
+    hours: dict[str, float] = {}
+    for values in plans:
+        before = by_system.get(values["continues"])
+        for name, of_all in values["hours"].items():
+            hours[name] = hours.get(name, 0.0) + of_all - (before["hours"][name] if before else 0.0)
+    disk = sum(values["training_bytes"] for values in plans) / 1e9
+    lines = [f"All {len(plans)} systems of {plans[0]['paper']}: {disk:,.1f} GB of checkpoints and state"]
+    return "\n".join([*lines, *(f"  {name:<36} {_hours(of_all):>8} h" for name, of_all in hours.items())])
 
 
 def _describe_hours(values: dict[str, Any]) -> list[str]:

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from common.contract import Batch
 from common.paper import Optimization, Paper, ReportedTraining
-from common.recipe import Recipe
+from common.recipe import Recipe, require
 from common.yaml_files import read_yaml
+from papers.bahdanau2014.ambiguities.gru import TorchUnitsRNNsearch, UnitsConfig
 from papers.bahdanau2014.fast import FastRNNsearch
-from papers.bahdanau2014.model import ModelConfig, RNNsearch
+from papers.bahdanau2014.model import RNNsearch
 from papers.bahdanau2014.optim import OptimizerConfig, build_optimization
 from papers.bahdanau2014.recurrence import compiled_steps
 
@@ -37,7 +38,7 @@ class Bahdanau2014(Paper):
     name = "bahdanau2014"
     title = "Neural Machine Translation by Jointly Learning to Align and Translate"
     citation = "D. Bahdanau, K. Cho and Y. Bengio, ICLR 2015, arXiv:1409.0473"
-    model_config = ModelConfig
+    model_config = UnitsConfig
     optimizer_config = OptimizerConfig
     hardware = {
         "2 CPU cores": {"rnnsearch-50": 7.7e10},
@@ -55,8 +56,10 @@ class Bahdanau2014(Paper):
     rates they would take 106 and 128 hours there, and Table 2 has 109 and 113."""
 
     def build_model(self, recipe: Recipe) -> RNNsearch:
-        """Build the model of model.py or of fast.py, as the recipe says."""
-        kind = FastRNNsearch if recipe.run.path == "fast" else RNNsearch
+        """Build the model of model.py or of fast.py, as the recipe says. Torch's units have no fast program."""
+        fast, paper = recipe.run.path == "fast", recipe.model.units == "paper"
+        require(paper or not fast, "run.path", "be readable with model.units=torch, which has no fast program")
+        kind = FastRNNsearch if fast else RNNsearch if paper else TorchUnitsRNNsearch
         return kind(recipe.model, recipe.text.vocabulary_size)
 
     def build_optimization(self, model: nn.Module, recipe: Recipe) -> Optimization:

@@ -20,7 +20,8 @@ from common.report.results import Result, read_results
 from common.report.tables import number
 from common.score.by_length import bleu_by_bins
 from common.yaml_files import read_yaml
-from papers.bahdanau2014 import figures
+from papers.bahdanau2014 import ambiguities, figures
+from papers.bahdanau2014.ambiguities.page import build_page
 
 Reported = Mapping[str, Any]
 """The tables of reported.yaml."""
@@ -35,6 +36,8 @@ SHARE = 1 / 3
 
 def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
     """Build all that is shown of one scale from the folder `results`, and write it to the folder `out`."""
+    if scale == ambiguities.SCALE:
+        return build_page(paper, results, out)
     reported = read_yaml(paper.root / "reported.yaml")["tables"]
     runs = read_results(results)
     rows = {system: runs[system] for system in reported["table1"]["rows"] if system in runs}

@@ -1,0 +1,65 @@
+"""Differences of systems that were trained with several seeds. Their intervals cover the seeds, and the sentences too.
+
+The spread over seeds is pooled over all systems, as in an analysis of variance: two or three trainings of one system
+alone say too little about it. The error that the seeds leave in a difference of means then follows Student's t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.errors import UserError
+from common.score.bleu import Statistics, bleu
+from common.score.significance import SAMPLES, SEED, Difference, Samples, interval_difference, resample
+
+_ERRORS = 100
+"""Errors of the seeds that are drawn for each drawn test set."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far the score of one training lies from the mean of its system's trainings."""
+
+    deviation: float
+    """Standard deviation, pooled."""
+    degrees: int
+    """Degrees of freedom: trainings minus systems."""
+
+
+def pooled(systems: Sequence[Sequence[float]]) -> Spread | None:
+    """Return the pooled spread of the systems' scores, one for each seed. None if no system has two."""
+    degrees = sum(len(scores) - 1 for scores in systems)
+    if degrees == 0:
+        return None
+    squares = sum(float(((np.array(scores) - np.mean(scores)) ** 2).sum()) for scores in systems)
+    return Spread(float(np.sqrt(squares / degrees)), degrees)
+
+
+def mean_difference(a: Sequence[float], b: Sequence[float], spread: Spread, drawn: Samples | None = None) -> Difference:
+    """Return mean(a) - mean(b) of scores by seed, with its 95% interval.
+
+    drawn: the same difference on each drawn test set, (SAMPLES,). Without it the interval covers the seeds only.
+    """
+    value = float(np.mean(a) - np.mean(b))
+    drawn = np.full(SAMPLES, value) if drawn is None else drawn
+    scale = spread.deviation * np.sqrt(1 / len(a) + 1 / len(b))
+    errors = np.random.default_rng(SEED).standard_t(spread.degrees, size=(_ERRORS, len(drawn)))
+    return interval_difference(value, (drawn + scale * errors).ravel())
+
+
+def bleu_difference(a: Sequence[Statistics], b: Sequence[Statistics], spread: Spread) -> Difference:
+    """Return the mean BLEU of a's trainings minus that of b's, with a 95% interval for seeds and sentences.
+
+    The test sets are drawn as in `paired_bootstrap`, the same for all trainings. What a seed does to single sentences
+    is in both parts, so the interval is rather too wide than too narrow.
+    Raise UserError if not all were scored against the same references.
+    """
+    every = [*a, *b]
+    if not all(np.array_equal(one[:, 9], every[0][:, 9]) for one in every):
+        raise UserError("the trainings were scored against different references; score all on the same test set")
+    scores = resample(np.random.default_rng(SEED), *every)
+    drawn = np.mean(scores[: len(a)], axis=0) - np.mean(scores[len(a) :], axis=0)
+    return mean_difference([bleu(one) for one in a], [bleu(one) for one in b], spread, drawn)

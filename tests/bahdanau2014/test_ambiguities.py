@@ -1,0 +1,233 @@
+"""The variants of the ambiguities: torch's unit against torch itself, the recipes, and the page from invented runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from common.contract import Batch, Seq2SeqModel, pad
+from common.errors import UserError
+from common.ids import EOS, START
+from common.recipe import difference
+from common.report.results import read_results
+from papers.bahdanau2014.ambiguities import BASE, SCALE, SEEDS, page
+from papers.bahdanau2014.ambiguities.__main__ import jobs_of
+from papers.bahdanau2014.ambiguities.gru import TorchDecoderUnits, TorchEncoderUnits, TorchUnitsRNNsearch, UnitsConfig
+from papers.bahdanau2014.model import DecoderUnits, EncoderUnits, RNNsearch
+from papers.bahdanau2014.paper import PAPER
+from tests import made_results as made
+
+SIZES = {"hidden": 5, "embedding": 3, "alignment": 7, "maxout": 4, "factored_size": 6}
+FIELDS = {
+    "authors-biases": "model.biases",
+    "factored": "model.readout",
+    "mean-loss": "train.loss",
+    "r2": "model.step_order",
+    "r3": "model.step_order",
+    "torch-gru": "model.units",
+}
+WORDS = 11
+BATCH = Batch(*pad([[4, 2, 9, 3, EOS], [8, EOS], [1, 10, 5, EOS]]), *pad([[7, 3, EOS], [5, 6, 2, 8, 1, EOS], [EOS]]))
+
+
+def config(architecture: str = "search", biases: str = "paper", order: str = "R1") -> UnitsConfig:
+    choices = {"architecture": architecture, "biases": biases, "step_order": order, "readout": "direct"}
+    return UnitsConfig(units="torch", **choices, **SIZES)
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """The module in float64 without a zero parameter."""
+    torch.manual_seed(7)
+    module = module.double()
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, 0.0, 0.6)
+    return module
+
+
+def torchs(units: nn.Module) -> nn.GRUCell:
+    """torch.nn.GRUCell with the units' weights, in torch's order r, z, n; the decoder's input is [E y; c]."""
+    n = len(units.U)
+    W, b = {}, {}
+    for gate in ("_r", "_z", ""):
+        W[gate], b[gate] = getattr(units, f"W{gate}"), getattr(units, f"b{gate}")
+        if hasattr(units, "C"):
+            W[gate] = torch.cat([W[gate], getattr(units, f"C{gate}")], dim=1)
+    cell = nn.GRUCell(W[""].shape[1], n).double()
+    cell.load_state_dict(
+        {
+            "weight_ih": torch.cat(list(W.values())),
+            "weight_hh": torch.cat([units.U_r, units.U_z, units.U]),
+            "bias_ih": torch.cat(list(b.values())),
+            "bias_hh": torch.cat([torch.zeros(2 * n), units.b_h]),
+        }
+    )
+    return cell
+
+
+@torch.no_grad()
+def test_both_units_are_torchs():
+    h, x, c = (torch.randn(4, size, dtype=torch.float64) for size in (5, 3, 10))
+    encoder, decoder = randomised(TorchEncoderUnits(config())), randomised(TorchDecoderUnits(config()))
+    torch.testing.assert_close(encoder(x, h), torchs(encoder)(x, h))
+    torch.testing.assert_close(decoder(x, h, c), torchs(decoder)(torch.cat([x, c], dim=1), h))
+
+
+@torch.no_grad()
+def test_the_papers_unit_is_another_function_unless_nothing_is_reset():
+    """With r = 1, z turned round and no bias after U the two are one. With another r for each unit they differ."""
+    h, x = (torch.randn(4, size, dtype=torch.float64) for size in (5, 3))
+    theirs, ours = randomised(TorchEncoderUnits(config())), randomised(EncoderUnits(config()))
+    ours.load_state_dict({name: value for name, value in theirs.state_dict().items() if name != "b_h"})
+    for name in ("W_z", "U_z", "b_z"):
+        getattr(ours, name).neg_()
+    theirs.b_h.zero_()
+    for units in (ours, theirs):
+        units.W_r.zero_()
+        units.U_r.zero_()
+        units.b_r.fill_(60.0)
+    torch.testing.assert_close(ours(x, h), theirs(x, h))
+    # An r that all units share would commute with U.
+    for units in (ours, theirs):
+        units.b_r.copy_(torch.tensor([0.0, 60.0, -60.0, 1.0, -1.0]))
+    assert (ours(x, h) - theirs(x, h)).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("order", ["R1", "R2", "R3"])
+@pytest.mark.parametrize("architecture", ["search", "encdec"])
+def test_the_whole_model_has_torchs_units_in_every_place(architecture, order):
+    """Its encoder is torch's GRU over whole sentences; step by step it gives the logits of `forward`."""
+    model = randomised(TorchUnitsRNNsearch(config(architecture, order=order), WORDS))
+    assert isinstance(model, Seq2SeqModel)
+    assert not [type(part) for part in model.modules() if type(part) in (EncoderUnits, DecoderUnits)]
+    with torch.no_grad():
+        logits = model(BATCH)
+        state, previous = model.encode(BATCH.source, BATCH.source_mask), torch.full((3,), START)
+        for position in range(BATCH.target.shape[1]):
+            step, state = model.step(previous, state)
+            torch.testing.assert_close(step, logits[:, position])
+            previous = BATCH.target[:, position]
+        cell, h = torchs(model.encoder.forward_rnn), torch.zeros(1, 5, dtype=torch.float64)
+        for word in model.encoder.embedding(BATCH.source[0]):
+            h = cell(word.unsqueeze(0), h)
+        states = model.encoder.forward_rnn.read(model.encoder.embedding(BATCH.source), BATCH.source_mask)
+        torch.testing.assert_close(states[0, -1], h[0])
+    model(BATCH)[BATCH.target_mask].log_softmax(-1).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_torchs_units_begin_as_the_papers_do():
+    """The same distributions: orthogonal U, W and C of deviation 0.01, biases of zero; one vector more in each unit."""
+    recipe = PAPER.recipe(f"{SCALE}/torch-gru")
+    torch.manual_seed(1)
+    model, base = PAPER.build_model(recipe), PAPER.build_model(PAPER.recipe(f"{SCALE}/{BASE}"))
+    assert type(model) is TorchUnitsRNNsearch and isinstance(base, RNNsearch)
+    more = set(dict(model.named_parameters())) - set(dict(base.named_parameters()))
+    assert more == {"encoder.forward_rnn.b_h", "encoder.backward_rnn.b_h", "decoder.b_h"}
+    for name, value in model.named_parameters():
+        if name in more:
+            assert not value.any()
+        elif ".U" in name and "rnn" in name:
+            torch.testing.assert_close(value @ value.T, torch.eye(len(value)), atol=1e-5, rtol=0)
+        else:
+            torch.testing.assert_close(value.std(), base.get_parameter(name).std(), rtol=0.1, atol=1e-9)
+    unbiased = TorchUnitsRNNsearch(config(biases="authors"), WORDS)
+    assert not [name for name, _ in unbiased.named_parameters() if name.endswith("b_h")]
+
+
+def test_the_fast_program_refuses_torchs_units():
+    with pytest.raises(UserError, match=r"`run.path` must be readable with model.units=torch"):
+        PAPER.build_model(PAPER.recipe(f"{SCALE}/torch-gru", ["run.path=fast"]))
+
+
+def test_a_recipe_keeps_its_hash_while_it_has_the_papers_unit():
+    """Results were made before there was the field. Without it the hash is what it was."""
+    recipe, other = PAPER.recipe("rnnsearch-50"), PAPER.recipe("rnnsearch-50", ["model.units=torch"])
+    assert recipe.to_dict()["model"]["units"] == "paper" and recipe.sha256 != other.sha256
+    assert recipe.sha256 == "c09045491d617918b82a2a714738ff02ea52ee184906406c5c443bd062cf9a80"
+
+
+def test_every_recipe_changes_one_field_of_the_base():
+    assert {name.rpartition("/")[2] for name in PAPER.systems(SCALE)} == {BASE, *FIELDS}
+    base = PAPER.recipe(f"{SCALE}/{BASE}")
+    for system, key in FIELDS.items():
+        changed = difference(PAPER.recipe(f"{SCALE}/{system}"), base)
+        assert list(changed) == [key, *(["run.path"] if system == "torch-gru" else [])]
+
+
+def test_every_recipe_is_trained_with_every_seed(tmp_path):
+    jobs = jobs_of(["train.steps=20"], tmp_path)
+    assert {(job.recipe.system, job.recipe.train.seed) for job in jobs} == {
+        (system, seed) for system in (BASE, *FIELDS) for seed in SEEDS
+    }
+    assert len({job.run for job in jobs}) == len(jobs) and {job.recipe.train.steps for job in jobs} == {20}
+    assert "train.seed=3" in jobs[-1].command(tmp_path) and jobs[-1].label.endswith("-seed3")
+    assert {job.recipe.run.device for job in jobs} == {"cpu"}
+
+
+# The page --------------------------------------------------------------------------------------------------------
+
+LENGTHS = [5, 7, 9, 11] * 50
+QUALITY = {BASE: 0.60, "r2": 0.60, "r3": 0.70, "torch-gru": 0.52}
+
+
+def write_runs(folder: Path, seeds: tuple[int, ...] = SEEDS, **changed: float) -> Path:
+    """Trainings of four recipes: r2 is the base again, r3 is better and torch's unit worse. Seeds move all a little."""
+    for system, quality in {**QUALITY, **changed}.items():
+        for seed in seeds:
+            recipe = PAPER.recipe(f"{SCALE}/{system}", [f"train.seed={seed}"])
+            draws = np.random.default_rng(9).uniform(-0.2, 0.2, len(LENGTHS))
+            columns = {"all": made.column(made.statistics(draws + quality + 0.002 * seed), LENGTHS)}
+            values = made.result(recipe, columns, perplexity=10 / quality + 0.01 * seed)
+            made.write(folder, f"{system}-seed{seed}", values)
+    return folder
+
+
+def rows(markdown: str, heading: str) -> dict[str, dict[str, str]]:
+    return {row["changes"] or BASE: row for row in made.cells(markdown, heading)}
+
+
+def test_verdicts_follow_the_scores(tmp_path):
+    section = PAPER.build_tables(SCALE, write_runs(tmp_path / "results"), tmp_path)
+    found = rows(section.markdown, "## BLEU")
+    assert list(found) == [BASE, "`model.step_order: R2`", "`model.step_order: R3`", "`model.units: torch`"]
+    assert found[BASE]["verdict"] == found[BASE]["difference (95%)"] == ""
+    assert found["`model.step_order: R2`"]["verdict"] == "**no difference seen**"
+    assert found["`model.step_order: R3`"]["verdict"] == "**matters: better**"
+    assert found["`model.units: torch`"]["verdict"] == "**matters: worse**"
+    likelihood = rows(section.markdown, "## Likelihood")
+    assert [row["verdict"] for row in likelihood.values()] == [row["verdict"] for row in found.values()]
+    assert likelihood["`model.step_order: R3`"]["difference (95%)"].startswith("-")
+    assert "No run yet of authors-biases, factored, mean-loss." in section.markdown
+    assert (tmp_path / "figures" / "differences.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_means_and_differences_are_those_of_the_runs(tmp_path):
+    folder = write_runs(tmp_path / "results")
+    cells = rows(PAPER.build_tables(SCALE, folder, tmp_path).markdown, "## BLEU")["`model.step_order: R3`"]
+    own, base = scores(folder, "r3"), scores(folder, BASE)
+    assert cells["by seed"] == ", ".join(f"{score:.2f}" for score in own)
+    assert cells["BLEU, mean"] == f"{sum(own) / 3:.2f}"
+    assert cells["difference (95%)"].startswith(f"{(sum(own) - sum(base)) / 3:+.2f} (")
+
+
+def scores(folder: Path, system: str) -> list[float]:
+    results = read_results(folder)
+    return [results[f"{system}-seed{seed}"].all.bleu for seed in SEEDS]
+
+
+def test_a_wide_interval_is_undecided():
+    wide = page.Difference(0.4, -1.7, 2.25, 0.3)
+    assert page.BLEU.verdict(wide) == "undecided within ±2.25"
+    assert page.NLL.verdict(page.Difference(-0.2, -0.3, -0.1, 1.0)) == "matters: better"
+
+
+def test_one_seed_alone_has_no_interval_and_nothing_has_no_table(tmp_path):
+    section = PAPER.build_tables(SCALE, write_runs(tmp_path / "one", seeds=(2,)), tmp_path / "a")
+    assert {row["difference (95%)"] for row in rows(section.markdown, "## BLEU").values()} == {""}
+    assert not section.figures
+    empty = PAPER.build_tables(SCALE, tmp_path / "nothing", tmp_path / "b").markdown
+    assert "No run stands behind this table yet." in empty and "No run yet of authors-biases, base, " in empty

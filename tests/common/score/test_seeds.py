@@ -1,0 +1,74 @@
+"""Differences over seeds, against arithmetic by hand, Student's table and a simulation with a known answer."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from common.score.bleu import bleu
+from common.score.seeds import Spread, bleu_difference, mean_difference, pooled
+from common.score.significance import paired_bootstrap
+from tests import made_results as made
+
+TABLE = {2: 4.303, 4: 2.776, 14: 2.145}
+"""Student's t beyond which 2.5% lie, by degrees of freedom: any printed table."""
+
+
+def test_the_pooled_spread_by_hand():
+    """Squares about the means 2 and 6: 1 + 0 + 1 and 4 + 4, so 10 over 2 + 1 degrees."""
+    spread = pooled([[1, 2, 3], [4, 8], [5]])
+    assert spread == Spread(pytest.approx((10 / 3) ** 0.5), 3)
+    assert pooled([[1.0], [2.0]]) is None
+
+
+@pytest.mark.parametrize("degrees", TABLE)
+def test_an_interval_of_seeds_alone_is_students(degrees):
+    """Means 4 and 2; standard error 0.6 x sqrt(1/3 + 1/3)."""
+    difference = mean_difference([3, 4, 5], [1, 2, 3], Spread(0.6, degrees))
+    half = TABLE[degrees] * 0.6 * (2 / 3) ** 0.5
+    assert difference.value == 2
+    assert (difference.low, difference.high) == pytest.approx((2 - half, 2 + half), abs=0.02 * half)
+
+
+def counts(seed: int, sentences: int = 400, quality: float = 0.6) -> np.ndarray:
+    return made.statistics(np.random.default_rng(seed).uniform(quality - 0.2, quality + 0.2, sentences))
+
+
+def test_without_a_spread_the_interval_is_the_paired_bootstraps():
+    a, b = counts(1, quality=0.65), counts(2)
+    ours, theirs = bleu_difference([a], [b], Spread(0.0, 4)), paired_bootstrap(a, b)
+    assert astuple(ours) == pytest.approx(astuple(theirs), abs=0.01)
+
+
+def test_sentences_and_seeds_add_up_as_variances():
+    """With many degrees both parts are normal: the half width is the root of the sum of their squares."""
+    a, b = [counts(seed) for seed in (1, 2, 3)], [counts(seed) for seed in (4, 5, 6)]
+    spread = Spread(0.5, 10_000)
+    both, sentences, seeds = (
+        bleu_difference(a, b, spread),
+        bleu_difference(a, b, Spread(0.0, 10_000)),
+        mean_difference([bleu(one) for one in a], [bleu(one) for one in b], spread),
+    )
+    halves = [(one.high - one.low) / 2 for one in (both, sentences, seeds)]
+    assert halves[0] == pytest.approx((halves[1] ** 2 + halves[2] ** 2) ** 0.5, rel=0.04)
+    assert both.value == pytest.approx(seeds.value) and min(halves) > 0.3
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    """Seven systems of three trainings that are all alike: of their differences about 5% look like one."""
+    generator, missed = np.random.default_rng(3), 0
+    for _ in range(150):
+        systems = generator.normal(20.0, 0.8, size=(7, 3))
+        found = mean_difference(systems[1], systems[0], pooled(systems.tolist()))
+        missed += not found.low < 0 < found.high
+    assert 1 <= missed <= 17  # binomial(150, 0.05) is outside of this once in a thousand times
+
+
+def test_other_references_are_refused():
+    shorter = counts(2)
+    shorter[:, 9] -= 1
+    with pytest.raises(UserError, match="different references"):
+        bleu_difference([counts(1)], [shorter], Spread(0.1, 4))
