@@ -359,7 +359,7 @@ SECTIONS: dict[str, type] = {
     "run": Run,
     "estimate": Estimate,
 }
-SCALES = ("demo", "multi30k", "europarl-small", "europarl", "wmt14")
+SCALES = ("demo", "multi30k", "europarl-small", "europarl-same-small", "europarl", "europarl-same", "wmt14")
 """Folders of recipes that reproduce.sh runs, from small to large. What lies in other folders is run by hand."""
 OWN_SCALE = "wmt14"
 """The papers' own size and text. A recipe of this folder can be named without it."""
