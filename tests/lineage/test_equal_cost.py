@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
+from common.files import write_json
 from common.recipe import Recipe, difference
-from common.result import Measured
+from common.result import Measured, Reached, Training, read_starts
+from common.run.folder import read_recipe, settled, train_run, write_recipe
+from common.typed import plain
 from papers.lineage import PAPERS, equal_cost, same_data
 from papers.lineage.equal_cost import BUDGETS, SCALES, SYSTEMS, YARDSTICK, at, flops_of, read_rates, recipe_of
 from papers.lineage.pages import build_page
@@ -58,6 +61,24 @@ def test_finished_runs_of_europarl_can_be_carried_on(scale):
     assert difference(recipe_of(YARDSTICK, scale), paper.recipe(f"{there}/rnnsearch-50")) == {}
     longer, shorter = recipe_of("bahdanau2014/rnnencdec-50", scale), paper.recipe(f"{there}/rnnencdec-50")
     assert set(difference(longer, shorter)) == {"train.steps"} and longer.train.steps > shorter.train.steps
+
+
+def test_a_copied_run_takes_the_name_of_its_new_recipe(tmp_path):
+    """The finished RNNsearch-50 of europarl-small is not trained again, and belongs to the copy's recipe."""
+    paper, own = PAPERS["bahdanau2014"], settled(recipe_of(YARDSTICK, "europarl-same-small"))
+    there = settled(paper.recipe("europarl-small/rnnsearch-50"))
+    write_recipe(tmp_path, there)
+    steps, known = (
+        there.train.steps,
+        {"environment": made.MACHINE, "data_sha256": "0" * 64, "commit": None, "dirty": False},
+    )
+    ended = Training(progress=Reached(step=steps, epoch=3, seconds=7200.0), **known)
+    write_json(tmp_path / "training.json", plain(ended))
+    assert train_run(paper, own, tmp_path, tmp_path / "runs", print) == steps
+    assert read_recipe(paper, tmp_path) == own and own.name == "europarl-same-small/rnnsearch-50"
+    assert [start.changed for start in read_starts(tmp_path)] == [{}]
+    assert train_run(paper, own, tmp_path, tmp_path / "runs", print) == steps
+    assert len(read_starts(tmp_path)) == 1, "nothing to note the second time"
 
 
 @each_scale
