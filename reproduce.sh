@@ -4,6 +4,7 @@
 #   ./reproduce.sh                    the demo: every headline system in miniature, within 10 minutes on 2 CPU cores
 #   ./reproduce.sh multi30k           most of the same systems on real text (hours on 2 cores)
 #   ./reproduce.sh europarl           the RNNs of 2014 at their own size on Europarl v7: a GPU; --small: 6 hours on 2 cores
+#   ./reproduce.sh europarl-same      both papers on Europarl v7 at equal cost: a GPU; --small: 6 hours on 2 cores
 #   ./reproduce.sh wmt14              the papers' own size: prints its plan first
 #   ./reproduce.sh test               style, types and the test suite
 #   ./reproduce.sh SCALE PAPER        only bahdanau2014 or vaswani2017
@@ -17,7 +18,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-usage() { sed -n '2,16s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,17s/^# \{0,1\}//p' "$0"; }
 
 case "$(uname -s)" in
     MINGW* | MSYS* | CYGWIN*) echo "reproduce.sh: needs Linux or macOS; on Windows use WSL" >&2; exit 2 ;;
@@ -26,7 +27,7 @@ esac
 scale=demo paper=all extra=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        demo | multi30k | europarl | wmt14 | test) scale=$1 ;;
+        demo | multi30k | europarl | europarl-same | wmt14 | test) scale=$1 ;;
         bahdanau2014 | vaswani2017 | all) paper=$1 ;;
         --fresh | --small | *.*=*) extra+=("$1") ;;
         --runs | --slots)

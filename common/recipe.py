@@ -89,8 +89,9 @@ class Text:
     """tokenizer.perl as it was in that year (common/text/moses.py), or `none` for text that is already tokenised."""
     lowercase: bool
     """Whether both sides are lower-cased, in training text and references."""
-    segmentation: Literal["words", "bpe", "wordpieces"]
-    """`words`: a shortlist per language. `bpe`, `wordpieces`: sub-words learned jointly, one vocabulary for both."""
+    segmentation: Literal["words", "joint_words", "bpe", "wordpieces"]
+    """`words`: a shortlist per language. `joint_words`: one shortlist for both, for models with one embedding. `bpe`,
+    `wordpieces`: sub-words learned jointly, one vocabulary for both."""
     bpe_merges: int | None
     """Merges learned jointly on both sides (bpe only). Word pieces are learned up to `vocabulary_size` instead."""
     vocabulary_size: int
@@ -358,7 +359,7 @@ SECTIONS: dict[str, type] = {
     "run": Run,
     "estimate": Estimate,
 }
-SCALES = ("demo", "multi30k", "europarl-small", "europarl", "wmt14")
+SCALES = ("demo", "multi30k", "europarl-small", "europarl-same-small", "europarl", "europarl-same", "wmt14")
 """Folders of recipes that reproduce.sh runs, from small to large. What lies in other folders is run by hand."""
 OWN_SCALE = "wmt14"
 """The papers' own size and text. A recipe of this folder can be named without it."""

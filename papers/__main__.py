@@ -21,16 +21,20 @@ from common.run.folder import prepare_data
 from common.run.plan import describe, describe_together, plan
 from common.run.suite import Job, check_slots, jobs_of, run_jobs, slots_of
 from papers.lineage import PAPERS, same_data
+from papers.lineage.pages import build_page
 
 TITLES = {
     "demo": "Both papers in miniature, on generated text",
     "multi30k": "Both papers' systems on Multi30k",
     "europarl": "RNNencdec and RNNsearch on Europarl v7",
+    "europarl-same": "Both papers on Europarl v7 at equal cost",
     OWN_SCALE: "Both papers on WMT14",
 }
 """Title of the report, by scale."""
 SMALL = "-small"
 """End of the folder with a scale's recipes in a size for CPU cores."""
+LARGE = ("europarl", "europarl-same")
+"""The scales that have such a folder. They need a GPU."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of everything made (default: runs)")
     parser.add_argument(
-        "--small", action="store_true", help="europarl only: smaller models, 200,000 pairs, about six hours on 2 cores"
+        "--small", action="store_true", help="europarl and europarl-same: smaller models, 200,000 pairs, for 2 cores"
     )
     parser.add_argument("--fresh", action="store_true", help="delete this scale's runs and start over")
     parser.add_argument(
@@ -59,8 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     options.overrides, names = split_overrides(options.words)
     if unknown := [name for name in names if name not in (*PAPERS, "all")]:
         parser.error(f"{unknown[0]} is no paper; choose one of {', '.join(PAPERS)}, or all")
-    if options.small and options.scale != "europarl":
-        parser.error(f"--small is for europarl; {options.scale} has one size")
+    if options.small and options.scale not in LARGE:
+        parser.error(f"--small is for {' and '.join(LARGE)}; {options.scale} has one size")
     title, options.scale = TITLES[options.scale], options.scale + SMALL * options.small
     return guarded(lambda: reproduce(title, chosen(names, options.scale), options), "reproduce")
 
@@ -92,9 +96,9 @@ def reproduce(title: str, papers: list[Paper], options: argparse.Namespace) -> N
         for paper in papers:
             shutil.rmtree(options.runs / options.scale / paper.name, ignore_errors=True)
     jobs = jobs_of(papers, options.scale, options.overrides, options.runs)
-    if options.scale in (OWN_SCALE, "europarl"):
+    if options.scale in (OWN_SCALE, *LARGE):
         print_plans(jobs)
-    if options.scale == "europarl":
+    if options.scale in LARGE:
         require_gpu(jobs)
     prepare_all(jobs, options.runs)
     if options.slots:
@@ -114,7 +118,7 @@ def build_sections(papers: list[Paper], scale: str, runs: Path) -> list[Section]
         sections.append(paper.build_tables(scale, results, results))
     folders = same_data.folders(scale, runs)
     if all(any(folder.glob("*/result.json")) for folder in folders.values()):
-        sections.append(same_data.build_tables(folders, runs / scale / "lineage"))
+        sections.append(build_page(scale, runs, runs / scale / "lineage"))
     for section in sections:
         print(section.markdown)
     return sections
@@ -134,8 +138,8 @@ def require_gpu(jobs: list[Job]) -> None:
     if torch.cuda.is_available() or all(job.recipe.run.device == "cpu" for job in jobs):
         return
     raise UserError(
-        "europarl: no GPU is here, and these models would take weeks on a few CPU cores (the hours are above); add "
-        "--small for smaller ones on 200,000 pairs, about six hours on 2 cores, or run.device=cpu to wait"
+        f"{jobs[0].recipe.scale}: no GPU is here, and these models would take weeks on a few CPU cores (the hours are "
+        "above); add --small for smaller ones on 200,000 pairs, hours on 2 cores, or run.device=cpu to wait"
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from papers.lineage import PAPERS, front, same_data
+from papers.lineage import PAPERS, front
+from papers.lineage.pages import build_page
 from tests.conftest import ROOT
 
 FOLDERS = sorted((ROOT / "papers").glob("*/results/*/"))
@@ -29,7 +30,7 @@ def test_tables_are_current(folder, tmp_path):
     name, scale = folder.parts[-3], folder.name
     if name == "lineage":
         command = f"python -m papers.lineage tables --scale {scale}"
-        same_data.build_tables(same_data.folders(scale, None), tmp_path)
+        build_page(scale, None, tmp_path)
     else:
         command = f"python -m papers.{name} tables --scale {scale} --results {folder.relative_to(ROOT)}"
         PAPERS[name].build_tables(scale, folder, tmp_path)

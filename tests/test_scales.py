@@ -30,7 +30,7 @@ def test_models_for_a_gpu_are_refused_without_one(tmp_path, capsys):
     ("words", "says"),
     [
         (["europarl", "vaswani2017", "--small"], "vaswani2017 has no recipes for scale `europarl-small`"),
-        (["multi30k", "--small"], "--small is for europarl; multi30k has one size"),
+        (["multi30k", "--small"], "--small is for europarl and europarl-same; multi30k has one size"),
     ],
 )
 def test_sizes_and_papers_that_a_scale_lacks_are_refused(words, says, tmp_path, capsys):

@@ -30,7 +30,7 @@ def learn_subwords(text: Text, types: Sequence[Path], work: Path, out: Path, cre
 
     types: files that types.gather_types wrote.
     """
-    if text.segmentation != "words" and not (out / SEGMENTER_FILES[text.segmentation]).exists():
+    if text.segmentation in SEGMENTERS and not (out / SEGMENTER_FILES[text.segmentation]).exists():
         crew.run_apart(_learn_segmenter, text, types, work, out / SEGMENTER_FILES[text.segmentation])
 
 
@@ -38,7 +38,7 @@ def build_lexicons(
     data: Data, text: Text, types: Sequence[Path], work: Path, out: Path, crew: Crew
 ) -> tuple[Path, Path]:
     """Split every type, save the vocabularies in `out`, and return the lexicons of source and target in `work`."""
-    if text.segmentation == "words":
+    if text.segmentation not in SEGMENTERS:
         crew.run_apart(_build_from_words, data, text, types, work, out)
         return work / "source", work / "target"
     codes = out / SEGMENTER_FILES[text.segmentation]
@@ -55,9 +55,10 @@ def _pipeline(
 
 
 def _build_from_words(data: Data, text: Text, types: Sequence[Path], work: Path, out: Path) -> None:
-    """Build a vocabulary and a lexicon for each language."""
+    """Build a vocabulary and a lexicon for each language, or for both the same one."""
     wanted = text.vocabulary_size - SPECIALS
-    source, target = (Vocabulary.build(most_frequent(types, [side], wanted), text.vocabulary_size) for side in (0, 1))
+    counted = ([0], [1]) if text.segmentation == "words" else ([0, 1], [0, 1])
+    source, target = (Vocabulary.build(most_frequent(types, sides, wanted), text.vocabulary_size) for sides in counted)
     _pipeline(data, text, source, target, None).save(out)
     write_once(work / "learned.json", json.dumps({}))
     loaded = [Types.load(path) for path in types]

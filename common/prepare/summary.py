@@ -12,6 +12,7 @@ from common.files import write_whole
 from common.markdown import table
 from common.prepare.encoded import SIDES
 from common.prepare.manifest import Counts, Example, Manifest, Modelled, SelectionCheck
+from common.text.pipeline import SEGMENTERS
 from common.text.vocabulary import SPECIALS
 
 NAME, FIGURE = "summary.md", "lengths.png"
@@ -29,7 +30,7 @@ def write_summary(manifest: Manifest, directory: Path) -> None:
 def summary(manifest: Manifest) -> str:
     """Return the page as Markdown."""
     data, text, train = manifest.data, manifest.text, manifest.counts.train
-    words = text["segmentation"] == "words"
+    words = text["segmentation"] not in SEGMENTERS
     lines = [
         f"# {manifest.title}, {data['source']}-{data['target']}, prepared",
         "",
@@ -204,7 +205,7 @@ def draw_lengths(manifest: Manifest, histograms: dict[str, list[int]], path: Pat
         total = sum(counts)
         language = data[side]
         axes.plot(range(seen + 1), [100 * count / total for count in counts[: seen + 1]], label=f"{language} ({side})")
-    pieces = {"words": "words", "bpe": "sub-words (BPE)", "wordpieces": "word pieces"}[manifest.text["segmentation"]]
+    pieces = {"bpe": "sub-words (BPE)", "wordpieces": "word pieces"}.get(manifest.text["segmentation"], "words")
     longest = len(next(iter(histograms.values()))) - 1
     axes.set_xlabel(
         f"{pieces} in a training sentence" + (f" (last point: {longest} or more)" if seen == longest else "")

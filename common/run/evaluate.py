@@ -280,7 +280,7 @@ def _typical(run: LoadedRun, prepared: Prepared) -> list[str]:
         raw
         for raw, tokens in zip(lines["source"], lines["source_tokens"], strict=True)
         if 10 <= len(tokens.split(" ")) <= 20
-        and (run.recipe.text.segmentation != "words" or all(token in vocabulary for token in tokens.split(" ")))
+        and (run.text.segmenter is not None or all(token in vocabulary for token in tokens.split(" ")))
     ]
     return fitting[:4]
 

@@ -132,7 +132,8 @@ def train_run(
     done = read_training(run)
     read_starts(run)  # a damaged file is refused before anything is changed
     if done and done.progress.step == recipe.train.steps:
-        if changed and is_first():
+        # Not only if a field has changed: a copied run may be another recipe's of the same fields.
+        if is_first() and read_recipe(paper, run) != recipe:
             _take_over(run, recipe, runs, changed, done)
         if tensorboard and is_first():
             with Board(run, read_log(run), recipe, prepare_data(recipe, runs)):

@@ -8,7 +8,7 @@ from pathlib import Path
 from common.recipe import SCALES
 from common.run.cli import Parser, guarded, utf8_output
 from papers.lineage import front
-from papers.lineage.same_data import build_tables, folders
+from papers.lineage.pages import build_page
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 def tables(scale: str, runs: Path | None) -> None:
     """Print the page, and write it to RUNS/SCALE/lineage or to the committed results."""
     out = runs / scale / "lineage" if runs else Path(__file__).parent / "results" / scale
-    print(build_tables(folders(scale, runs), out).markdown)
+    print(build_page(scale, runs, out).markdown)
     print(f"written to {out}", file=sys.stderr)
 
 

@@ -46,13 +46,7 @@ def build_tables(results: Mapping[str, Path], out: Path) -> Section:
 
     Raise UserError if one of the papers has no result.
     """
-    runs: dict[str, Result] = {}
-    for name, folder in results.items():
-        found = read_results(folder)
-        if not found:
-            raise UserError(f"{folder}: no results of {name}; train its systems first (./reproduce.sh SCALE {name})")
-        runs |= {f"{name}/{system}": result for system, result in found.items()}
-    groups = shared_sets(runs)
+    groups = shared_sets(read_runs(results))
     shared = {key: result for group in groups for key, result in group.items()}
     outcomes = claim.evaluate(claims(shared), shared)
     remarks = [*report.standard_notes(shared), *NOTES]
@@ -67,6 +61,17 @@ def build_tables(results: Mapping[str, Path], out: Path) -> Section:
     section = Section(TITLE, "\n\n".join(parts), [], outcomes, remarks)
     page.write_section(section, out)
     return section
+
+
+def read_runs(results: Mapping[str, Path]) -> Results:
+    """Read each paper's folder of results. Raise UserError if one of them has none."""
+    runs: dict[str, Result] = {}
+    for name, folder in results.items():
+        found = read_results(folder)
+        if not found:
+            raise UserError(f"{folder}: no results of {name}; train its systems first (./reproduce.sh SCALE {name})")
+        runs |= {f"{name}/{system}": result for system, result in found.items()}
+    return runs
 
 
 def shared_sets(runs: Results) -> list[Results]:

@@ -105,6 +105,17 @@ def test_shortlists_come_from_training_text_alone(run: Run) -> None:
     )
 
 
+def test_joint_words_are_one_shortlist_with_one_id_on_both_sides(run: Run) -> None:
+    prepared = run(dataclasses.replace(WORDS, segmentation="joint_words", vocabulary_size=6))
+    text = prepared.text
+    # Ten full stops on both sides together, three of `The`, `cat` and `chat`, two of each next one.
+    assert text.source_vocabulary.words == text.target_vocabulary.words == (".", "The", "cat", "chat")
+    assert (text.encode_source("The chat sees."), text.encode_target("Le cat.")) == ([3, 5, 1, 2], [1, 4, 2])
+    assert prepared.train.source.gather(np.array([0]))[0].tolist() == [[3, 4, 1, 1, 1, 2, 0]]
+    assert prepared.train.target.gather(np.array([0]))[0].tolist() == [[1, 5, 1, 1, 1, 2, 0]]
+    assert "coverage" in (prepared.directory / "summary.md").read_text(encoding="utf-8")
+
+
 def test_validation_keeps_every_pair_and_test_sets_stay_text(run: Run) -> None:
     prepared = run(WORDS)
     assert len(prepared.valid) == 2 and prepared.valid.source_lengths.tolist() == [5, 1]

@@ -1,0 +1,368 @@
+"""RNNencdec-50, RNNsearch-50 and the Transformer on the same pairs at equal cost: tables, figures and claims.
+
+There are two vocabularies, words and sub-words, and two budgets. Both budgets are RNNsearch-50's training on words: the
+FLOPs counted from the model, and the time on the same machine. A system has a recipe for each budget, of which the
+longer carries the shorter on. The one for equal time ends in `-time`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from common import markdown
+from common.errors import UserError
+from common.recipe import Recipe
+from common.report import claims as claim
+from common.report import page
+from common.report import tables as report
+from common.report.claims import Claim, Finding
+from common.report.page import COLOURS, Figure, Section
+from common.report.results import Result
+from common.report.tables import number
+from common.run.plan import training_flops
+from common.score.by_length import FEWEST, Bin, bleu_by_bins, sliding_bleu
+from papers.bahdanau2014.figures import window
+from papers.lineage import PAPERS
+from papers.lineage.same_data import Results, heading, read_runs, shared_sets
+
+SCALES = ("europarl-same-small", "europarl-same")
+"""Folders of the recipes that are compared."""
+TITLE = "Both papers on the same text at equal cost"
+"""Title of the page."""
+YARDSTICK = "bahdanau2014/rnnsearch-50"
+"""The run whose cost is the budget, both in FLOPs and in time."""
+SYSTEMS = {
+    "words": {
+        "RNNencdec-50": "bahdanau2014/rnnencdec-50",
+        "RNNsearch-50": YARDSTICK,
+        "Transformer": "vaswani2017/base-enfr-words",
+    },
+    "sub-words": {
+        "RNNencdec-50": "bahdanau2014/rnnencdec-50-subwords",
+        "RNNsearch-50": "bahdanau2014/rnnsearch-50-subwords",
+        "Transformer": "vaswani2017/base-enfr",
+    },
+}
+"""The systems that are compared, by vocabulary and model."""
+BUDGETS = {"equal FLOPs": "", "equal time": "-time"}
+"""The budgets, and how the recipes for them end."""
+LINES = {"RNNencdec-50": COLOURS[1], "RNNsearch-50": COLOURS[0], "Transformer": COLOURS[2]}
+"""Colour of each model in the figures."""
+RATES = Path(__file__).parents[2] / "benchmarks" / "results" / "equal_cost.json"
+"""CPU seconds of an update of each system, measured by turns on one machine (benchmarks/equal_cost.py)."""
+BINS = (1, 11, 21, 31, 41, 51, 61, 1000)
+"""Source lengths at which the columns of the table by length begin. The last number is past all sentences."""
+
+
+def at(system: str, budget: str) -> str:
+    """Return the run of a system at a budget. RNNsearch-50 on words has one run, which is at both."""
+    return system if system == YARDSTICK else system + BUDGETS[budget]
+
+
+def recipe_of(key: str, scale: str) -> Recipe:
+    """Return the recipe of a run `paper/system` at a scale."""
+    paper, system = key.split("/")
+    return PAPERS[paper].recipe(f"{scale}/{system}")
+
+
+@cache
+def flops_of(key: str, scale: str) -> int:
+    """Return the FLOPs of one update of a run's recipe."""
+    return training_flops(PAPERS[key.split("/")[0]], recipe_of(key, scale))
+
+
+def updates_within(budget: float, cost: float) -> int:
+    """Return how many updates of the same `cost` come nearest to a budget."""
+    return round(budget / cost)
+
+
+def read_rates(hardware: str | None = None) -> dict[str, float]:
+    """Return the measured CPU seconds of an update by system. Return nothing if they were not measured on the machine.
+
+    hardware: the machine that is asked for. None takes the one that was measured.
+    """
+    measured = json.loads(RATES.read_text(encoding="utf-8")) if RATES.is_file() else None
+    if measured is None or hardware not in (None, measured["environment"]["hardware"]):
+        return {}
+    return {row["system"]: row["cpu_seconds_per_update"] for row in measured["rows"]}
+
+
+def build_tables(results: Mapping[str, Path], out: Path) -> Section:
+    """Build the page of one scale from each paper's folder of results, and write it to the folder `out`.
+
+    Raise UserError if one of the papers has no result, or if RNNsearch-50 on words was not run.
+    """
+    group = next((group for group in shared_sets(read_runs(results)) if YARDSTICK in group), None)
+    if group is None:
+        raise UserError(
+            f"{results['bahdanau2014']}: no result of rnnsearch-50 beside one of the Transformer; train both"
+        )
+    outcomes = claim.evaluate(claims(), group)
+    drawings = [by_length(group), curves(group)]
+    remarks = [*report.standard_notes(group), *notes(group)]
+    parts = [
+        f"# {TITLE}\n\n{'; '.join(paper.citation for paper in PAPERS.values())}",
+        f"{heading(group)}. {budget_line(group)}",
+        *(
+            f"## {vocabulary.capitalize()}, {budget}\n\n{cost_table(group, vocabulary, budget)}"
+            for vocabulary in SYSTEMS
+            for budget in BUDGETS
+        ),
+        f"## Sub-words against words\n\n{vocabularies_table(group)}",
+        page.figure_block(drawings[0]),
+        lengths_table(group),
+        page.figure_block(drawings[1]),
+        f"## Claims\n\n{report.claims_table(outcomes)}",
+        f"## Runs\n\n{report.provenance(group)}",
+        "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
+    ]
+    section = Section(TITLE, "\n\n".join(parts), drawings, outcomes, remarks)
+    page.write_section(section, out)
+    return section
+
+
+def hours(key: str, result: Result, step: int) -> float:
+    """Return the hours of the first `step` updates of a run.
+
+    They are CPU hours by the measured rates if these are of the run's machine, else the share of its wall time.
+    """
+    rate = read_rates(result.hardware).get(key.removesuffix(BUDGETS["equal time"]))
+    return step * (result.seconds / result.step if rate is None else rate) / 3600
+
+
+def budget_line(group: Results) -> str:
+    """Return both budgets in words."""
+    run = group[YARDSTICK]
+    time = hours(YARDSTICK, run, run.step)
+    return (
+        f"Budgets: {report.flops(run.flops_counted)} FLOPs counted and {time:.2f} hours, those of RNNsearch-50 on "
+        f"words in {run.updates}."
+    )
+
+
+def cost_table(group: Results, vocabulary: str, budget: str) -> str:
+    """Return score, size and cost of the three models at one budget, and how they differ from RNNsearch-50."""
+    header = ["model", "BLEU (95%)", "minus RNNsearch-50 (95%)", "parameters", "updates", "million target tokens"]
+    header += ["FLOPs: counted", "hours", "the run behind it"]
+    base, rows = at(SYSTEMS[vocabulary]["RNNsearch-50"], budget), []
+    for model, system in SYSTEMS[vocabulary].items():
+        key = at(system, budget)
+        result = group.get(key)
+        if result is None:
+            rows.append([model, *[""] * (len(header) - 1)])
+            continue
+        tokens = result.file.training.progress.target_tokens
+        rows.append(
+            [
+                model,
+                report.score(result.all.bleu, result.all.interval),
+                claim.show(claim.compare(group, key, base)) if key != base and base in group else "",
+                number(result.parameters, ","),
+                report.updates(result),
+                "" if tokens is None else f"{tokens / 1e6:.1f}",
+                report.flops(result.flops_counted),
+                f"{hours(key, result, result.step):.2f}",
+                report.run_cell(result),
+            ]
+        )
+    return markdown.table(header, rows, right=range(1, len(header) - 1))
+
+
+def vocabularies_table(group: Results) -> str:
+    """Return for each model and budget BLEU with sub-words minus BLEU with words."""
+    rows = []
+    for model in LINES:
+        rows.append([model])
+        for budget in BUDGETS:
+            pair = [at(SYSTEMS[vocabulary][model], budget) for vocabulary in ("sub-words", "words")]
+            known = all(key in group for key in pair)
+            rows[-1].append(claim.show(claim.compare(group, *pair)) if known else "")
+    header = ["model", *(f"{budget}: sub-words minus words (95%)" for budget in BUDGETS)]
+    return markdown.table(header, rows, right=range(1, len(header)))
+
+
+def lengths_table(group: Results) -> str:
+    """Return BLEU by source length, for readers who cannot see the figure."""
+    header: list[str] = []
+    rows = []
+    for vocabulary, systems in SYSTEMS.items():
+        for budget in BUDGETS:
+            for model, system in systems.items():
+                if result := group.get(at(system, budget)):
+                    parts = bleu_by_bins(result.all.counts, result.all.lengths, BINS)
+                    header = header or [_bin(part) for part in parts]
+                    rows.append([model, vocabulary, budget, *(number(part.bleu) for part in parts)])
+    return markdown.table(["model", "vocabulary", "budget", *header], rows, right=range(3, len(header) + 3)) + (
+        "\n\nColumns: source words (sentences)."
+    )
+
+
+def _bin(part: Bin) -> str:
+    """Return the heading of a column of lengths: `11 to 20 (812)`."""
+    span = f"{part.low} to {part.high - 1}" if part.high < BINS[-1] else f"{part.low} and more"
+    return f"{span} ({part.sentences:,})"
+
+
+def _panels(height: float, sharey: Literal["all", "col"]) -> tuple[Drawing, dict[tuple[int, int], Axes]]:
+    """Return a drawing of two rows of panels, with a column for each vocabulary. sharey: which have the same scale."""
+    drawing = Drawing(figsize=(9.0, height), layout="constrained")
+    grid = drawing.subplots(2, len(SYSTEMS), sharex="row", sharey=sharey)
+    panels = {(row, column): axes for (row, column), axes in np.ndenumerate(grid)}
+    for axes in panels.values():
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+    return drawing, panels
+
+
+def _legend(drawing: Drawing, panels: Mapping[tuple[int, int], Axes]) -> None:
+    """Name each model once, above all panels."""
+    named = {
+        label: line for axes in panels.values() for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    shown = [model for model in LINES if model in named]
+    drawing.legend([named[model] for model in shown], shown, loc="outside upper center", ncols=3, frameon=False)
+
+
+def by_length(group: Results) -> Figure:
+    """Draw BLEU against source length: a panel for each vocabulary and budget."""
+    drawing, panels = _panels(6.4, "all")
+    width = window(group[YARDSTICK].all.lengths)
+    for column, (vocabulary, systems) in enumerate(SYSTEMS.items()):
+        for row, budget in enumerate(BUDGETS):
+            axes = panels[row, column]
+            for model, system in systems.items():
+                if (result := group.get(at(system, budget))) and (
+                    curve := sliding_bleu(result.all.counts, result.all.lengths, width)
+                ):
+                    axes.plot(*zip(*curve, strict=True), color=LINES[model], linewidth=2, label=model)
+            axes.set_title(f"{vocabulary}, {budget}", fontsize=10)
+            axes.axvline(50, color="#777777", linestyle=":", linewidth=1)
+            if row:
+                axes.set_xlabel("source length (words)")
+            if not column:
+                axes.set_ylabel("BLEU")
+    for axes in panels.values():  # once all is drawn, because it ends the automatic choice
+        axes.set(xlim=(0, None), ylim=(0, None))
+    _legend(drawing, panels)
+    caption = (
+        f"BLEU against the length of the source sentence, pooled over a sliding window of {width} lengths; windows of "
+        f"fewer than {FEWEST} sentences are left out. Dotted: the longest sentence in training, in words."
+    )
+    return Figure("bleu-by-length", "BLEU by sentence length", caption, page.png(drawing))
+
+
+def curves(group: Results) -> Figure:
+    """Draw the likelihood of the development set against FLOPs and hours: a column for each vocabulary."""
+    drawing, panels = _panels(6.8, "col")
+    for column, (vocabulary, systems) in enumerate(SYSTEMS.items()):
+        for model, system in systems.items():
+            longer = [key for key in (at(system, "equal time"), system) if key in group]
+            if not longer:
+                continue
+            key = max(longer, key=lambda key: group[key].step)
+            result = group[key]
+            nats = [point.dev_nll_per_token for point in result.file.training.dev_curve]
+            steps = [point.step for point in result.file.training.dev_curve]
+            scales = [result.flops_counted / result.step, hours(key, result, 1)]
+            for row, scale in enumerate(scales):
+                axes = panels[row, column]
+                axes.plot([step * scale for step in steps], nats, color=LINES[model], linewidth=1.8, label=model)
+        run = group[YARDSTICK]
+        for row, (budget, name) in enumerate(
+            [(run.flops_counted, "FLOPs counted"), (hours(YARDSTICK, run, run.step), "hours")]
+        ):
+            axes = panels[row, column]
+            axes.axvline(budget, color="#777777", linestyle=":", linewidth=1)
+            axes.set_xlabel(name)
+            if not row:
+                axes.set_title(vocabulary, fontsize=10)
+            if not column:
+                axes.set_ylabel("nats per target token")
+    for axes in panels.values():
+        axes.set_xlim(left=0)
+    _legend(drawing, panels)
+    caption = (
+        "Negative log-likelihood of the development set, teacher-forced and without label smoothing, in nats per "
+        "target token, against cost. Tokens are words on the left and sub-words on the right, so the two columns do "
+        "not compare. The Transformer is trained with label smoothing, which raises it (Vaswani et al. 2017, §5.4). "
+        "Dotted: the budget."
+    )
+    return Figure("curves", "Likelihood of the development set by cost", caption, page.png(drawing))
+
+
+def claims() -> list[Claim]:
+    """Return what is decided: attention, the Transformer, and who falls with length."""
+    made = []
+    for vocabulary, systems in SYSTEMS.items():
+        for budget in BUDGETS:
+            encdec, search, transformer = (at(systems[model], budget) for model in LINES)
+            place = f"{vocabulary}-{budget.partition(' ')[2].lower()}"
+            for identifier, (a, b), names, source in (
+                (
+                    "attention",
+                    (search, encdec),
+                    "RNNsearch-50 beats RNNencdec-50",
+                    "Bahdanau et al. 2014, §5.1, Table 1",
+                ),
+                (
+                    "transformer",
+                    (transformer, search),
+                    "The Transformer beats RNNsearch-50",
+                    "Vaswani et al. 2017, §6.1, Table 2",
+                ),
+            ):
+                statement = f"{names}: {vocabulary}, {budget}"
+                made.append(Claim(f"{identifier}-{place}", statement, source, (a, b), claim.better(a, b)))
+    return [*made, *(_falls(vocabulary, model) for vocabulary in SYSTEMS for model in LINES)]
+
+
+def _falls(vocabulary: str, model: str) -> Claim:
+    """Return the claim that a model falls with length, at equal FLOPs."""
+    key = SYSTEMS[vocabulary][model]
+
+    def decide(runs: Results) -> Finding:
+        """Compare the long sentences with the others."""
+        change = claim.fall(runs[key])
+        verdict: claim.Verdict = "holds" if change.high < 0 else "fails" if change.low > 0 else "undecided"
+        return verdict, f"{claim.show(change)} BLEU", change
+
+    return Claim(
+        f"falls-{model.partition('-')[0].lower()}-{vocabulary}",
+        f"{model} falls as sentences grow longer: {vocabulary}, equal FLOPs",
+        "neither paper" if model == "Transformer" else "Bahdanau et al. 2014, §5.1, Figure 2",
+        (key,),
+        decide,
+        "BLEU of the sentences longer than the test set's median minus BLEU of the others, 95% interval below 0.",
+    )
+
+
+def notes(group: Results) -> list[str]:
+    """Return what a reader must know to compare the models."""
+    machines = sorted({result.hardware for result in group.values()})
+    measured = all(read_rates(machine) for machine in machines)
+    timed = (
+        "Hours are CPU hours of the updates: updates x the CPU time of an update, measured for all systems by turns on "
+        "this machine (benchmarks/results/equal_cost.json). The trainings shared its cores, and their wall time would "
+        "say how busy it was."
+        if measured
+        else "Hours are the wall time of the trainings. They compare only between runs on the same idle machine."
+    )
+    return [
+        "All models read the same training pairs, in words of up to 50 on either side, tokenised and cased as in 2014, "
+        "and are scored by the tokenised BLEU of the signature above on the same references. Each searches as its own "
+        "paper does.",
+        "Counted FLOPs leave out padding and what is no matrix product, and the recipes' numbers of updates follow "
+        "from them. A minibatch of the Transformer counts as full, which is some 4% more than it holds. Neither budget "
+        "counts validation and decoding.",
+        "The Transformer has one matrix for all its embeddings (§3.4), so its words are one shortlist of both "
+        "languages, which leaves as many words of the test set unknown as RNNsearch-50's two shortlists do.",
+        timed,
+    ]
