@@ -283,13 +283,13 @@ def read_result(path: Path) -> ResultFile:
 
     Raise UserError, which names the file and what to do, if it is missing, damaged or not a result.
     """
-    result: ResultFile = _read(path, ResultFile, "result", SCORE)
+    result: ResultFile = read_typed(path, ResultFile, "result", SCORE)
     return result
 
 
 def read_attention(path: Path) -> tuple[Example, ...]:
     """Read an attention.json. Return nothing if there is no such file. Raise UserError as `read_result` does."""
-    examples: tuple[Example, ...] = _read(path, tuple[Example, ...], "attention", SCORE) if path.is_file() else ()
+    examples: tuple[Example, ...] = read_typed(path, tuple[Example, ...], "attention", SCORE) if path.is_file() else ()
     return examples
 
 
@@ -297,7 +297,7 @@ def read_training(run: Path) -> Training | None:
     """Read RUN/training.json. Return None while the training has not ended. Raise UserError if the file is damaged."""
     path = run / "training.json"
     cure = "delete it, and `train` writes it anew"
-    training: Training | None = _read(path, Training, "training", cure) if path.is_file() else None
+    training: Training | None = read_typed(path, Training, "training", cure) if path.is_file() else None
     return training
 
 
@@ -305,7 +305,7 @@ def read_starts(run: Path) -> tuple[Start, ...]:
     """Read RUN/starts.json: all starts of the training, the first one first. Raise UserError if the file is damaged."""
     path = run / "starts.json"
     cure = "move it away, and the run goes on without its history"
-    starts: tuple[Start, ...] = _read(path, tuple[Start, ...], "starts", cure) if path.is_file() else ()
+    starts: tuple[Start, ...] = read_typed(path, tuple[Start, ...], "starts", cure) if path.is_file() else ()
     return starts
 
 
@@ -314,7 +314,7 @@ def facts(of: Start | Training) -> dict[str, Any]:
     return {name: getattr(of, name) for name in FACTS}
 
 
-def _read(path: Path, hint: Any, key: str, cure: str) -> Any:
+def read_typed(path: Path, hint: Any, key: str, cure: str) -> Any:
     """Read the JSON value in `path` and check it against the type `hint`. Messages call it `key`."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -49,7 +49,13 @@ def test_the_readme_shows_the_committed_results():
 
 
 RUNS = [path for path in RESULTS if path.name != "claims.json"]
-MEASURED = [*RUNS, *sorted(ROOT.glob("benchmarks/results/*.json")), *sorted(ROOT.glob("papers/*/results/*.json"))]
+ANALYSES = sorted(path for folder in FOLDERS for path in folder.glob("*.analysis.json"))
+MEASURED = [
+    *RUNS,
+    *ANALYSES,
+    *sorted(ROOT.glob("benchmarks/results/*.json")),
+    *sorted(ROOT.glob("papers/*/results/*.json")),
+]
 each_measured = pytest.mark.parametrize("path", MEASURED, ids=lambda path: str(path.relative_to(ROOT).with_suffix("")))
 
 

@@ -1,7 +1,8 @@
 """The results of finished runs, read back for tables, figures and claims.
 
 A folder of results holds one of two things for each system: a run folder `<system>/` with its result.json, or a
-committed copy `<system>.json`. The attention maps are beside it, as attention.json or `<system>.attention.json`.
+committed copy `<system>.json`. Beside it are the attention maps, as attention.json or `<system>.attention.json`, and
+what `analyse` found, as analysis.json or `<system>.analysis.json`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from common.align.record import Analysis, read_analysis
+from common.errors import UserError
 from common.files import write_json
 from common.recipe import current
 from common.result import (
@@ -32,8 +35,8 @@ from common.typed import plain
 
 _OTHERS = ("claims.json",)
 """JSON files that `write_section` writes into the same folder."""
-_ATTENTION = ".attention.json"
-"""End of the name of a committed file with attention maps."""
+_BESIDE = ("attention", "analysis")
+"""Files beside a result: `attention.json` in a run folder, `<system>.attention.json` where it is committed."""
 
 
 @dataclass(frozen=True)
@@ -207,10 +210,22 @@ class Result:
     @property
     def attention(self) -> tuple[Example, ...]:
         """The example sentences with their attention. Empty if none was kept."""
-        beside = self.path.parent / "attention.json"
-        return read_attention(
-            beside if self.path.name == "result.json" else self.path.with_name(self.system + _ATTENTION)
-        )
+        return read_attention(self.beside("attention"))
+
+    @cached_property
+    def analysis(self) -> Analysis | None:
+        """What `analyse` found, or None. Raise UserError if it is of other weights than the result."""
+        path = self.beside("analysis")
+        found = read_analysis(path)
+        text = self.file.training.data_sha256
+        if found and (found.weights != self.file.weights or text not in (None, found.data_sha256)):
+            raise UserError(f"{path}: of other weights or text than {self.path}; `analyse` the run again")
+        return found
+
+    def beside(self, kind: str) -> Path:
+        """Return the path of one of the `_BESIDE`, whether it exists or not."""
+        in_run = self.path.name == "result.json"
+        return self.path.with_name(f"{kind}.json" if in_run else f"{self.system}.{kind}.json")
 
 
 def read_results(folder: Path) -> dict[str, Result]:
@@ -219,23 +234,26 @@ def read_results(folder: Path) -> dict[str, Result]:
     A run folder takes precedence over a committed file of the same name.
     Raise UserError that names a damaged file.
     """
-    committed = [
-        path for path in folder.glob("*.json") if path.name not in _OTHERS and not path.name.endswith(_ATTENTION)
-    ]
+    beside = tuple(f".{kind}.json" for kind in _BESIDE)
+    committed = [path for path in folder.glob("*.json") if path.name not in _OTHERS and not path.name.endswith(beside)]
     paths = {path.stem: path for path in committed} | {path.parent.name: path for path in folder.glob("*/result.json")}
     return {system: Result(system, path, read_result(path)) for system, path in sorted(paths.items())}
 
 
 def export(results: Path, out: Path) -> list[Path]:
-    """Copy each run's result and attention from the folder `results` to `out`, named by system, to be committed."""
+    """Copy each run's result, attention and analysis from the folder `results` to `out`, named by system, to be
+    committed.
+    """
     written = []
     for system, result in read_results(results).items():
         write_json(out / f"{system}.json", plain(result.file))
         written.append(out / f"{system}.json")
-        copy = out / (system + _ATTENTION)
-        if result.path.name == "result.json":
-            if result.attention:
-                written.append(Path(shutil.copyfile(result.path.parent / "attention.json", copy)))
+        if result.path.name != "result.json":
+            continue
+        for kind in _BESIDE:
+            copy = out / f"{system}.{kind}.json"
+            if result.beside(kind).is_file():
+                written.append(Path(shutil.copyfile(result.beside(kind), copy)))
             else:
-                copy.unlink(missing_ok=True)  # of an earlier run, whose model had some
+                copy.unlink(missing_ok=True)  # of an earlier run
     return written

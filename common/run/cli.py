@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from common.corpus.lines import lines_as_they_come
 from common.errors import Terminated, UserError
@@ -23,6 +23,9 @@ from common.run.plan import describe, plan
 from common.run.suite import SUITE
 from common.train.parallel import about_to_say, is_first, is_one_of_several, joined
 from common.typed import plain
+
+if TYPE_CHECKING:
+    from common.run.unknown import Replacer
 
 TERMINATED = 143
 """Exit status after SIGTERM, by the shell's convention."""
@@ -175,7 +178,7 @@ def _parser(paper: Paper) -> Parser:
                 "recipe", metavar="RECIPE", help=f"a recipe's name ({names}, demo/..., multi30k/...) or a YAML file"
             )
             _overrides(added, "recipe fields to override, dotted where two sections share a name")
-        if name in ("prepare", "train", "score", "tables"):
+        if name in ("prepare", "train", "score", "analyse", "tables"):
             added.add_argument(
                 "--runs",
                 type=_path,
@@ -203,6 +206,7 @@ def _parser(paper: Paper) -> Parser:
     )
     translating.add_argument("run", type=_path, metavar="RUN")
     _overrides(translating, _DECODING)
+    _replace_option(translating)
     scoring = verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
     _score_options(scoring, paper)
     diagnosing = verb("diagnose", _diagnose, "say where a run parts from the committed one of its recipe, and why")
@@ -210,15 +214,11 @@ def _parser(paper: Paper) -> Parser:
     diagnosing.add_argument(
         "--with", type=_path, dest="other", metavar="OTHER", help="another run's folder or a result.json, instead"
     )
+    analysing = verb("analyse", _analyse, "compare a run's attention with a statistical aligner, and its checkpoints")
+    analysing.add_argument("run", type=_path, metavar="RUN")
+    _overrides(analysing, _DECODING)
     tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
-    tables.add_argument("--scale", default="demo", choices=paper.scales, help="which runs (default: demo)")
-    tables.add_argument(
-        "--results", type=_path, help="folder of finished runs or committed results (default: RUNS/SCALE/PAPER)"
-    )
-    tables.add_argument("--out", type=_path, help="where the tables and figures go (default: the results folder)")
-    tables.add_argument(
-        "--export", action="store_true", help="also copy the results themselves to --out, to be committed"
-    )
+    _tables_options(tables, paper)
     return parser
 
 
@@ -231,12 +231,24 @@ def _overrides(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help=text)
 
 
+def _replace_option(parser: argparse.ArgumentParser) -> None:
+    """Add the replacement of UNK."""
+    parser.add_argument(
+        "--replace-unk",
+        type=_path,
+        metavar="DICTIONARY",
+        help="replace each UNK by the translation of the source word that attention gives most weight, or else by that "
+        "word itself; a text file of two columns (an empty one copies only). No result or table has it",
+    )
+
+
 def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     """Add the options of `score`."""
     parser.add_argument(
         "run", type=_path, metavar="RUN", nargs="?", help="a run folder: decode and score the sets its recipe names"
     )
     _overrides(parser, _DECODING)
+    _replace_option(parser)
     parser.add_argument("--hypothesis", type=_path, metavar="F", help="detokenised hypotheses, one a line")
     parser.add_argument("--reference", type=_path, metavar="F", help="references, one a line")
     parser.add_argument("--source", type=_path, metavar="F", help="sources, one a line: adds BLEU by source length")
@@ -245,6 +257,18 @@ def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     )
     parser.add_argument("--target-language", metavar="CODE", help="of the files (default: the recipe's)")
     parser.add_argument("--lowercase", action="store_true", help="for files: score lower-cased text")
+
+
+def _tables_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
+    """Add the options of `tables`."""
+    parser.add_argument("--scale", default="demo", choices=paper.scales, help="which runs (default: demo)")
+    parser.add_argument(
+        "--results", type=_path, help="folder of finished runs or committed results (default: RUNS/SCALE/PAPER)"
+    )
+    parser.add_argument("--out", type=_path, help="where the tables and figures go (default: the results folder)")
+    parser.add_argument(
+        "--export", action="store_true", help="also copy the results themselves to --out, to be committed"
+    )
 
 
 def _plan(paper: Paper, options: argparse.Namespace) -> None:
@@ -313,15 +337,41 @@ def _translate(paper: Paper, options: argparse.Namespace) -> None:
     from common.run.folder import load_run
     from common.text.doubts import watched
 
-    run = load_run(paper, options.run, options.overrides)
+    replacer = _replacer(paper, options) if options.replace_unk else None
+    run = replacer.run if replacer else load_run(paper, options.run, options.overrides)
     if sys.stdin is None:
         raise UserError("standard input is closed; give it the sentences: translate RUN < FILE")
     given = lines_as_they_come(sys.stdin.buffer, "standard input")
     lines = watched(given, "standard input", run.recipe.text.tokeniser)
-    for line in translate(run, lines, together=1 if sys.stdin.isatty() else 512):
+    together = 1 if sys.stdin.isatty() else 512
+    for line in translate(run, lines, together, replacer.tokens if replacer else None):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     _say(f"{options.run}: decoded with {run.decoded}")
+
+
+def _replacer(paper: Paper, options: argparse.Namespace) -> Replacer:
+    """Return the run with the dictionary that replaces its unknown words."""
+    from common.align.dictionary import Dictionary
+    from common.run.folder import load_run
+    from common.run.unknown import Replacer
+
+    dictionary = Dictionary.read(options.replace_unk)
+    return Replacer(paper, load_run(paper, options.run, options.overrides), dictionary)
+
+
+def _score_replaced(paper: Paper, options: argparse.Namespace) -> None:
+    """Print BLEU of a run's test sets before and after UNK is replaced. Nothing is written."""
+    from common.run.folder import prepare_data
+    from common.run.unknown import score_replaced, summary
+
+    replacer = _replacer(paper, options)
+    recipe = replacer.run.recipe
+    prepared = prepare_data(recipe, options.runs)
+    found = [score_replaced(replacer, prepared, name, _say) for name in recipe.evaluate.sets]
+    if is_first():
+        told = "\n".join(summary(recipe.name, one) for one in found)
+        print(json.dumps(plain(found), indent=2, ensure_ascii=False) if options.json else told)
 
 
 def _score(paper: Paper, options: argparse.Namespace) -> None:
@@ -335,10 +385,15 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
                 raise UserError(
                     f"--{name.replace('_', '-')} is for files; a RUN is scored as its recipe says, on the sets it names"
                 )
+        if options.replace_unk:
+            _score_replaced(paper, options)
+            return
         result = evaluate_run(paper, options.run, options.runs, _say, options.overrides)
         if is_first():
             print(json.dumps(plain(result), indent=2, ensure_ascii=False) if options.json else summary(result))
         return
+    if options.replace_unk:
+        raise UserError("--replace-unk needs a RUN, whose attention finds the source words; files have none")
     if options.hypothesis is None or options.reference is None:
         raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")
     recipe = paper.recipe(options.recipe or paper.systems(OWN_SCALE)[0], options.overrides)
@@ -368,6 +423,14 @@ def _diagnose(paper: Paper, options: argparse.Namespace) -> None:
     from common.run.diagnose import diagnose
 
     print(diagnose(paper, options.run, options.other))
+
+
+def _analyse(paper: Paper, options: argparse.Namespace) -> None:
+    """Analyse a run, and print where the analysis is."""
+    from common.run.analyse import analyse_run
+
+    analyse_run(paper, options.run, options.runs, _say, options.overrides)
+    print(options.run / "analysis.json")
 
 
 def _tables(paper: Paper, options: argparse.Namespace) -> None:

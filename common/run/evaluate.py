@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from common.contract import Batch, Seq2SeqModel, pad
@@ -50,6 +51,8 @@ _TRAIN_SAMPLE = 1000
 """Training pairs whose likelihood is measured. They suffice for the two digits that Bahdanau2014 Table 2 prints."""
 _RETRYING = 10.0
 """Least seconds between two lines about sentences that are searched again."""
+TokensOf = Callable[[Sequence[str], Sequence[Sequence[int]]], Iterable[Sequence[str]]]
+"""From untokenised source lines and the ids of their translations to the tokens of these."""
 _LONGEST = 3
 """Long sentences that are kept in full, as many as Bahdanau2014 Table 3 shows."""
 
@@ -70,15 +73,19 @@ def translate_lines(
     return [list(translated[i].tokens) for i in range(len(lines))]
 
 
-def translate(run: LoadedRun, lines: Iterable[str], together: int = 512) -> Iterator[str]:
+def translate(
+    run: LoadedRun, lines: Iterable[str], together: int = 512, tokens_of: TokensOf | None = None
+) -> Iterator[str]:
     """Yield detokenised translations of untokenised lines, in order. Empty lines stay empty.
 
     together: lines that are read before the first answer. More lines are faster; interactive input wants 1.
+    tokens_of: makes the tokens of the translations from their lines and ids. The default is the words of the ids.
     """
     stream = iter(lines)
     while taken := list(islice(stream, together)):
-        for ids in translate_lines(run, taken, run.recipe.decode):
-            yield run.text.detokenise(run.text.target_tokens(ids))
+        translated = translate_lines(run, taken, run.recipe.decode)
+        tokens = tokens_of(taken, translated) if tokens_of else map(run.text.target_tokens, translated)
+        yield from map(run.text.detokenise, tokens)
 
 
 def evaluate_run(
@@ -168,10 +175,7 @@ def _evaluate_set(run: LoadedRun, prepared: Prepared, name: str, say: Callable[[
     everything = np.ones(len(lines["source"]), dtype=bool)
     columns = {"all": _column(run, lines, everything, decode, f"{name}, all", say)}
     if run.recipe.evaluate.no_unk:
-        sources, references = (
-            [line.split(" ") for line in lines[key]] for key in ("source_tokens", "reference_tokens")
-        )
-        known = without_unknown(sources, references, run.text.source_vocabulary, run.text.target_vocabulary)
+        known = known_sentences(run, lines)
         if known.any():
             columns["no_unk"] = _column(run, lines, known, _without_unk(decode), f"{name}, no UNK", say, "no-unk")
     lengths = np.array([len(line.split(" ")) for line in lines["source_tokens"]])
@@ -180,6 +184,12 @@ def _evaluate_set(run: LoadedRun, prepared: Prepared, name: str, say: Callable[[
     kept = ((lines["source"][i], lines["reference"][i], columns["all"].hypotheses[i]) for i in chosen)
     sentences = tuple(LongSentence(source=s, reference=r, hypothesis=h) for s, r, h in kept)
     return ScoredSet(columns=columns, longest=sentences)
+
+
+def known_sentences(run: LoadedRun, lines: Mapping[str, list[str]]) -> npt.NDArray[np.bool_]:
+    """Return which sentences of a set have no unknown word. lines: as `Prepared.lines` returns them."""
+    sources, references = ([line.split(" ") for line in lines[key]] for key in ("source_tokens", "reference_tokens"))
+    return without_unknown(sources, references, run.text.source_vocabulary, run.text.target_vocabulary)
 
 
 def _without_unk(decode: Decode) -> Decode:
@@ -201,24 +211,8 @@ def _column(
     subset: the signatures' name for these sentences, None for all.
     """
     kept = {key: [value for value, keep in zip(values, chosen, strict=True) if keep] for key, values in lines.items()}
-    started = said = time.monotonic()
-
-    def progress(now: Decoding) -> None:
-        """Report how far decoding has come. All processes are about as far as this one.
-
-        What is searched again is said at most once in `_RETRYING` seconds.
-        """
-        nonlocal said
-        time_now = time.monotonic()
-        if now.retrying and time_now - said < _RETRYING:
-            return
-        total = len(kept["source"])
-        done = min(now.done * run.world.size, total)
-        said, rate = time_now, done / (time_now - started)
-        left = now.retrying or f"{rate:,.1f}/s, {clock((total - done) / rate)} left"
-        say(f"{run.recipe.name} decoding {label}: {done:,}/{total:,} sentences, {left}")
-
-    ids = translate_lines(run, kept["source"], decode, progress)
+    started = time.monotonic()
+    ids = translate_lines(run, kept["source"], decode, decoding_lines(run, label, len(kept["source"]), say))
     seconds = time.monotonic() - started
     tokens = [run.text.target_tokens(sentence) for sentence in ids]
     detokenised = [run.text.detokenise(sentence) for sentence in tokens]
@@ -246,12 +240,33 @@ def _column(
     )
 
 
+def decoding_lines(run: LoadedRun, label: str, total: int, say: Callable[[str], None]) -> Callable[[Decoding], None]:
+    """Return what tells `say` how far the decoding of `total` sentences has come. It starts now.
+
+    What is searched again is said at most once in `_RETRYING` seconds.
+    """
+    started = said = time.monotonic()
+
+    def progress(now: Decoding) -> None:
+        """Report. All processes are about as far as this one."""
+        nonlocal said
+        time_now = time.monotonic()
+        if now.retrying and time_now - said < _RETRYING:
+            return
+        done = min(now.done * run.world.size, total)
+        said, rate = time_now, done / (time_now - started)
+        left = now.retrying or f"{rate:,.1f}/s, {clock((total - done) / rate)} left"
+        say(f"{run.recipe.name} decoding {label}: {done:,}/{total:,} sentences, {left}")
+
+    return progress
+
+
 def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list[Example]:
     """Return the attention between each example sentence and the run's own translation of it, teacher-forced.
 
     Weights have four decimals, more than a figure can show. The list is empty for a model without attention.
     """
-    chosen = list(run.recipe.run.examples) or _typical(run, prepared)
+    chosen = example_lines(run, prepared)
     examples = []
     for line, ids in zip(chosen, translate_lines(run, chosen, run.recipe.decode), strict=True):
         source, source_mask = pad([[*run.text.encode_source(line), EOS]])
@@ -272,8 +287,13 @@ def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list
     return examples
 
 
-def _typical(run: LoadedRun, prepared: Prepared) -> list[str]:
-    """Return four test sentences of 10 to 20 words without unknown words, as in Bahdanau2014 Figure 3 (b)-(d)."""
+def example_lines(run: LoadedRun, prepared: Prepared) -> list[str]:
+    """Return the sentences whose attention is kept: the recipe's or, as in Bahdanau2014 Figure 3 (b)-(d), of the test.
+
+    Those are the first four of 10 to 20 words without unknown words.
+    """
+    if run.recipe.run.examples:
+        return list(run.recipe.run.examples)
     lines = prepared.lines(run.recipe.evaluate.sets[0])
     vocabulary = run.text.source_vocabulary
     fitting = [

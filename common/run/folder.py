@@ -12,6 +12,7 @@ RUN/training.json        the same for the last start, once the training has come
 RUN/model.safetensors    the weights that are decoded (`average`)
 RUN/result.json          scores and everything that they rest on (`score`)
 RUN/attention.json       attention of the example sentences for the figures, if the model has any (`score`)
+RUN/analysis.json        attention beside a statistical aligner, and the kept checkpoints (`analyse`)
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from common.report.results import Result, read_results
 from common.report.tables import number
 from common.score.by_length import bleu_by_bins
 from common.yaml_files import read_yaml
-from papers.bahdanau2014 import ambiguities, figures
+from papers.bahdanau2014 import ambiguities, analysis, figures
 from papers.bahdanau2014.ambiguities.page import build_page
 
 Reported = Mapping[str, Any]
@@ -42,6 +42,7 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
     runs = read_results(results)
     rows = {system: runs[system] for system in reported["table1"]["rows"] if system in runs}
     drawings = [figure for figure in (figures.bleu_by_length(rows), _alignments(rows)) if figure]
+    analysed, more = analysis.build(reported, runs)
     outcomes = claim.evaluate(claims(reported), runs)
     remarks = notes(reported, runs)
     parts = [
@@ -52,11 +53,12 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
         *length_part(rows, drawings),
         *(page.figure_block(figure) for figure in drawings if figure.name == "alignments"),
         *table3_part(rows),
+        *analysed,
         f"## Claims\n\n{report.claims_table(outcomes)}",
         *report.closing_parts(paper, scale, runs),
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
     ]
-    section = Section(paper.title, "\n\n".join(parts), drawings, outcomes, remarks)
+    section = Section(paper.title, "\n\n".join(parts), [*drawings, *more], outcomes, remarks)
     page.write_section(section, out)
     return section
 

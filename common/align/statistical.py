@@ -1,0 +1,144 @@
+"""A statistical aligner beside attention: eflomal (Östling and Tiedemann 2016), trained on a run's own text.
+
+It reads the words themselves, those beyond the shortlist too. It is not among the requirements, because only `analyse`
+needs it. Its sampling has no seed, so what it found is kept: every system of the same text is compared with the same
+links.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from common.align.dictionary import Dictionary
+from common.align.links import Links, read_links, spread, write_links
+from common.errors import UserError
+from common.files import checksum, locked, sha256_json, write_json
+from common.prepare.prepared import Prepared
+from common.prepare.words import training_words
+from common.recipe import Recipe
+
+SENTENCES = 500
+"""Test sentences that are aligned, at even distances in the set."""
+TRAINING = 200_000
+"""Most training pairs from which the aligner learns, the first ones. More would take hours."""
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Test sentences with the aligner's links."""
+
+    aligner: str
+    """Name and version."""
+    pairs: int
+    """Training pairs from which it learned, besides the test sentences."""
+    rows: tuple[int, ...]
+    """Places of the sentences in their set."""
+    both: tuple[Links, ...]
+    """Links that both directions have."""
+    one: tuple[Links, ...]
+    """Links of the direction in which a target word has at most one source word, as the greatest weight of alpha."""
+    dictionary: Path
+    """The dictionary that was learned from the links of the training pairs that both directions have."""
+    sha256: str
+    """Hash of the links and of the dictionary."""
+
+
+def align_test_set(prepared: Prepared, recipe: Recipe, runs: Path, test_set: str) -> Aligned:
+    """Return the statistical alignment of sentences of a test set with their references.
+
+    It is made once for a prepared text and kept under RUNS/aligned.
+    Raise UserError if eflomal is missing, or if words are divided.
+    """
+    if prepared.text.segmentation != "words":
+        raise UserError("text.segmentation: an alignment of words needs whole words; analyse a recipe with `words`")
+    folder = runs / "aligned" / folder_name(prepared, test_set)
+    with locked(folder):
+        if not (folder / "links.json").is_file():
+            _align(prepared, recipe, runs, test_set, folder)
+    return _read(folder)
+
+
+def folder_name(prepared: Prepared, test_set: str) -> str:
+    """Return `<corpus>-<source>-<target>-<hash>`. The hash covers all that the links depend on, but for their chance.
+
+    The length limit is not among it: systems with other limits are compared with the same links.
+    """
+    manifest = prepared.manifest
+    files = {
+        name: file.sha256 for name, file in manifest.outputs.items() if name.startswith(("train.", f"{test_set}."))
+    }
+    key = sha256_json({**files, "sentences": SENTENCES, "training": TRAINING})[:12]
+    return f"{manifest.corpus}-{manifest.data['source']}-{manifest.data['target']}-{key}"
+
+
+def _align(prepared: Prepared, recipe: Recipe, runs: Path, test_set: str, folder: Path) -> None:
+    """Align and write FOLDER/dictionary.txt and then FOLDER/links.json."""
+    aligner = _eflomal()
+    lines = prepared.lines(test_set)
+    rows = spread(len(lines["source"]), SENTENCES)
+    tested = [(lines["source_tokens"][i].split(), lines["reference_tokens"][i].split()) for i in rows]
+    trained = list(training_words(prepared, recipe, runs / "downloads", TRAINING))
+    forward, backward = _directions(aligner, [*trained, *tested])
+    both = [ours & theirs for ours, theirs in zip(forward, backward, strict=True)]
+    here = len(trained)
+    pairs = ((source, target, links) for (source, target), links in zip(trained, both[:here], strict=True))
+    Dictionary.learn(pairs).write(folder / "dictionary.txt")
+    kept = {"both": both[here:], "one": forward[here:]}
+    write_json(
+        folder / "links.json",
+        {
+            "aligner": f"eflomal {version('eflomal')}",
+            "pairs": here,
+            "rows": list(rows),
+            **{name: list(map(write_links, links)) for name, links in kept.items()},
+        },
+    )
+
+
+def _eflomal() -> Any:
+    """Return the aligner. Raise UserError without it."""
+    try:
+        from eflomal import Aligner
+    except ImportError:
+        raise UserError(
+            "eflomal is missing, with which attention is compared; pip install eflomal, in this environment "
+            "(it needs a C compiler)"
+        ) from None
+    return Aligner()
+
+
+def _directions(aligner: Any, pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> tuple[list[Links], list[Links]]:
+    """Return the links by each direction. In the first a target word has at most one, in the second a source word."""
+    with tempfile.TemporaryDirectory() as kept:
+        found = [Path(kept) / name for name in ("forward", "backward")]
+        sides = [[" ".join(pair[side]) + "\n" for pair in pairs] for side in (0, 1)]
+        aligner.align(*sides, links_filename_fwd=str(found[0]), links_filename_rev=str(found[1]))
+        forward, backward = (
+            [read_links(line, "eflomal") for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+            for path in found
+        )
+    return forward, backward
+
+
+def _read(folder: Path) -> Aligned:
+    """Read what `_align` wrote. Raise UserError if it is damaged."""
+    path, dictionary = folder / "links.json", folder / "dictionary.txt"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        links = {name: tuple(read_links(line, str(path)) for line in facts.pop(name)) for name in ("both", "one")}
+        return Aligned(
+            aligner=str(facts["aligner"]),
+            pairs=int(facts["pairs"]),
+            rows=tuple(map(int, facts["rows"])),
+            dictionary=dictionary,
+            sha256=sha256_json([checksum(path), checksum(dictionary)]),
+            **links,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: missing or damaged; delete {folder} and analyse again") from None

@@ -1,0 +1,157 @@
+"""UNK replaced through the alignment in a run's translations, and what that changes in BLEU. No table rests on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.align.attention import source_attention
+from common.align.dictionary import Dictionary, Replaced, replace_unknown
+from common.align.record import Measure, Repaired, Replacement
+from common.errors import UserError
+from common.ids import UNK
+from common.paper import Paper
+from common.prepare.prepared import Prepared
+from common.result import read_result
+from common.run.evaluate import decoding_lines, known_sentences, translate_lines
+from common.run.folder import LoadedRun
+from common.score.bleu import Statistics
+from common.score.files import tokenised_scores
+from common.score.significance import SEED, Samples, interval_difference, resample
+
+_EXAMPLES = 4
+_SHORT = 25
+"""Examples that are kept, and the most source words that they have."""
+
+
+@dataclass(frozen=True)
+class Replacer:
+    """A run with attention, and the dictionary that replaces its unknown words."""
+
+    paper: Paper
+    run: LoadedRun
+    dictionary: Dictionary
+
+    def __post_init__(self) -> None:
+        """Raise UserError unless the run has attention and whole words."""
+        if self.run.text.segmentation != "words":
+            raise UserError(f"{self.run.path}: has sub-words and no UNK to replace; leave --replace-unk out")
+        if not source_attention(self.paper, self.run.model, [([UNK], [UNK])]):
+            raise UserError(f"{self.run.path}: {self.run.recipe.title} has no attention that finds the source word of "
+                            "an UNK; leave --replace-unk out")  # fmt: skip
+
+    def replace(self, lines: Sequence[str], translations: Sequence[Sequence[int]]) -> list[Replaced]:
+        """Return the tokens of translations, with each UNK replaced. lines: their untokenised sources."""
+        text = self.run.text
+        tokens = [text.target_tokens(ids) for ids in translations]
+        done = [Replaced(tuple(words), 0, 0) for words in tokens]
+        chosen = [i for i, ids in enumerate(translations) if UNK in ids]
+        sources = [text.source_tokens(lines[i]) for i in chosen]
+        pairs = [
+            (text.source_vocabulary.encode(words), translations[i]) for i, words in zip(chosen, sources, strict=True)
+        ]
+        alphas = source_attention(self.paper, self.run.model, pairs)
+        for i, words, alpha in zip(chosen, sources, alphas, strict=True):
+            done[i] = replace_unknown(translations[i], tokens[i], words, alpha, self.dictionary)
+        return done
+
+    def tokens(self, lines: Sequence[str], translations: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
+        """Return the tokens alone."""
+        return [one.tokens for one in self.replace(lines, translations)]
+
+
+def score_replaced(replacer: Replacer, prepared: Prepared, test_set: str, say: Callable[[str], None]) -> Replacement:
+    """Decode a test set, replace UNK, and return BLEU before and after.
+
+    The column No UNK comes from RUN/result.json, if that is of the same weights.
+    """
+    run = replacer.run
+    lines = prepared.lines(test_set)
+    ids = translate_lines(
+        run, lines["source"], run.recipe.decode, decoding_lines(run, test_set, len(lines["source"]), say)
+    )
+    done = replacer.replace(lines["source"], ids)
+    hypotheses = {"before": [" ".join(run.text.target_tokens(one)) for one in ids],
+                  "after": [" ".join(one.tokens) for one in done]}  # fmt: skip
+    metric, tokenization = run.recipe.evaluate.metric, run.text.target_tokeniser.signature
+    before, after = (
+        tokenised_scores(found, lines["reference_tokens"], metric, tokenization=tokenization)[metric]
+        for found in hypotheses.values()
+    )
+    no_unk = _no_unk(run, test_set, lines)
+    systems = [before.statistics, after.statistics, *([no_unk[1]] if no_unk else [])]
+    drawn = resample(np.random.default_rng(SEED), *systems, of_sums=before.of_sums)
+    gain = after.value - before.value
+    # A share of a distance means nothing where the distance may be none.
+    far = no_unk is not None and bool((drawn[2] > drawn[0]).all())
+    return Replacement(
+        test_set=test_set,
+        signature=before.signature,
+        dictionary_words=len(replacer.dictionary),
+        unknown=sum(list(one).count(UNK) for one in ids),
+        translated=sum(one.translated for one in done),
+        before=_measure(before.value, drawn[0]),
+        after=_measure(after.value, drawn[1]),
+        gain=interval_difference(gain, drawn[1] - drawn[0]),
+        no_unk=no_unk[0] if no_unk else None,
+        closed=_measure(gain / (no_unk[0] - before.value), (drawn[1] - drawn[0]) / (drawn[2] - drawn[0]))
+        if no_unk and far
+        else None,
+        examples=_examples(run, lines, ids, done),
+    )
+
+
+def _measure(value: float, samples: Samples) -> Measure:
+    """Return a value with the interval of its resamples."""
+    interval = interval_difference(value, samples)
+    return Measure.of(value, (interval.low, interval.high))
+
+
+def _no_unk(run: LoadedRun, test_set: str, lines: Mapping[str, list[str]]) -> tuple[float, Statistics] | None:
+    """Return BLEU of the column No UNK and its statistics, with zeros for the sentences that have unknown words.
+
+    None if the run has no such score of the same weights.
+    """
+    path = run.path / "result.json"
+    result = read_result(path) if path.is_file() else None
+    scored = result.sets.get(test_set) if result and result.weights == run.weights else None
+    column = scored.columns.get("no_unk") if scored else None
+    known = known_sentences(run, lines)
+    if column is None or column.sentences != known.sum():
+        return None
+    statistics = np.zeros((len(known), 10), dtype=np.int64)
+    statistics[known] = column.counts
+    return column.bleu, statistics
+
+
+def _examples(
+    run: LoadedRun, lines: Mapping[str, list[str]], ids: Sequence[Sequence[int]], done: Sequence[Replaced]
+) -> tuple[Repaired, ...]:
+    """Return the first short sentences whose translation had an unknown word."""
+    chosen = [i for i, one in enumerate(ids) if UNK in one and len(lines["source_tokens"][i].split()) <= _SHORT]
+    return tuple(
+        Repaired(
+            source=lines["source"][i],
+            reference=lines["reference"][i],
+            before=run.text.detokenise(run.text.target_tokens(ids[i])),
+            after=run.text.detokenise(done[i].tokens),
+        )
+        for i in chosen[:_EXAMPLES]
+    )
+
+
+def summary(name: str, found: Replacement) -> str:
+    """Return BLEU before and after as text."""
+    lines = [
+        f"{name} {found.test_set}: {found.unknown:,} UNK, {found.translated:,} translated by a dictionary of "
+        f"{found.dictionary_words:,} words, {found.unknown - found.translated:,} copied  [{found.signature}]"
+    ]
+    for title, measure in (("as decoded", found.before), ("UNK replaced", found.after)):
+        lines.append(f"  {title}: BLEU {measure.value:.2f} (95% {measure.low:.2f} to {measure.high:.2f})")
+    lines.append(f"  difference: {found.gain.value:+.2f} (95% {found.gain.low:+.2f} to {found.gain.high:+.2f})")
+    if found.closed:
+        share = " to ".join(f"{100 * value:.0f}" for value in (found.closed.low, found.closed.high))
+        lines.append(f"  {100 * found.closed.value:.0f}% (95% {share}) of the distance to No UNK, {found.no_unk:.2f}")
+    return "\n".join(lines)
