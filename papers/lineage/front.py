@@ -30,7 +30,7 @@ SYSTEMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 TEXTS = {
     "multi30k": "`test_2016_flickr` is of Multi30k (image descriptions, task 1), lower-cased and tokenised.",
     "europarl-small": "`newstest2014` is the papers' own test set, cased and tokenised. The models here are a quarter "
-    "of the paper's sizes and read 200,000 pairs of Europarl v7; the paper's read 12 million of five corpora.",
+    "of the paper's sizes and read 200,000 pairs of Europarl v7; the paper's read five corpora of 348M French words.",
 }
 """What is to be said of each scale's text."""
 

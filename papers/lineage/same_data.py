@@ -69,7 +69,7 @@ def read_runs(results: Mapping[str, Path]) -> Results:
     for name, folder in results.items():
         found = read_results(folder)
         if not found:
-            raise UserError(f"{folder}: no results of {name}; train its systems first (./reproduce.sh SCALE {name})")
+            raise UserError(f"{folder}: no results of {name}; train its systems first")
         runs |= {f"{name}/{system}": result for system, result in found.items()}
     return runs
 
