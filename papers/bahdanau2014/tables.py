@@ -237,7 +237,7 @@ def length_claims() -> list[Claim]:
             "RNNencdec-50 falls as sentences grow longer",
             "§5.1, Figure 2",
             ("rnnencdec-50",),
-            _falls,
+            lambda runs: falls_with_length(runs["rnnencdec-50"]),
             f"{half} below 0.",
         ),
         Claim(
@@ -253,9 +253,9 @@ def length_claims() -> list[Claim]:
     ]
 
 
-def _falls(runs: Results) -> Finding:
-    """Decide whether RNNencdec-50 falls with length."""
-    change = claim.fall(runs["rnnencdec-50"])
+def falls_with_length(result: Result) -> Finding:
+    """Decide whether a system falls with length."""
+    change = claim.fall(result)
     verdict: Verdict = "holds" if change.high < 0 else "fails" if change.low > 0 else "undecided"
     return verdict, f"{claim.show(change)} BLEU", change
 
@@ -264,7 +264,7 @@ def _keeps(runs: Results) -> Finding:
     """Decide whether RNNsearch-50 falls by less than SHARE of RNNencdec-50's fall."""
     search, encdec = runs["rnnsearch-50"], runs["rnnencdec-50"]
     change, margin = claim.fall(search), claim.change_beyond_share(search, encdec, SHARE)
-    verdict: Verdict = claim.beyond(margin, 0.0) if _falls(runs)[0] == "holds" else "undecided"
+    verdict: Verdict = claim.beyond(margin, 0.0) if falls_with_length(encdec)[0] == "holds" else "undecided"
     evidence = f"{claim.show(change)} BLEU; RNNencdec-50 {claim.show(claim.fall(encdec))}; margin {claim.show(margin)}"
     return verdict, evidence, margin
 

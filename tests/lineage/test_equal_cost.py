@@ -12,7 +12,9 @@ import pytest
 from common.errors import UserError
 from common.files import write_json
 from common.recipe import Recipe, difference
-from common.result import Measured, Reached, Training, read_starts
+from common.report.claims import Outcome
+from common.report.results import Result
+from common.result import Environment, Measured, Reached, Training, read_starts
 from common.run.folder import read_recipe, settled, train_run, write_recipe
 from common.typed import plain
 from papers.lineage import PAPERS, equal_cost, same_data
@@ -113,7 +115,8 @@ measured = pytest.mark.skipif(not equal_cost.RATES.is_file(), reason="benchmarks
 
 @measured
 def test_equal_time_is_equal_by_the_measured_rates():
-    scale, rates = "europarl-same-small", read_rates()
+    scale = "europarl-same-small"
+    rates = read_rates(scale)
     budget = rates[YARDSTICK] * recipe_of(YARDSTICK, scale).train.steps
     for system in chain(*(systems.values() for systems in SYSTEMS.values())):
         longer = recipe_of(at(system, "equal time"), scale)
@@ -191,15 +194,51 @@ def test_the_page_has_a_table_for_each_vocabulary_and_budget(runs, tmp_path):
     assert (tmp_path / "out" / "tables.md").read_text(encoding="utf-8") == section.markdown + "\n"
 
 
+def decided(runs: Path, out: Path) -> dict[str, Outcome]:
+    return {outcome.claim.id: outcome for outcome in build_page(SCALES[0], runs, out).claims}
+
+
 def test_claims_are_decided_for_each_vocabulary_and_budget(runs, tmp_path):
-    outcomes = {outcome.claim.id: outcome for outcome in build_page(SCALES[0], runs, tmp_path / "out").claims}
+    outcomes = decided(runs, tmp_path / "out")
     assert len(outcomes) == 2 * 2 * 2 + 2 * 3
-    beaten = [outcome for name, outcome in outcomes.items() if not name.startswith("falls")]
+    beaten = [outcome for name, outcome in outcomes.items() if "with-length" not in name]
     assert {outcome.verdict for outcome in beaten} == {"holds"}
+    assert {outcome.evidence.partition("; ")[2] for outcome in beaten} == {"FLOPs x1.00", "time x1.00"}
     assert outcomes["attention-words-time"].claim.systems == (YARDSTICK, "bahdanau2014/rnnencdec-50-time")
-    falls = {name: outcome.verdict for name, outcome in outcomes.items() if name.startswith("falls")}
-    assert falls["falls-rnnencdec-words"] == falls["falls-rnnencdec-sub-words"] == "holds"
-    assert falls["falls-rnnsearch-words"] != "holds" and falls["falls-transformer-words"] != "holds"
+
+
+def test_length_is_decided_by_what_each_paper_says_of_it(runs, tmp_path):
+    """Figure 2 of 2014 is of the RNNs, and says that RNNsearch-50 does not fall."""
+    outcomes = decided(runs, tmp_path / "out")
+    for vocabulary, systems in SYSTEMS.items():
+        encdec, search, transformer = (
+            outcomes[f"{name}-with-length-{vocabulary}"]
+            for name in ("encdec-falls", "search-keeps", "transformer-falls")
+        )
+        assert (encdec.verdict, search.verdict) == ("holds", "holds") and transformer.verdict != "holds"
+        assert search.claim.statement.startswith("RNNsearch-50 does not fall as sentences grow longer: ")
+        assert search.claim.systems == (systems["RNNsearch-50"], systems["RNNencdec-50"])
+        assert transformer.claim.systems == (systems["Transformer"],)
+        assert encdec.claim.source == search.claim.source == "Bahdanau et al. 2014, §5.1, Figure 2"
+        assert transformer.claim.source == "neither paper"
+
+
+def test_without_equal_cost_nothing_beats_another(runs, tmp_path):
+    """RNNencdec-50 at equal FLOPs has used a tenth more, and the Transformer at equal time a tenth less."""
+    for key, field, factor in (
+        ("bahdanau2014/rnnencdec-50", "flops_counted", 1.1),
+        ("vaswani2017/base-enfr-words-time", "seconds", 0.9),
+    ):
+        path = runs / SCALES[0] / key / "result.json"
+        values = json.loads(path.read_text(encoding="utf-8"))
+        place = values if field == "flops_counted" else values["training"]["progress"]
+        place[field] = type(place[field])(place[field] * factor)
+        write_json(path, values)
+    outcomes = decided(runs, tmp_path / "out")
+    undecided = {name: outcome.evidence for name, outcome in outcomes.items() if outcome.verdict == "undecided"}
+    assert undecided.pop("attention-words-flops").endswith("; FLOPs x0.91")
+    assert undecided.pop("transformer-words-time").endswith("; time x0.90")
+    assert not [name for name in undecided if "with-length" not in name]
 
 
 def test_a_missing_run_leaves_its_cells_empty(runs, tmp_path):
@@ -218,7 +257,22 @@ def test_without_the_yardstick_there_is_no_page(runs, tmp_path):
 
 
 @measured
-def test_hours_are_the_measured_ones_on_the_measured_machine(runs):
+def test_rates_are_of_one_scale_and_kind_of_machine():
+    small, full = SCALES
     machine = json.loads(equal_cost.RATES.read_text(encoding="utf-8"))["environment"]["hardware"]
-    assert read_rates(machine) == read_rates() and read_rates("another machine") == {}
-    assert set(read_rates()) == {system for systems in SYSTEMS.values() for system in systems.values()}
+    assert read_rates(small, machine) == read_rates(small) and read_rates(small, "another machine") == {}
+    assert set(read_rates(small)) == {system for systems in SYSTEMS.values() for system in systems.values()}
+    assert read_rates(full) == read_rates(full, machine) == {}
+
+
+@measured
+def test_hours_are_measured_ones_where_recipe_and_machine_were_measured():
+    machine = json.loads(equal_cost.RATES.read_text(encoding="utf-8"))["environment"]["hardware"]
+    for scale in SCALES:
+        file = made.result(recipe_of(YARDSTICK, scale), {"all": made.column(made.statistics([0.5]), [9])})
+        own = Environment(**{**plain(made.MACHINE), "hardware": machine})
+        there = Result("rnnsearch-50", Path(), replace(file, training=replace(file.training, environment=own)))
+        rate = read_rates(scale).get(YARDSTICK, there.seconds / there.step)
+        assert equal_cost.hours(YARDSTICK, there, 100) == pytest.approx(100 * rate / 3600)
+        elsewhere = Result("rnnsearch-50", Path(), file)
+        assert equal_cost.hours(YARDSTICK, elsewhere, elsewhere.step) == pytest.approx(2.0)
