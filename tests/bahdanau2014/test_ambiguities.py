@@ -15,7 +15,7 @@ from common.ids import EOS, START
 from common.recipe import difference
 from common.report.results import read_results
 from papers.bahdanau2014.ambiguities import BASE, SCALE, SEEDS, page
-from papers.bahdanau2014.ambiguities.__main__ import jobs_of
+from papers.bahdanau2014.ambiguities.__main__ import jobs_of, main
 from papers.bahdanau2014.ambiguities.gru import TorchDecoderUnits, TorchEncoderUnits, TorchUnitsRNNsearch, UnitsConfig
 from papers.bahdanau2014.model import DecoderUnits, EncoderUnits, RNNsearch
 from papers.bahdanau2014.paper import PAPER
@@ -223,6 +223,21 @@ def test_a_wide_interval_is_undecided():
     wide = page.Difference(0.4, -1.7, 2.25, 0.3)
     assert page.BLEU.verdict(wide) == "undecided within ±2.25"
     assert page.NLL.verdict(page.Difference(-0.2, -0.3, -0.1, 1.0)) == "matters: better"
+
+
+def test_what_is_smaller_than_the_margin_does_not_matter():
+    """Whether it is seen or not. An interval that leaves the margin on one side matters."""
+    assert page.BLEU.verdict(page.Difference(0.4, 0.1, 0.7, 1.0)) == "seen, but smaller than ±1"
+    assert page.NLL.verdict(page.Difference(0.03, 0.02, 0.04, 1.0)) == "seen, but smaller than ±0.05"
+    assert page.BLEU.verdict(page.Difference(0.1, -0.4, 0.6, 0.6)) == "no difference seen"
+    assert page.BLEU.verdict(page.Difference(-0.7, -1.2, -0.2, 1.0)) == "matters: worse"
+
+
+@pytest.mark.parametrize("word", ["train.seed=7", "seed=7"])
+def test_a_seed_of_ones_own_is_refused(word, tmp_path, capsys):
+    assert main([word, "--runs", str(tmp_path)]) == 2
+    assert f"{word}: every training is made with the seeds 1, 2, 3" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
 
 
 def test_one_seed_alone_has_no_interval_and_nothing_has_no_table(tmp_path):

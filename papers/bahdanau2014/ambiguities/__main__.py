@@ -54,7 +54,13 @@ def reproduce(overrides: Sequence[str], runs: Path, slots: int | None) -> None:
 
 
 def jobs_of(overrides: Sequence[str], runs: Path) -> list[Job]:
-    """Return a job for every recipe and seed. All recipes have the first seed before any has the second."""
+    """Return a job for every recipe and seed. All recipes have the first seed before any has the second.
+
+    Raise UserError if the overrides have a seed.
+    """
+    for word in overrides:
+        if word.startswith(("seed=", "train.seed=")):
+            raise UserError(f"{word}: every training is made with the seeds {', '.join(map(str, SEEDS))}; leave it out")
     jobs: list[Job] = []
     for seed in SEEDS:
         for name in PAPER.systems(SCALE):

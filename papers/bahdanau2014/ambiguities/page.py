@@ -53,10 +53,11 @@ class Measure:
 
     def verdict(self, difference: Difference) -> str:
         """Return whether the difference matters."""
-        if difference.low > 0 or difference.high < 0:
-            return f"matters: {'better' if (difference.low > 0) == self.up else 'worse'}"
+        seen = difference.low > 0 or difference.high < 0
         if within(difference, self.margin) == "holds":
-            return "no difference seen"
+            return f"seen, but smaller than ±{self.margin:g}" if seen else "no difference seen"
+        if seen:
+            return f"matters: {'better' if (difference.low > 0) == self.up else 'worse'}"
         return f"undecided within ±{self.show(max(-difference.low, difference.high))}"
 
 
@@ -192,9 +193,10 @@ def notes(paper: Paper, runs: Runs) -> list[str]:
         "Intervals of BLEU cover seeds and sentences: 1,000 test sets are drawn, the same for all trainings, and each "
         "difference gets 100 errors of the seeds, drawn from Student's t with the seeds' standard deviation, pooled "
         f"over all variants{_spreads(runs)}. Those of NLL cover the seeds alone.",
-        "Verdicts: `matters` if the interval excludes 0; `no difference seen` if it lies within "
-        f"±{BLEU.margin:g} BLEU or ±{NLL.margin:g} nats; else undecided. The two margins are ours. Each comparison has "
-        "its own 95%: of twenty choices that make no difference, one would be expected to matter.",
+        f"Verdicts: a difference whose interval lies within ±{BLEU.margin:g} BLEU or ±{NLL.margin:g} nats is too small "
+        "to matter, and is `seen` if the interval excludes 0. Any other `matters` if its interval excludes 0, and else "
+        "is undecided. The two margins are ours. Each comparison has its own 95%: of twenty choices that make no "
+        "difference, one interval would be expected to exclude 0.",
     ]
     for group in runs.values():
         remarks += [f"Unfinished: {run.system}, {run.updates}." for run in group if not run.complete]
