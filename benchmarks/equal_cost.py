@@ -25,7 +25,7 @@ from benchmarks.train import make_update
 from common.contract import Batch
 from common.errors import UserError
 from common.files import write_json
-from common.run.cli import split_overrides, utf8_output
+from common.run.cli import Parser, utf8_output
 from common.run.folder import prepare_data
 from common.run.record import commit, environment
 from common.train.batching import load_batch, minibatches
@@ -90,20 +90,21 @@ def rows(systems: list[Measured]) -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measure all systems by turns, print a line for each and write the figures."""
     utf8_output()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minibatches", type=int, default=16, help="of each system")
     parser.add_argument("--turns", type=int, default=3, help="of each minibatch")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of downloads and prepared data")
     parser.add_argument("--out", type=Path, default=RATES)
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="recipe fields to override in every system")
-    given = parser.parse_args()
-    overrides, _ = split_overrides(given.overrides)
+    parser.add_argument("overrides", nargs="*", metavar="data.corpus=FILE", help="another declaration of the same text")
+    given = parser.parse_intermixed_args(arguments)
+    if others := [word for word in given.overrides if not word.startswith("data.corpus=")]:
+        parser.error(f"{others[0]}: only data.corpus=FILE can be given; other fields make other systems")
     torch.set_num_threads(1)
     keys = [key for systems in SYSTEMS.values() for key in systems.values()]
-    systems = [Measured(key, overrides, given.runs, given.minibatches) for key in keys]
+    systems = [Measured(key, given.overrides, given.runs, given.minibatches) for key in keys]
     started, step = time.monotonic(), 0
     for turn in range(given.turns + 1):
         for index in range(given.minibatches if turn else 1):

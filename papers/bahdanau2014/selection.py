@@ -41,10 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
     utf8_output()
     parser = Parser(prog="python -m papers.bahdanau2014.selection", description="Data selection beside random text.")
     parser.add_argument("verb", choices=["measure", "page"])
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="fields of the recipe rnnsearch-50")
+    parser.add_argument("overrides", nargs="*", metavar="data.corpus=FILE", help="another declaration")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of downloads and prepared data")
     parser.add_argument("--workers", type=int, help="processes (default: the number of cores)")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
 
     def work() -> None:
         if options.verb == "measure":
@@ -56,7 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(overrides: Sequence[str], runs: Path, workers: int | None) -> None:
-    """Prepare with the commit that is checked out, and write the result. Raise UserError if there are other changes."""
+    """Prepare with the commit that is checked out, and write the result.
+
+    overrides: words `data.corpus=FILE`. Raise UserError for any other, and if there are uncommitted changes.
+    """
+    if others := [word for word in overrides if not word.startswith("data.corpus=")]:
+        raise UserError(f"{others[0]}: only data.corpus=FILE can be given; the page describes the other fields")
     origin = commit(REPOSITORY)
     if origin["dirty"]:
         raise UserError(f"{REPOSITORY}: tracked files differ from the commit that the result would name; commit them")

@@ -332,7 +332,7 @@ def claims() -> list[Claim]:
                 statement = f"{names}: {vocabulary}, {budget}"
                 decide = better_at_equal_cost(a, b, budget)
                 made.append(Claim(f"{identifier}-{place}", statement, source, (a, b), decide))
-    return [*made, *(made for vocabulary in SYSTEMS for made in claims_on_length(vocabulary))]
+    return [*made, *(decided for vocabulary in SYSTEMS for decided in claims_on_length(vocabulary))]
 
 
 def better_at_equal_cost(a: str, b: str, budget: str) -> Callable[[Results], Finding]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from papers.bahdanau2014 import selection
 from papers.bahdanau2014.paper import PAPER
 
@@ -11,6 +13,15 @@ from papers.bahdanau2014.paper import PAPER
 def test_the_page_is_current() -> None:
     command = "python -m papers.bahdanau2014.selection page"
     assert selection.PAGE.read_text(encoding="utf-8") == selection.page(selection.RESULT), f"run: {command}"
+
+
+@pytest.mark.parametrize("words", [["data.shares=[]"], ["--workers", "1", "data.shares=[]"], ["all"]])
+def test_a_field_that_the_page_does_not_tell_is_refused(words, tmp_path, capsys) -> None:
+    """Options may stand before the words. The committed result stays."""
+    before = selection.RESULT.read_bytes()
+    assert selection.main(["measure", "--runs", str(tmp_path), *words]) == 2
+    assert f"{words[-1]}: only data.corpus=FILE can be given" in capsys.readouterr().err
+    assert selection.RESULT.read_bytes() == before and not [*tmp_path.iterdir()]
 
 
 def test_the_result_is_of_the_papers_share_and_development_sets() -> None:

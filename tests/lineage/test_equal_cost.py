@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.equal_cost import main as measure
 from common.errors import UserError
 from common.files import write_json
 from common.recipe import Recipe, difference
@@ -254,6 +255,14 @@ def test_without_the_yardstick_there_is_no_page(runs, tmp_path):
     (runs / SCALES[0] / "bahdanau2014" / "rnnsearch-50" / "result.json").unlink()
     with pytest.raises(UserError, match="no result of rnnsearch-50 beside one of the Transformer; train both"):
         equal_cost.build_tables(same_data.folders(SCALES[0], runs), tmp_path / "out")
+
+
+@pytest.mark.parametrize("word", ["model.hidden=64", "europarl"])
+def test_only_the_systems_themselves_are_measured(word, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        measure(["--runs", str(tmp_path), word, "--out", str(tmp_path / "rates.json")])
+    assert ended.value.code == 2 and f"{word}: only data.corpus=FILE can be given" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
 
 
 @measured
