@@ -94,8 +94,9 @@ def replacement_part(found: Analyses) -> str:
         "Each UNK that the model writes is replaced by the dictionary's translation of the source word with its "
         "greatest alpha or, where the dictionary has none, by that word itself (Luong et al. 2015, Jean et al. 2015). "
         "The dictionary is learned from the training text by the aligner below. Tables 1 to 3 never have it. The last "
-        "column is the gain divided by No UNK minus All: what of that distance the shortlist alone makes. The "
-        "sentences of No UNK are also easier in other ways."
+        "column is the gain divided by No UNK minus All: what replacement recovers of that distance. A poor alignment "
+        "recovers little, so it does not say what the shortlist alone costs, and the sentences of No UNK are also "
+        "easier in other ways."
     )
     return (
         f"### UNK replaced through the alignment\n\n{table(header, rows, right=range(1, 9))}\n\n{told}{examples(found)}"
@@ -120,27 +121,39 @@ def examples(found: Analyses) -> str:
 
 def agreement_part(found: Analyses, agreements: Mapping[str, Agreement]) -> str:
     """Return alpha beside the aligner, and where words look."""
-    first = next(iter(agreements.values()))
+    links = by_links(agreements)
     header = ["model", "AER of alpha (95%)", "sharp words (95%)", "entropy, nats (95%)"]
-    rows = [
-        [found[system].title, share(one.alpha.error_rate), share(one.alpha.sharp), scored(one.alpha.entropy),
-         *_near(one)]
-        for system, one in agreements.items()
-    ]  # fmt: skip
-    rows += [
-        [name, share(measure), *[""] * (len(NEAR) + 3)]
-        for name, measure in (("the diagonal", first.diagonal), ("the aligner's one direction", first.one))
-    ]
+    rows = []
+    for compared in links:
+        rows += [
+            [found[system].title, share(one.alpha.error_rate), share(one.alpha.sharp), scored(one.alpha.entropy),
+             *_near(one)]
+            for system, one in compared.items()
+        ]  # fmt: skip
+        one = next(iter(compared.values()))
+        rows += [
+            [name, share(measure), *[""] * (len(NEAR) + 3)]
+            for name, measure in (("the diagonal", one.diagonal), ("the aligner's one direction", one.one))
+        ]
     header += [f"{distance:+d}" if distance else "on it" for distance in NEAR] + ["farther"]
-    told = (
-        f"{first.sentences} sentences of {first.test_set} and their references, alpha teacher-forced; {first.aligner}, "
-        f"trained on {first.pairs:,} pairs of the training text and these sentences. Alignment error rate (Och and Ney "
-        "2003) of each target word's greatest alpha against the links that both directions of the aligner have; a word "
-        "that looks most at the source's end token has no link. Many target words have no link in both directions, so "
-        "even a perfect aligner has an error rate above 0: the aligner's own direction that gives every target word at "
-        "most one source word is there for scale, and so is the diagonal, which reads no word. A word is sharp if one "
-        "source position has more than half of its weight. The columns on the right: where the greatest weight is, in "
-        "source words from the linked one, as shares of the linked target words."
+    told = "\n\n".join(
+        f"{', '.join(found[system].title for system in compared)}: {one.sentences:,} sentences of {one.test_set} and "
+        f"their references, alpha teacher-forced; {one.aligner}, which lower-cases its text, trained on "
+        f"{one.pairs:,} pairs of the training text and these sentences."
+        for compared in links
+        for one in list(compared.values())[:1]
+    )
+    if len(links) > 1:
+        told += "\n\nThese groups are compared with different links, so their error rates do not compare."
+    told += (
+        "\n\nAlignment error rate (Och and Ney 2003) of each target word's greatest alpha against the links that both "
+        "directions of the aligner have; a word that looks most at the source's end token has no link. Many target "
+        "words have no link in both directions, so even a perfect aligner has an error rate above 0: the aligner's own "
+        "direction that gives every target word at most one source word is there for scale, and so is the diagonal, "
+        "which reads no word. A word is sharp if one source position has more than half of its weight. Where alpha is "
+        "nearly flat (see the entropy), its greatest weight is an accident, and the error rate says nothing. The "
+        "columns on the right: where the greatest weight is, in source positions from the linked word (the end token "
+        "is the last one), as shares of the linked target words."
     )
     looks = [
         [
@@ -174,6 +187,14 @@ def agreement_part(found: Analyses, agreements: Mapping[str, Agreement]) -> str:
     )
 
 
+def by_links(agreements: Mapping[str, Agreement]) -> list[dict[str, Agreement]]:
+    """Return the systems in groups that are compared with the same links."""
+    groups: dict[str, dict[str, Agreement]] = {}
+    for system, one in agreements.items():
+        groups.setdefault(one.links_sha256, {})[system] = one
+    return list(groups.values())
+
+
 def _near(one: Agreement) -> list[str]:
     """Return the shares of linked words whose greatest weight is at each of the distances NEAR, and farther."""
     total = sum(one.offsets.values())
@@ -202,6 +223,7 @@ def course_part(reported: Mapping[str, Any], found: Analyses, runs: Results) -> 
     for system, one in found.items():
         row, result, last = printed.get(system, {}), runs[system], one.course[-1]
         sharp = sharp_since(one)
+        by = "by " if sharp is one.course[0] else ""
         rows.append(
             [
                 one.title,
@@ -209,20 +231,20 @@ def course_part(reported: Mapping[str, Any], found: Analyses, runs: Results) -> 
                 number(result.seconds / 3600, ".3g"),
                 result.hardware,
                 scored(last.bleu),
-                "" if one.agreement is None else f"{sharp.step:,}" if sharp else f"not after {last.step:,}",
-                number(sharp.seconds / 3600 if sharp and sharp.seconds else None, ".3g"),
+                "" if one.agreement is None else f"{by}{sharp.step:,}" if sharp else f"not after {last.step:,}",
+                f"{by}{sharp.seconds / 3600:.3g}" if sharp and sharp.seconds else "",
                 f"{row['updates'] * 100_000:,.0f}" if row else "",
                 str(row.get("hours", "")),
                 row.get("gpu", ""),
             ]
         )
-    dev = next(iter(found.values())).dev_sentences
+    dev = " or ".join(dict.fromkeys(f"{one.dev_sentences:,}" for one in found.values()))
     header = [
         "model",
         "updates",
         "hours",
         "hardware",
-        f"BLEU of {dev:,} dev sentences (95%)",
+        f"BLEU of {dev} dev sentences (95%)",
         "sharp after",
         "hours then",
     ]
@@ -230,7 +252,9 @@ def course_part(reported: Mapping[str, Any], found: Analyses, runs: Results) -> 
     told = (
         "Alignments count as sharp at the first kept checkpoint where at least half of the target words are sharp and "
         "the alignment error rate is reliably below the diagonal's (their intervals do not meet). The half is ours. "
-        "Hours are those of training, by its log. Development sentences are decoded greedily."
+        "'By' stands where that is the oldest kept checkpoint, since earlier ones may have been sharp too: a run keeps "
+        "the last `train.keep_checkpoints`, and a run that continues another has none of the other's. Hours are those "
+        "of training, by its log. Development sentences are decoded greedily."
     )
     shown = next(system for system in ("rnnsearch-50", *found) if system in found)
     return (
@@ -265,12 +289,14 @@ def made_by(found: Analyses) -> str:
         f"{one.environment.hardware}"
         for one in found.values()
     ]
-    return "\n".join(["Analysed by `analyse`:", "", *lines])
+    return "\n".join(
+        ["Analysed by `analyse`. Minutes are those since its last start, without the aligner's:", "", *lines]
+    )
 
 
 def entropy(found: Analyses) -> Figure | None:
-    """Draw the entropy of alpha by target position. Return None without attention."""
-    shown = {system: one.agreement for system, one in found.items() if one.agreement}
+    """Draw the entropy of alpha by target position. Return None without attention, or if the sentences are too few."""
+    shown = {system: one.agreement for system, one in found.items() if one.agreement and one.agreement.positions}
     if not shown:
         return None
     drawing = Drawing(figsize=(7.2, 4.0), layout="constrained")
@@ -279,53 +305,52 @@ def entropy(found: Analyses) -> Figure | None:
         places = [position.position for position in one.positions]
         colour, style = STYLES.get(system, ("#777777", "-"))
         _band(axes, places, [position.entropy for position in one.positions], colour, style, found[system].title)
-    longest = max(shown.values(), key=lambda one: len(one.positions)).positions
-    axes.plot([p.position for p in longest], [p.uniform for p in longest], color="#777777", linestyle=":")
-    middle = longest[len(longest) // 2]
+    groups = [max(compared.values(), key=lambda one: len(one.positions)) for compared in by_links(shown)]
+    for one in groups:
+        places = [position.position for position in one.positions]
+        axes.plot(places, [position.uniform for position in one.positions], color="#777777", linestyle=":")
+    middle = groups[0].positions[len(groups[0].positions) // 2]
     axes.annotate("equal weights", (middle.position, middle.uniform), (0, -13), textcoords="offset points",
                   color="#555555", fontsize=9, ha="center")  # fmt: skip
     _finish(axes, "Target position (words)", "Entropy of alpha (nats)")
     drawing.legend(loc="outside upper center", ncols=4, frameon=False)
-    first = next(iter(shown.values()))
+    texts = " or ".join(dict.fromkeys(f"{one.sentences:,} sentences of {one.test_set}" for one in groups))
     caption = (
-        f"Mean entropy of alpha over the target words at each place, with 95% bands, on {first.sentences} sentences of "
-        f"{first.test_set}, teacher-forced on the references. 0 is a single source position. Dotted: equal weights on "
-        "all positions of the same sources."
+        f"Mean entropy of alpha over the target words at each place, with 95% bands, on {texts}, teacher-forced on the "
+        "references. 0 is a single source position. Dotted: equal weights on all positions of the same sources."
     )
     return Figure("entropy-by-position", "Entropy of alpha by target position", caption, png(drawing))
 
 
-def course(found: Analyses, runs: Results) -> Figure | None:
-    """Draw likelihood, BLEU, error rate and sharpness against updates or hours. Return None without checkpoints."""
-    shown = {system: one for system, one in found.items() if one.course}
-    if not shown:
-        return None
+def course(found: Analyses, runs: Results) -> Figure:
+    """Draw likelihood, BLEU, error rate and sharpness against updates or hours."""
     drawing = Drawing(figsize=(9.0, 6.4), layout="constrained")
     panels = drawing.subplots(2, 2).ravel()
-    for system, one in shown.items():
+    for system, one in found.items():
         colour, style = STYLES.get(system, ("#777777", "-"))
         curve = [(point.step, point.dev_nll_per_token) for point in runs[system].file.training.dev_curve]
         if curve:
-            panels[0].plot(*zip(*curve, strict=True), color=colour, linestyle=style, linewidth=2)
+            panels[0].plot(*zip(*curve, strict=True), color=colour, linestyle=style, linewidth=2, label=one.title)
         hours = [moment.seconds / 3600 for moment in one.course if moment.seconds is not None]
         if len(hours) == len(one.course):
             _band(panels[1], hours, [moment.bleu for moment in one.course], colour, style, one.title)
         aligned = [(moment.step, moment.alpha) for moment in one.course if moment.alpha]
         steps = [step for step, _ in aligned]
-        _band(panels[2], steps, [_scaled(a.error_rate) for _, a in aligned], colour, style)
+        _band(panels[2], steps, [_scaled(a.error_rate) for _, a in aligned], colour, style, one.title)
         _band(panels[3], steps, [_scaled(a.sharp) for _, a in aligned], colour, style)
-    agreements = [one.agreement for one in shown.values() if one.agreement]
+    agreements = {system: one.agreement for system, one in found.items() if one.agreement}
+    for compared in by_links(agreements):
+        scale = next(iter(compared.values()))
+        _level(panels[2], 100 * scale.diagonal.value, "the diagonal")
+        _level(panels[2], 100 * scale.one.value, "the aligner's one direction")
     if agreements:
-        _level(panels[2], 100 * agreements[0].diagonal.value, "the diagonal")
-        _level(panels[2], 100 * agreements[0].one.value, "the aligner's one direction")
         _level(panels[3], 100 * SHARP, "")
     _finish(panels[0], "Updates", "Dev NLL (nats per token)", zero=False)
-    _finish(
-        panels[1], "Hours of training", f"Greedy BLEU of {next(iter(shown.values())).dev_sentences:,} dev sentences"
-    )
+    _finish(panels[1], "Hours of training", "Greedy BLEU of dev sentences")
     _finish(panels[2], "Updates", "Alignment error rate (%)")
     _finish(panels[3], "Updates", "Sharp words (%)")
-    drawing.legend(*panels[1].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
+    named = {name: line for panel in panels for line, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+    drawing.legend(named.values(), named, loc="outside upper center", ncols=5, frameon=False)
     caption = (
         "Above: likelihood of the development set against updates, and BLEU of a sample of it against hours. Below, "
         "for the models with attention: alignment error rate against the statistical aligner, and the share of target "
@@ -357,10 +382,10 @@ def sharpening(found: Analyses) -> Figure | None:
     for axes in panels[len(steps) :]:
         axes.set_visible(False)
     caption = (
-        f"Alpha of {one.title} for one sentence at {len(steps)} checkpoints, each teacher-forced on the translation by "
-        "the decoded weights. Across: source words; down: generated words. Black is 0, white is 1."
+        f"Alpha of {one.title} for one sentence at {len(steps)} checkpoint{'s' * (len(steps) > 1)}, teacher-forced on "
+        "the translation by the decoded weights. Across: source words; down: generated words. Black is 0, white is 1."
     )
-    return Figure("sharpening", "How an alignment sharpens", caption, png(drawing))
+    return Figure("sharpening", "One alignment over the course of training", caption, png(drawing))
 
 
 def _words(axis: Axis, words: Sequence[str]) -> None:
