@@ -214,12 +214,25 @@ class Result:
 
     @cached_property
     def analysis(self) -> Analysis | None:
-        """What `analyse` found, or None. Raise UserError if it is of other weights than the result."""
+        """What `analyse` found, or None. Raise UserError if it is of other weights, text or recipe than the result."""
         path = self.beside("analysis")
         found = read_analysis(path)
-        text = self.file.training.data_sha256
-        if found and (found.weights != self.file.weights or text not in (None, found.data_sha256)):
-            raise UserError(f"{path}: of other weights or text than {self.path}; `analyse` the run again")
+        if found is None:
+            return None
+        training, sets = self.file.training.data_sha256, self.file.data["outputs"]
+        others = {
+            "other weights": found.weights != self.file.weights,
+            "other training text": training not in (None, found.data_sha256),
+            "other test or development text": any(
+                sets.get(name, {}).get("sha256") != sha256 for name, sha256 in found.sets_sha256.items()
+            ),
+            "another recipe": found.recipe_sha256 != self.file.recipe_sha256,
+        }
+        if differing := [name for name, differs in others.items() if differs]:
+            raise UserError(
+                f"{path}: of {differing[0]} than {self.path}; `score` and `analyse` the run again, with the same "
+                "words, or delete the file"
+            )
         return found
 
     def beside(self, kind: str) -> Path:

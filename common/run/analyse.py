@@ -26,7 +26,7 @@ from common.align.measures import Sentence, agree, sharpness
 from common.align.record import Analysis, Measure, Moment, Replacement
 from common.align.statistical import Aligned, align_test_set
 from common.errors import UserError
-from common.files import sha256_json, write_json
+from common.files import checksum, sha256_json, write_json
 from common.ids import UNK
 from common.paper import Paper
 from common.prepare.prepared import Prepared
@@ -61,6 +61,8 @@ def analyse_run(
     starts = read_starts(path)
     if starts and starts[-1].data_sha256 != prepared.identity:
         raise UserError(f"{path}: was trained on other text than data.corpus holds now; give back that text")
+    if not kept_checkpoints(path / "checkpoints"):
+        raise UserError(f"{path / 'checkpoints'}: no checkpoint is left whose course could be shown; give them back")
     test_set = run.recipe.evaluate.sets[0]
     attentive = bool(source_attention(paper, run.model, [([UNK], [UNK])]))
     if attentive:
@@ -71,13 +73,16 @@ def analyse_run(
     replacer = Replacer(paper, run, Dictionary.read(aligned.dictionary)) if aligned else None
     # What the decoded weights show comes first: the course puts other weights into the model.
     agreement = agree(tested.sentences(run), tested.aligned, test_set) if tested else None
-    pieces = _Pieces.of(run, prepared, [aligned.sha256 if aligned else "", *overrides])
+    result = path / "result.json"
+    sets = {name: prepared.manifest.outputs[name].sha256 for split in (test_set, "valid") for name in _files(split)}
+    # The replacement takes a column of the result, if there is one.
+    scores = checksum(result) if result.is_file() else None
+    pieces = _Pieces.of(run, [prepared.identity, sets, aligned.sha256 if aligned else None, scores])
     replacement = None
     if replacer:
         score = partial(score_replaced, replacer, prepared, test_set, say)
         replacement = pieces.get("replacement", Replacement, score)
     course, alignment = _course(paper, run, prepared, tested, pieces, say)
-    outputs = prepared.manifest.outputs
     analysis = Analysis(
         paper=paper.name,
         recipe=run.recipe.name,
@@ -85,7 +90,7 @@ def analyse_run(
         recipe_sha256=run.recipe.sha256,
         seed=run.recipe.train.seed,
         data_sha256=prepared.identity,
-        sets_sha256={name: outputs[name].sha256 for split in (test_set, "valid") for name in _files(split)},
+        sets_sha256=sets,
         weights=run.weights,
         agreement=agreement,
         replacement=replacement,
@@ -98,7 +103,8 @@ def analyse_run(
         **commit(REPOSITORY),
     )
     write_json(path / "analysis.json", plain(analysis))
-    shutil.rmtree(pieces.folder, ignore_errors=True)
+    for folder in path.glob("analysis.*.work"):  # those of other commits too
+        shutil.rmtree(folder, ignore_errors=True)
     return analysis
 
 
@@ -112,10 +118,10 @@ class _Pieces:
     folder: Path
 
     @classmethod
-    def of(cls, run: LoadedRun, prepared: Prepared, words: Sequence[str]) -> _Pieces:
-        """Return those of the same code, weights and text. words: what else they depend on."""
+    def of(cls, run: LoadedRun, others: Sequence[Any]) -> _Pieces:
+        """Return those of the same code, weights and recipe. others: what else they depend on, as plain values."""
         code = commit(REPOSITORY)
-        key = sha256_json([code["commit"], plain(run.weights), prepared.identity, *words])
+        key = sha256_json([code["commit"], plain(run.weights), run.recipe.to_dict(), *others])
         pieces = cls(run.path / f"analysis.{key[:12]}.work")
         if code["dirty"]:  # nobody knows which code the pieces are of
             shutil.rmtree(pieces.folder, ignore_errors=True)

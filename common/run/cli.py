@@ -238,7 +238,7 @@ def _replace_option(parser: argparse.ArgumentParser) -> None:
         type=_path,
         metavar="DICTIONARY",
         help="replace each UNK by the translation of the source word that attention gives most weight, or else by that "
-        "word itself; a text file of two columns (an empty one copies only). No result or table has it",
+        "word itself; a text file of two columns (an empty one copies only). RUN/result.json stays without it",
     )
 
 
@@ -368,7 +368,8 @@ def _score_replaced(paper: Paper, options: argparse.Namespace) -> None:
     replacer = _replacer(paper, options)
     recipe = replacer.run.recipe
     prepared = prepare_data(recipe, options.runs)
-    found = [score_replaced(replacer, prepared, name, _say) for name in recipe.evaluate.sets]
+    say = _say if is_first() else lambda line: None
+    found = [score_replaced(replacer, prepared, name, say) for name in recipe.evaluate.sets]
     if is_first():
         told = "\n".join(summary(recipe.name, one) for one in found)
         print(json.dumps(plain(found), indent=2, ensure_ascii=False) if options.json else told)

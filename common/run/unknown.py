@@ -1,4 +1,4 @@
-"""UNK replaced through the alignment in a run's translations, and what that changes in BLEU. No table rests on it."""
+"""UNK replaced through the alignment in a run's translations, and what that changes in BLEU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from common.prepare.prepared import Prepared
 from common.result import read_result
 from common.run.evaluate import decoding_lines, known_sentences, translate_lines
 from common.run.folder import LoadedRun
-from common.score.bleu import Statistics
+from common.score.bleu import Score, Statistics
 from common.score.files import tokenised_scores
 from common.score.significance import SEED, Samples, interval_difference, resample
 
@@ -65,7 +65,7 @@ class Replacer:
 def score_replaced(replacer: Replacer, prepared: Prepared, test_set: str, say: Callable[[str], None]) -> Replacement:
     """Decode a test set, replace UNK, and return BLEU before and after.
 
-    The column No UNK comes from RUN/result.json, if that is of the same weights.
+    The column No UNK comes from RUN/result.json, if its column All is the same as BLEU before.
     """
     run = replacer.run
     lines = prepared.lines(test_set)
@@ -80,7 +80,9 @@ def score_replaced(replacer: Replacer, prepared: Prepared, test_set: str, say: C
         tokenised_scores(found, lines["reference_tokens"], metric, tokenization=tokenization)[metric]
         for found in hypotheses.values()
     )
-    no_unk = _no_unk(run, test_set, lines)
+    no_unk = _no_unk(run, test_set, lines, before)
+    if no_unk is None:
+        say(f"{run.path / 'result.json'}: no column No UNK of {test_set} beside these translations; run `score` first")
     systems = [before.statistics, after.statistics, *([no_unk[1]] if no_unk else [])]
     drawn = resample(np.random.default_rng(SEED), *systems, of_sums=before.of_sums)
     gain = after.value - before.value
@@ -109,17 +111,22 @@ def _measure(value: float, samples: Samples) -> Measure:
     return Measure.of(value, (interval.low, interval.high))
 
 
-def _no_unk(run: LoadedRun, test_set: str, lines: Mapping[str, list[str]]) -> tuple[float, Statistics] | None:
+def _no_unk(
+    run: LoadedRun, test_set: str, lines: Mapping[str, list[str]], before: Score
+) -> tuple[float, Statistics] | None:
     """Return BLEU of the column No UNK and its statistics, with zeros for the sentences that have unknown words.
 
-    None if the run has no such score of the same weights.
+    before: the score of all sentences, as decoded. None if the run has no such column, or if its column All is of
+    another search, other weights or other text.
     """
     path = run.path / "result.json"
     result = read_result(path) if path.is_file() else None
-    scored = result.sets.get(test_set) if result and result.weights == run.weights else None
-    column = scored.columns.get("no_unk") if scored else None
-    known = known_sentences(run, lines)
-    if column is None or column.sentences != known.sum():
+    columns = result.sets[test_set].columns if result and test_set in result.sets else {}
+    everything, column, known = columns.get("all"), columns.get("no_unk"), known_sentences(run, lines)
+    if everything is None or column is None or result is None or result.weights != run.weights:
+        return None
+    same = everything.signature == before.signature and np.array_equal(everything.counts, before.statistics)
+    if not same or column.sentences != known.sum():
         return None
     statistics = np.zeros((len(known), 10), dtype=np.int64)
     statistics[known] = column.counts
