@@ -1,6 +1,6 @@
 """UNK in a translation, replaced through the alignment (Jean et al. 2015, Luong et al. 2015).
 
-The model does not know that this is done: it is a step after the search, and no table rests on it.
+The model does not know that this is done: it is a step after the search, and only tables that say so have it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from common.align.attention import Matrix
 from common.align.links import Links
 from common.errors import UserError
-from common.files import read_text, utf8_lines, write_whole
+from common.files import read_text, utf8_lines, without_mark, write_whole
 from common.ids import UNK
 
 CURE = "write a source word and its translation on each line, as tokens"
@@ -43,7 +43,7 @@ class Dictionary:
     def read(cls, path: Path) -> Dictionary:
         """Read a text file of two columns. Raise UserError that names the file and the line if it is none."""
         translations: dict[str, str] = {}
-        lines = utf8_lines(read_text(path, CURE).encode(), str(path))
+        lines = utf8_lines(without_mark(read_text(path, CURE).encode(), str(path)), str(path))
         for number, line in enumerate(lines, start=1):
             words = line.split()
             if len(words) != 2:

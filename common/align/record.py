@@ -88,7 +88,8 @@ class Agreement:
     alpha."""
     alpha: Sharpness
     offsets: dict[str, int]
-    """Number of linked target words by distance, in source words, from the linked word to the greatest weight."""
+    """Number of linked target words by distance, in source positions, from the linked word to the greatest weight. The
+    end token is the last position."""
     positions: tuple[Position, ...]
     looks: dict[str, Look]
     """By kind of target position: `known` and `unknown` words, and `end`, the end token. Rare kinds are missing."""

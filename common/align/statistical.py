@@ -8,8 +8,9 @@ links.
 from __future__ import annotations
 
 import json
+import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -53,7 +54,7 @@ def align_test_set(prepared: Prepared, recipe: Recipe, runs: Path, test_set: str
     """Return the statistical alignment of sentences of a test set with their references.
 
     It is made once for a prepared text and kept under RUNS/aligned.
-    Raise UserError if eflomal is missing, or if words are divided.
+    Raise UserError if eflomal is missing or fails, if words are divided, or if no word of the set is linked.
     """
     if prepared.text.segmentation != "words":
         raise UserError("text.segmentation: an alignment of words needs whole words; analyse a recipe with `words`")
@@ -61,7 +62,12 @@ def align_test_set(prepared: Prepared, recipe: Recipe, runs: Path, test_set: str
     with locked(folder):
         if not (folder / "links.json").is_file():
             _align(prepared, recipe, runs, test_set, folder)
-    return _read(folder)
+    aligned = _read(folder)
+    if not any(aligned.both):
+        raise UserError(
+            f"{folder}: no word of {test_set} is linked; delete the folder, and analyse a run with more text"
+        )
+    return aligned
 
 
 def folder_name(prepared: Prepared, test_set: str) -> str:
@@ -84,12 +90,15 @@ def _align(prepared: Prepared, recipe: Recipe, runs: Path, test_set: str, folder
     rows = spread(len(lines["source"]), SENTENCES)
     tested = [(lines["source_tokens"][i].split(), lines["reference_tokens"][i].split()) for i in rows]
     trained = list(training_words(prepared, recipe, runs / "downloads", TRAINING))
-    forward, backward = _directions(aligner, [*trained, *tested])
-    both = [ours & theirs for ours, theirs in zip(forward, backward, strict=True)]
+    found = _directions(aligner, [*trained, *tested])
     here = len(trained)
-    pairs = ((source, target, links) for (source, target), links in zip(trained, both[:here], strict=True))
-    Dictionary.learn(pairs).write(folder / "dictionary.txt")
-    kept = {"both": both[here:], "one": forward[here:]}
+    # Not strict: that would look for a pair beyond the trained ones, and the first tested one would be lost.
+    learned = zip(trained, found, strict=False)
+    Dictionary.learn((*pair, forward & backward) for pair, (forward, backward) in learned).write(
+        folder / "dictionary.txt"
+    )
+    rest = [directions for _, directions in zip(tested, found, strict=True)]
+    kept = {"both": [forward & backward for forward, backward in rest], "one": [forward for forward, _ in rest]}
     write_json(
         folder / "links.json",
         {
@@ -113,17 +122,24 @@ def _eflomal() -> Any:
     return Aligner()
 
 
-def _directions(aligner: Any, pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> tuple[list[Links], list[Links]]:
-    """Return the links by each direction. In the first a target word has at most one, in the second a source word."""
+def _directions(aligner: Any, pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Iterator[tuple[Links, Links]]:
+    """Yield the links of each pair by both directions.
+
+    In the first a target word has at most one, in the second a source word. Raise UserError if the aligner fails.
+    """
     with tempfile.TemporaryDirectory() as kept:
         found = [Path(kept) / name for name in ("forward", "backward")]
         sides = [[" ".join(pair[side]) + "\n" for pair in pairs] for side in (0, 1)]
-        aligner.align(*sides, links_filename_fwd=str(found[0]), links_filename_rev=str(found[1]))
-        forward, backward = (
-            [read_links(line, "eflomal") for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
-            for path in found
-        )
-    return forward, backward
+        try:
+            aligner.align(*sides, links_filename_fwd=str(found[0]), links_filename_rev=str(found[1]))
+        except subprocess.CalledProcessError as error:
+            raise UserError(
+                f"eflomal ended with status {error.returncode}, for want of memory or disk perhaps; free some, and "
+                "analyse again"
+            ) from None
+        with found[0].open(encoding="utf-8") as forward, found[1].open(encoding="utf-8") as backward:
+            for lines in zip(forward, backward, strict=True):
+                yield read_links(lines[0], "eflomal"), read_links(lines[1], "eflomal")
 
 
 def _read(folder: Path) -> Aligned:
