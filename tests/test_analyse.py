@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from common.align.links import write_links
-from common.align.record import Measure, read_analysis
+from common.align.record import Analysis, Measure, read_analysis
 from common.align.statistical import folder_name
 from common.errors import UserError
+from common.files import write_json
 from common.report.results import export, read_results
 from common.run.analyse import _Pieces, spread_ends
-from common.run.folder import prepare_data
+from common.run.folder import load_run, prepare_data
+from common.typed import plain
+from common.yaml_files import read_yaml
+from papers.bahdanau2014 import analysis
 from papers.bahdanau2014.paper import PAPER
+from tests.made_results import cells
 from tests.test_faults import TINY_RNN, Done, call, files
 from tests.test_run_life import SIZES, declare, sentences
 
+Page: TypeAlias = Callable[..., tuple[str, set[str]]]
 SYSTEMS = ("rnnsearch-50", "rnnencdec-50")
 SHORT = ["text.vocabulary_size=5", "train.steps=6", "checkpoint_every=2", "validate_every=2", "keep_checkpoints=3"]
 """The corpus has ten words, of which three have an id."""
@@ -33,6 +44,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a scored run of each architecture, and links as eflomal would have left them."""
     root = tmp_path_factory.mktemp("analyse")
     corpus = declare(root / "corpus")
+    often = Counter((root / "corpus" / "train.en").read_text().split()).most_common(1)[0][0]
+    for language, word in (("en", often), ("fr", often.upper())):  # test sentences without an unknown word
+        with (root / "corpus" / f"test.{language}").open("a") as file:
+            file.writelines(f"{' '.join([word] * count)}\n" for count in range(4, 14))
     words = [*TINY_RNN, *SHORT, f"data.corpus={corpus}", "run.examples=[house dog tree man]"]
     for system in SYSTEMS:
         run = root / "demo" / "bahdanau2014" / system
@@ -60,8 +75,10 @@ def analysed(runs: Path) -> Path:
     """The folder of both runs, analysed."""
     folder = runs / "demo" / "bahdanau2014"
     for system in SYSTEMS:
+        (folder / system / "analysis.0123.work").mkdir()  # of an analysis that was stopped, by other code
         done = bahdanau(f"analyse {folder / system} --runs {runs}")
         assert done.status == 0, done.err
+        assert not list((folder / system).glob("analysis.*.work"))
     return folder
 
 
@@ -143,7 +160,7 @@ def test_without_the_aligner_the_message_names_it(runs, search, tmp_path):
 def test_an_analysis_is_written_shown_and_exported(analysed, search, tmp_path):
     found = read_analysis(search / "analysis.json")
     assert [moment.step for moment in found.course] == [2, 4, 6]
-    assert found.agreement.sentences == 20 and found.agreement.one.value == found.agreement.diagonal.value == 0
+    assert found.agreement.sentences == 30 and found.agreement.one.value == found.agreement.diagonal.value == 0
     assert found.course[-1].alpha == found.agreement.alpha, "the last checkpoint is what is decoded"
     log = [json.loads(line) for line in (search / "log.jsonl").read_text().splitlines()]
     nll = {entry["step"]: entry["dev_nll_per_token"] for entry in log if "dev_nll_per_token" in entry}
@@ -168,12 +185,62 @@ def test_an_analysis_of_other_weights_is_refused(analysed, search, tmp_path):
     export(analysed, tmp_path)
     path = tmp_path / "rnnsearch-50.analysis.json"
     values = json.loads((search / "analysis.json").read_text())
-    path.write_text(json.dumps({**values, "weights": {"step": 4}}))
-    done = bahdanau(f"tables --scale demo --results {tmp_path} --out {tmp_path}/out")
-    assert done.status == 2 and "`analyse` the run again" in done.last
+    for changed, told in (
+        ({"weights": {"step": 4}}, "other weights"),
+        ({"data_sha256": "0"}, "other training text"),
+        ({"sets_sha256": {**values["sets_sha256"], "test.target.tok": "0"}}, "other test or development text"),
+        ({"recipe_sha256": "0"}, "another recipe"),
+    ):
+        path.write_text(json.dumps({**values, **changed}))
+        done = bahdanau(f"tables --scale demo --results {tmp_path} --out {tmp_path}/out")
+        assert done.status == 2 and f"of {told} than" in done.last and "or delete the file" in done.last
     path.write_text("{}")
     done = bahdanau(f"tables --scale demo --results {tmp_path} --out {tmp_path}/out")
     assert done.status == 2 and f"{path}: missing key" in done.last and "analyse" in done.last
+
+
+def test_an_analysis_by_another_search_is_refused(runs, search, tmp_path):
+    other = tmp_path / "rnnsearch-50"
+    shutil.copytree(search, other)
+    assert bahdanau(f"analyse {other} --runs {runs} decode.beam=2").status == 0
+    done = bahdanau(f"tables --scale demo --results {tmp_path} --out {tmp_path}/out")
+    assert done.status == 2 and "of another recipe than" in done.last
+
+
+def test_no_unk_is_of_the_same_search(runs, search, tmp_path):
+    (tmp_path / "none.txt").write_text("")
+    score = f"--runs {runs} --replace-unk {tmp_path}/none.txt --json"
+    result = json.loads((search / "result.json").read_text())
+    columns = result["sets"]["test"]["columns"]
+    (found,) = json.loads(bahdanau(f"score {search} {score}").out)
+    assert found["no_unk"] == columns["no_unk"]["bleu"]
+    shutil.copytree(search, tmp_path / "run")
+    columns["all"]["statistics"][0] = columns["all"]["statistics"][-1]  # as if it had been translated otherwise
+    (tmp_path / "run" / "result.json").write_text(json.dumps(result))
+    for words in (f"{search} {score} decode.beam=2", f"{tmp_path}/run {score}"):
+        done = bahdanau(f"score {words}")
+        (found,) = json.loads(done.out)
+        assert "no_unk" not in found and "closed" not in found
+        assert "no column No UNK of test beside these translations" in done.err
+
+
+def test_without_checkpoints_there_is_no_course(runs, search, tmp_path):
+    other = tmp_path / "rnnsearch-50"
+    shutil.copytree(search, other)
+    assert bahdanau(f"average {other}").status == 0
+    for path in (other / "checkpoints").glob("*.safetensors"):
+        path.unlink()
+    done = bahdanau(f"analyse {other} --runs {runs}")
+    assert done.status == 2 and "no checkpoint is left" in done.last and "Traceback" not in done.err
+
+
+def test_the_pieces_are_of_one_recipe_and_what_else_they_depend_on(search):
+    folders = {
+        _Pieces.of(load_run(PAPER, search, words), others).folder
+        for words in ((), ("decode.beam=1",))
+        for others in (["text", None], ["text", "scores"])
+    }
+    assert len(folders) == 4
 
 
 def test_a_piece_of_an_analysis_is_made_once(tmp_path):
@@ -188,6 +255,63 @@ def test_a_piece_of_an_analysis_is_made_once(tmp_path):
     (tmp_path / "work" / "one.json").write_text('{"value": ')
     with pytest.raises(UserError, match="one.json: missing or damaged; delete it, and analyse again"):
         pieces.get("one", Measure, make)
+
+
+@pytest.fixture
+def page(analysed, tmp_path) -> Page:
+    """What builds the page's parts and figures from changed analyses of RNNsearch-50, by system."""
+    reported = read_yaml(PAPER.root / "reported.yaml")["tables"]
+    result = read_results(analysed)["rnnsearch-50"].file
+
+    def build(**changed: Analysis) -> tuple[str, set[str]]:
+        folder = tmp_path / "-".join(changed)
+        for system, one in changed.items():
+            write_json(folder / f"{system}.json", plain(result))
+            write_json(folder / f"{system}.analysis.json", plain(one))
+        parts, drawn = analysis.build(reported, read_results(folder))
+        return "\n\n".join(parts), {figure.name for figure in drawn}
+
+    return build
+
+
+def sharp(one: Analysis, *steps: int) -> Analysis:
+    """Make the alignments of some checkpoints sharp, and better than the diagonal, which is wrong everywhere."""
+    good, bad, none = (Measure(value=value, low=value, high=value) for value in (0.8, 1.0, 0.0))
+    course = tuple(
+        replace(moment, alpha=replace(moment.alpha, sharp=good if moment.step in steps else none, error_rate=none))
+        for moment in one.course
+    )
+    return replace(one, course=course, agreement=replace(one.agreement, diagonal=bad))
+
+
+@pytest.mark.parametrize(("steps", "told"), [((2, 4, 6), "by 2"), ((4, 6), "4"), ((), "not after 6")])
+def test_the_oldest_checkpoint_says_only_by_when_alignments_are_sharp(search, page, steps, told):
+    one = sharp(read_analysis(search / "analysis.json"), *steps)
+    (row,) = cells(page(kept=one)[0], "### The course of training")
+    assert row["sharp after"] == told and row["hours then"].startswith("by ") == told.startswith("by ")
+
+
+def test_models_are_beside_the_links_with_which_they_are_compared(search, page):
+    one = read_analysis(search / "analysis.json")
+    straight, other = (replace(one.agreement, links_sha256=str(value), pairs=7 + value,
+                               diagonal=Measure(value=value, low=value, high=value)) for value in (0, 1))  # fmt: skip
+    same = page(a=replace(one, agreement=straight), b=replace(one, agreement=straight))[0]
+    assert [row["model"] for row in cells(same, "### Alpha beside")].count("the diagonal") == 1
+    assert "do not compare" not in same
+    mixed = page(**{name: replace(one, title=name, agreement=agreement)
+                    for name, agreement in (("a", straight), ("b", other), ("c", straight))})[0]  # fmt: skip
+    rows = [(row["model"], row["AER of alpha (95%)"]) for row in cells(mixed, "### Alpha beside")]
+    assert [model for model, _ in rows if len(model) == 1] == ["a", "c", "b"]
+    assert rows[2] == ("the diagonal", "0.0% (0.0 to 0.0)") and rows[5] == ("the diagonal", "100.0% (100.0 to 100.0)")
+    assert "a, c: 30 sentences" in mixed and "b: 30 sentences" in mixed and "8 pairs" in mixed
+    assert "do not compare" in mixed
+
+
+def test_too_few_sentences_have_no_entropy_by_position(search, page):
+    one = read_analysis(search / "analysis.json")
+    few = replace(one, agreement=replace(one.agreement, positions=(), looks={}))
+    assert page(kept=few)[1] == {"course", "sharpening"}
+    assert "entropy-by-position" in page(kept=few, other=one)[1]
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ class Result:
         found = read_analysis(path)
         if found is None:
             return None
-        training, sets = self.file.training.data_sha256, self.file.data["outputs"]
+        training, sets = self.file.training.data_sha256, self.file.data.get("outputs", {})
         others = {
             "other weights": found.weights != self.file.weights,
             "other training text": training not in (None, found.data_sha256),

@@ -17,7 +17,7 @@ from common.prepare.prepared import Prepared
 from common.result import read_result
 from common.run.evaluate import decoding_lines, known_sentences, translate_lines
 from common.run.folder import LoadedRun
-from common.score.bleu import Score, Statistics
+from common.score.bleu import Statistics
 from common.score.files import tokenised_scores
 from common.score.significance import SEED, Samples, interval_difference, resample
 
@@ -65,7 +65,7 @@ class Replacer:
 def score_replaced(replacer: Replacer, prepared: Prepared, test_set: str, say: Callable[[str], None]) -> Replacement:
     """Decode a test set, replace UNK, and return BLEU before and after.
 
-    The column No UNK comes from RUN/result.json, if its column All is the same as BLEU before.
+    The column No UNK comes from RUN/result.json, if its column All is of the same translations.
     """
     run = replacer.run
     lines = prepared.lines(test_set)
@@ -80,7 +80,7 @@ def score_replaced(replacer: Replacer, prepared: Prepared, test_set: str, say: C
         tokenised_scores(found, lines["reference_tokens"], metric, tokenization=tokenization)[metric]
         for found in hypotheses.values()
     )
-    no_unk = _no_unk(run, test_set, lines, before)
+    no_unk = _no_unk(run, test_set, lines, before.statistics)
     if no_unk is None:
         say(f"{run.path / 'result.json'}: no column No UNK of {test_set} beside these translations; run `score` first")
     systems = [before.statistics, after.statistics, *([no_unk[1]] if no_unk else [])]
@@ -112,21 +112,20 @@ def _measure(value: float, samples: Samples) -> Measure:
 
 
 def _no_unk(
-    run: LoadedRun, test_set: str, lines: Mapping[str, list[str]], before: Score
+    run: LoadedRun, test_set: str, lines: Mapping[str, list[str]], before: Statistics
 ) -> tuple[float, Statistics] | None:
     """Return BLEU of the column No UNK and its statistics, with zeros for the sentences that have unknown words.
 
-    before: the score of all sentences, as decoded. None if the run has no such column, or if its column All is of
-    another search, other weights or other text.
+    before: counts of all sentences, as decoded. None if the run has no such column, or if its result is of other
+    weights, another recipe or other translations.
     """
     path = run.path / "result.json"
     result = read_result(path) if path.is_file() else None
-    columns = result.sets[test_set].columns if result and test_set in result.sets else {}
-    everything, column, known = columns.get("all"), columns.get("no_unk"), known_sentences(run, lines)
-    if everything is None or column is None or result is None or result.weights != run.weights:
+    if not result or (result.weights, result.recipe_sha256) != (run.weights, run.recipe.sha256):
         return None
-    same = everything.signature == before.signature and np.array_equal(everything.counts, before.statistics)
-    if not same or column.sentences != known.sum():
+    columns = result.sets[test_set].columns if test_set in result.sets else {}
+    column, known = columns.get("no_unk"), known_sentences(run, lines)
+    if not column or not np.array_equal(columns["all"].counts, before) or column.sentences != known.sum():
         return None
     statistics = np.zeros((len(known), 10), dtype=np.int64)
     statistics[known] = column.counts

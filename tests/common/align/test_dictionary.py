@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,8 @@ def test_the_dictionary_takes_the_most_frequent_link():
 def test_a_dictionary_is_read_as_it_is_written(tmp_path):
     DICTIONARY.write(tmp_path / "words.txt")
     assert Dictionary.read(tmp_path / "words.txt") == DICTIONARY
+    (tmp_path / "marked.txt").write_bytes(codecs.BOM_UTF8 + (tmp_path / "words.txt").read_bytes())
+    assert Dictionary.read(tmp_path / "marked.txt") == DICTIONARY, "a byte order mark is no part of the first word"
     (tmp_path / "empty.txt").write_text("")
     assert not len(Dictionary.read(tmp_path / "empty.txt"))
 
