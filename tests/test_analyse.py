@@ -221,7 +221,7 @@ def test_no_unk_is_of_the_same_search(runs, search, tmp_path):
         done = bahdanau(f"score {words}")
         (found,) = json.loads(done.out)
         assert "no_unk" not in found and "closed" not in found
-        assert "no column No UNK of test beside these translations" in done.err
+        assert "no column No UNK of test by the same search" in done.err
 
 
 def test_without_checkpoints_there_is_no_course(runs, search, tmp_path):

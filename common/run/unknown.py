@@ -82,7 +82,7 @@ def score_replaced(replacer: Replacer, prepared: Prepared, test_set: str, say: C
     )
     no_unk = _no_unk(run, test_set, lines, before.statistics)
     if no_unk is None:
-        say(f"{run.path / 'result.json'}: no column No UNK of {test_set} beside these translations; run `score` first")
+        say(f"{run.path / 'result.json'}: no column No UNK of {test_set} by the same search; its distance is not told")
     systems = [before.statistics, after.statistics, *([no_unk[1]] if no_unk else [])]
     drawn = resample(np.random.default_rng(SEED), *systems, of_sums=before.of_sums)
     gain = after.value - before.value

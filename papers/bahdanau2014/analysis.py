@@ -147,14 +147,22 @@ def agreement_part(found: Analyses, agreements: Mapping[str, Agreement]) -> str:
         told += "\n\nThese groups are compared with different links, so their error rates do not compare."
     told += (
         "\n\nAlignment error rate (Och and Ney 2003) of each target word's greatest alpha against the links that both "
-        "directions of the aligner have; a word that looks most at the source's end token has no link. Many target "
-        "words have no link in both directions, so even a perfect aligner has an error rate above 0: the aligner's own "
+        "directions of the aligner have; a word that looks most at the source's end token has no link. Where target "
+        "words have no link in both directions, even a perfect aligner has an error rate above 0: the aligner's own "
         "direction that gives every target word at most one source word is there for scale, and so is the diagonal, "
         "which reads no word. A word is sharp if one source position has more than half of its weight. Where alpha is "
         "nearly flat (see the entropy), its greatest weight is an accident, and the error rate says nothing. The "
         "columns on the right: where the greatest weight is, in source positions from the linked word (the end token "
         "is the last one), as shares of the linked target words."
     )
+    return (
+        f"### Alpha beside a statistical aligner\n\n{table(header, rows, right=range(1, len(header)))}\n\n{told}\n\n"
+        f"{looks_part(found, agreements)}"
+    )
+
+
+def looks_part(found: Analyses, agreements: Mapping[str, Agreement]) -> str:
+    """Return where words, UNK and the end of the sentence look."""
     looks = [
         [
             found[system].title,
@@ -180,10 +188,8 @@ def agreement_part(found: Analyses, agreements: Mapping[str, Agreement]) -> str:
         "on the end token",
     ]
     return (
-        f"### Alpha beside a statistical aligner\n\n{table(header, rows, right=range(1, len(header)))}\n\n{told}\n\n"
         "What words, UNK and the end of the sentence look at: mean alpha (95%) on source positions of each kind, and "
-        "on UNK with equal weights everywhere.\n\n"
-        f"{table(columns, looks, right=range(2, len(columns)))}"
+        f"on UNK with equal weights everywhere.\n\n{table(columns, looks, right=range(2, len(columns)))}"
     )
 
 
