@@ -247,7 +247,10 @@ def test_reproduce_script_end_to_end(tmp_path):
 
 @pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL])
 def test_killed_suite_takes_its_trainings_along(blow, tmp_path):
-    """A training that went on alone would write into the folders that the same command continues in."""
+    """A training that went on alone would write into the folders that the same command continues in.
+
+    SIGTERM reaches the trainings too, and one that has made updates saves the last.
+    """
     words = ["papers", "demo", "bahdanau2014", "--runs", str(tmp_path), "data.first=400", "text.vocabulary_size=150"]
     suite = subprocess.Popen(
         [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -260,7 +263,11 @@ def test_killed_suite_takes_its_trainings_along(blow, tmp_path):
         logs = list(tmp_path.glob("demo/*/*/output.txt"))
     trainings = psutil.Process(suite.pid).children()
     suite.send_signal(blow)
-    suite.wait()
+    assert suite.wait() == (143 if blow == signal.SIGTERM else -signal.SIGKILL)
+    stopped = [re.search(r"stopped after update (\d+)", path.read_text(encoding="utf-8")) for path in logs]
+    assert any(stopped) == (blow == signal.SIGTERM)
+    for path, update in zip(logs, stopped, strict=True):
+        assert not update or (path.parent / "state" / f"{int(update[1]):09d}.safetensors").is_file()
     gone, left = psutil.wait_procs(trainings, timeout=60)
     for process in left:
         process.kill()

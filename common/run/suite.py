@@ -8,20 +8,23 @@ time on two cores are faster than one on both. A large model needs a GPU for its
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 import torch
 
-from common.errors import UserError
+from common.errors import Terminated, UserError
 from common.paper import Paper
 from common.progress import clock
 from common.recipe import Recipe
@@ -123,26 +126,47 @@ def check_slots(slots: Sequence[str]) -> None:
 
 
 def run_jobs(jobs: Sequence[Job], runs: Path, slots: Sequence[str]) -> None:
-    """Run all jobs, one at a time in each slot. Ctrl-C stops them all.
+    """Run all jobs, one at a time in each slot. Ctrl-C and SIGTERM stop them all, and each saves its state.
 
-    Raise UserError that names the log if a job fails.
+    Raise UserError that names the log if a job fails, and Terminated after SIGTERM.
     """
     started = told = time.monotonic()
     for job in jobs:
         job.look()
     try:
-        while not all(job.finished for job in jobs):
-            for job in jobs:
-                _advance(job, jobs, runs, slots)
-            if time.monotonic() - told > _REPORT_SECONDS:
-                told = time.monotonic()
-                _report(jobs, told - started)
-            time.sleep(0.2)
+        with _raising_on_sigterm():
+            while not all(job.finished for job in jobs):
+                for job in jobs:
+                    _advance(job, jobs, runs, slots)
+                if time.monotonic() - told > _REPORT_SECONDS:
+                    told = time.monotonic()
+                    _report(jobs, told - started)
+                time.sleep(0.2)
     finally:
-        for job in jobs:
-            if job.process is not None:
-                job.process.terminate()
-                job.process.wait()
+        running = [job.process for job in jobs if job.process is not None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+
+
+@contextmanager
+def _raising_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise Terminated for the time of the block. After the first one the next ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated("stopped; the same command goes on from the last updates")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is stop:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _advance(job: Job, jobs: Sequence[Job], runs: Path, slots: Sequence[str]) -> None:
