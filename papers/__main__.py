@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import sys
 import time
@@ -19,7 +18,7 @@ from common.report.page import Section, write_report
 from common.run.cli import Parser, guarded, split_overrides, utf8_output
 from common.run.folder import prepare_data
 from common.run.plan import describe, describe_together, plan
-from common.run.suite import Job, check_slots, jobs_of, run_jobs, slots_of
+from common.run.suite import Job, check_slots, jobs_of, read_slots, run_jobs, slots_of
 from papers.lineage import PAPERS, same_data
 from papers.lineage.pages import build_page
 
@@ -55,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fresh", action="store_true", help="delete this scale's runs and start over")
     parser.add_argument(
         "--slots",
-        type=slots,
+        type=read_slots,
         help="where systems train side by side: a number of CPU cores, or a list such as cuda:0,cuda:1; a slot "
         "cuda:0+1 gives each of its systems two GPUs (default: every GPU, or without one every core)",
     )
@@ -79,14 +78,6 @@ def chosen(names: list[str], scale: str) -> list[Paper]:
         if not paper.systems(scale):
             raise UserError(f"{paper.name} has no recipes for scale `{scale}`")
     return named if named and "all" not in names else [paper for paper in PAPERS.values() if paper.systems(scale)]
-
-
-def slots(text: str) -> list[str]:
-    """Read the slots that `--slots` names."""
-    named = ["cpu"] * int(text) if text.isdigit() else text.split(",")
-    if not named or not all(re.fullmatch(r"cpu(:[1-9]\d*)?|cuda:\w+(\+\w+)*", name) for name in named):
-        raise argparse.ArgumentTypeError(f"{text} is neither a number of cores nor a list such as cuda:0,cuda:1+2")
-    return named
 
 
 def reproduce(title: str, papers: list[Paper], options: argparse.Namespace) -> None:

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.run.suite import Job, check_slots, run_jobs, slots_of
-from papers.__main__ import slots
+from common.run.suite import Job, check_slots, read_slots, run_jobs, slots_of
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
 
@@ -125,8 +124,8 @@ def test_slots_that_are_not_there() -> None:
 
 
 def test_slots_as_words() -> None:
-    assert slots("3") == ["cpu"] * 3 and slots("cuda:0,cuda:3") == ["cuda:0", "cuda:3"]
-    assert slots("cuda:0+1,cuda:2+3") == ["cuda:0+1", "cuda:2+3"] and slots("cpu:2,cpu") == ["cpu:2", "cpu"]
+    assert read_slots("3") == ["cpu"] * 3 and read_slots("cuda:0,cuda:3") == ["cuda:0", "cuda:3"]
+    assert read_slots("cuda:0+1,cuda:2+3") == ["cuda:0+1", "cuda:2+3"] and read_slots("cpu:2,cpu") == ["cpu:2", "cpu"]
     for text in ("0", "cpu:0", "cuda:1+", "gpu 1", "cuda:", "none", ""):
         with pytest.raises(Exception, match="neither a number"):
-            slots(text)
+            read_slots(text)

@@ -1,7 +1,7 @@
 """A paper's conclusions, as statements that code decides on finished runs.
 
-A verdict rests on 95% bootstrap intervals over the test sentences. They cover the choice of sentences and not the
-random seed, because each system here is a single training run.
+A verdict rests on 95% intervals. If systems were trained with several seeds, they cover seeds and test sentences. If
+each is a single training, they cover the choice of sentences only (paired bootstrap).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from common.errors import UserError
 from common.report.results import Result
 from common.score.by_length import changes_with_length, length_slope
+from common.score.seeds import Spread, bleu_difference, mean_difference, pooled
 from common.score.significance import Difference, interval_difference, paired_bootstrap
 
 Verdict = Literal["holds", "fails", "undecided", "not run"]
@@ -67,8 +68,9 @@ def _outcome(claim: Claim, results: Results) -> Outcome:
         verdict, evidence, difference = claim.decide(results)
     except UserError as error:
         return Outcome(claim, "undecided", f"not comparable: {error}")
-    short = [f"{name} at {results[name].updates}" for name in claim.systems if not results[name].complete]
-    remarks = {"unfinished": short, "scored differently": _unlike([results[name] for name in claim.systems])}
+    used = [run for name in claim.systems for run in results[name].trainings]
+    short = [f"{run.label} at {run.updates}" for run in used if not run.complete]
+    remarks = {"unfinished": short, "scored differently": _unlike(used)}
     told = [f"{remark}: {', '.join(cases)}" for remark, cases in remarks.items() if cases]
     return Outcome(claim, verdict, "; ".join([evidence, *told]), difference)
 
@@ -94,8 +96,37 @@ def better(a: str, b: str) -> Callable[[Results], Finding]:
 
 
 def compare(results: Results, a: str, b: str) -> Difference:
-    """Return BLEU of a minus BLEU of b, paired. Raise UserError if their sentences are not the same."""
-    return paired_bootstrap(results[a].all.counts, results[b].all.counts)
+    """Return BLEU of a minus BLEU of b: of their means, if a system of the same text was trained with several seeds.
+
+    Raise UserError if their sentences are not the same.
+    """
+    ours, theirs = results[a].trainings, results[b].trainings
+    spread = spread_of(results, a, lambda run: run.all.bleu)
+    if spread is None:
+        return paired_bootstrap(results[a].all.counts, results[b].all.counts)
+    return bleu_difference([run.all.counts for run in ours], [run.all.counts for run in theirs], spread)
+
+
+def spread_of(results: Results, system: str, measure: Callable[[Result], float]) -> Spread | None:
+    """Return the spread of a measure over seeds, pooled over the systems with the text of `system`.
+
+    Return None if none of them was trained with two seeds.
+    """
+    text = (results[system].pair, results[system].test_set, results[system].corpus)
+    like = [result for result in results.values() if (result.pair, result.test_set, result.corpus) == text]
+    return pooled([[measure(run) for run in result.trainings] for result in like])
+
+
+def compare_means(results: Results, a: str, b: str, measure: Callable[[Result], float]) -> Difference | None:
+    """Return the mean of a measure over a's seeds minus that over b's. The interval covers the seeds.
+
+    Return None if there is no interval because no system of the text was trained with two seeds.
+    """
+    spread = spread_of(results, a, measure)
+    if spread is None:
+        return None
+    ours, theirs = ([measure(run) for run in results[system].trainings] for system in (a, b))
+    return mean_difference(ours, theirs, spread)
 
 
 def beyond(difference: Difference, bound: float) -> Verdict:

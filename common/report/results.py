@@ -2,7 +2,8 @@
 
 A folder of results holds one of two things for each system: a run folder `<system>/` with its result.json, or a
 committed copy `<system>.json`. Beside it are the attention maps, as attention.json or `<system>.attention.json`, and
-what `analyse` found, as analysis.json or `<system>.analysis.json`.
+what `analyse` found, as analysis.json or `<system>.analysis.json`. The trainings of a system with several seeds are
+called `<system>-seed<N>`. One of them may be called `<system>` alone.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from common.typed import plain
 
 _OTHERS = ("claims.json",)
 """JSON files that `write_section` writes into the same folder."""
+_SEED = re.compile(r"-seed\d+$")
+"""End of a run's name that says its seed."""
 _BESIDE = ("attention", "analysis")
 """Files beside a result: `attention.json` in a run folder, `<system>.attention.json` where it is committed."""
 
@@ -47,6 +50,26 @@ class Result:
     path: Path
     """Path of the result.json, or of its committed copy."""
     file: ResultFile
+    others: tuple[Result, ...] = ()
+    """The system's trainings with other seeds, if this is the one of the smallest seed."""
+
+    @property
+    def trainings(self) -> tuple[Result, ...]:
+        """This training and those of the same system with other seeds, in the order of their seeds."""
+        return (self, *self.others)
+
+    @property
+    def seed(self) -> int:
+        return int(self.recipe["train"]["seed"])
+
+    @property
+    def label(self) -> str:
+        """The training's own name: `base`, or `base-seed2`."""
+        return (self.path.parent.name if self._in_run else self.path.stem) or self.system
+
+    @property
+    def _in_run(self) -> bool:
+        return self.path.name == "result.json"
 
     @property
     def name(self) -> str:
@@ -201,7 +224,7 @@ class Result:
         )
         time = datetime.timedelta(seconds=round(self.seconds))
         return (
-            f"recipe `{self.name}` ({self.file.recipe_sha256[:10]}), seed {self.recipe['train']['seed']}, "
+            f"recipe `{self.name}` ({self.file.recipe_sha256[:10]}), seed {self.seed}, "
             f"commit {self.commit}, {self.updates} in {time} (h:m:s) on {self.hardware}, "
             f"{self.recipe['run']['threads']} thread{'s' if self.recipe['run']['threads'] > 1 else ''}, "
             f"PyTorch {self.environment.torch}; decoded: {averaged}"
@@ -237,34 +260,48 @@ class Result:
 
     def beside(self, kind: str) -> Path:
         """Return the path of one of the `_BESIDE`, whether it exists or not."""
-        in_run = self.path.name == "result.json"
-        return self.path.with_name(f"{kind}.json" if in_run else f"{self.system}.{kind}.json")
+        return self.path.with_name(f"{kind}.json" if self._in_run else f"{self.path.stem}.{kind}.json")
 
 
 def read_results(folder: Path) -> dict[str, Result]:
     """Read the result of every system in `folder`. Return them by system; nothing if the folder does not exist.
 
-    A run folder takes precedence over a committed file of the same name.
-    Raise UserError that names a damaged file.
+    The trainings of a system with several seeds are `Result.trainings` of the one with the smallest seed. A run folder
+    takes precedence over a committed file of the same name, and a name without a seed over one with it.
+    Raise UserError that names a damaged file, or one of another recipe than the system's other seeds.
     """
+    systems: dict[str, dict[int, Result]] = {}
+    for name, path in reversed(_paths(folder).items()):
+        result = Result(_SEED.sub("", name), path, read_result(path))
+        seeds = systems.setdefault(result.system, {})
+        if other := next((one for one in seeds.values() if one.name != result.name), None):
+            raise UserError(f"{path}: of recipe {result.name}, and {other.path} of {other.name}; rename one of them")
+        seeds[result.seed] = result
+    grouped = {system: [seeds[seed] for seed in sorted(seeds)] for system, seeds in sorted(systems.items())}
+    return {system: replace(first, others=tuple(others)) for system, (first, *others) in grouped.items()}
+
+
+def _paths(folder: Path) -> dict[str, Path]:
+    """Return the file of each training's result by its name, in alphabetical order."""
     beside = tuple(f".{kind}.json" for kind in _BESIDE)
     committed = [path for path in folder.glob("*.json") if path.name not in _OTHERS and not path.name.endswith(beside)]
     paths = {path.stem: path for path in committed} | {path.parent.name: path for path in folder.glob("*/result.json")}
-    return {system: Result(system, path, read_result(path)) for system, path in sorted(paths.items())}
+    return dict(sorted(paths.items()))
 
 
 def export(results: Path, out: Path) -> list[Path]:
-    """Copy each run's result, attention and analysis from the folder `results` to `out`, named by system, to be
+    """Copy each run's result, attention and analysis from the folder `results` to `out`, named by run, to be
     committed.
     """
     written = []
-    for system, result in read_results(results).items():
-        write_json(out / f"{system}.json", plain(result.file))
-        written.append(out / f"{system}.json")
-        if result.path.name != "result.json":
+    for name, path in _paths(results).items():
+        result = Result(name, path, read_result(path))
+        write_json(out / f"{name}.json", plain(result.file))
+        written.append(out / f"{name}.json")
+        if not result._in_run:
             continue
         for kind in _BESIDE:
-            copy = out / f"{system}.{kind}.json"
+            copy = out / f"{name}.{kind}.json"
             if result.beside(kind).is_file():
                 written.append(Path(shutil.copyfile(result.beside(kind), copy)))
             else:

@@ -97,7 +97,12 @@ def cost_note(results: Mapping[str, Result]) -> str:
 
 def standard_notes(results: Mapping[str, Result]) -> list[str]:
     """Return the notes that hold for every table: what intervals cover, and which sentences were scored."""
-    remarks = ["Intervals cover the choice of test sentences, not the random seed: each system is one training run."]
+    remarks = [
+        "Intervals of single scores cover the choice of test sentences, not the random seed. Those of differences "
+        "cover both where systems were trained with several seeds."
+        if any(result.others for result in results.values())
+        else "Intervals cover the choice of test sentences, not the random seed: each system is one training run."
+    ]
     sets: dict[tuple[str, str, str], Column] = {
         (result.pair, result.test_set, result.corpus): result.all for result in results.values()
     }
@@ -133,23 +138,25 @@ def provenance(results: Mapping[str, Result]) -> str:
     """Return the lines under a table: the metrics' signatures, then one line per run."""
     if not results:
         return "No run stands behind this table yet."
-    columns = (result.column(name) for result in results.values() for name in ("all", "no_unk"))
+    trainings = [run for result in results.values() for run in result.trainings]
+    columns = (run.column(name) for run in trainings for name in ("all", "no_unk"))
     signatures = sorted({column.signature for column in columns if column})
     lines = [
         f"- BLEU: `{signature}`, intervals by bootstrap over sentences (95%, 1,000 draws)" for signature in signatures
     ]
-    return "\n".join(lines + [f"- {result.title}: {result.provenance}" for result in results.values()])
+    return "\n".join(lines + [f"- {run.title}: {run.provenance}" for run in trainings])
 
 
 def every_score(results: Mapping[str, Result]) -> str:
     """Return a table of all test sets and columns that were scored, by both metrics."""
     rows = []
-    for result in results.values():
+    trainings = [run for result in results.values() for run in result.trainings]
+    for result in trainings:
         for test_set, scored in result.file.sets.items():
             for name, column in scored.columns.items():
                 rows.append(
                     [
-                        f"`{result.system}`",
+                        f"`{result.label}`",
                         result.pair,
                         test_set,
                         {"all": "All", "no_unk": "No UNK"}[name],
@@ -159,7 +166,7 @@ def every_score(results: Mapping[str, Result]) -> str:
                     ]
                 )
     header = ["system", "languages", "set", "sentences", "count", "BLEU of the paper (95%)", "sacreBLEU"]
-    signatures = sorted({column.sacrebleu_signature for result in results.values() for column in _columns(result)})
+    signatures = sorted({column.sacrebleu_signature for result in trainings for column in _columns(result)})
     return "\n".join(
         [table(header, rows, right=(4, 5, 6)), "", *(f"- sacreBLEU: `{signature}`" for signature in signatures)]
     )

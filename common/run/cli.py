@@ -20,7 +20,7 @@ from common.paper import Paper
 from common.prepare.workers import end_with
 from common.recipe import OWN_SCALE
 from common.run.plan import describe, plan
-from common.run.suite import SUITE
+from common.run.suite import SUITE, read_slots
 from common.train.parallel import about_to_say, is_first, is_one_of_several, joined
 from common.typed import plain
 
@@ -91,6 +91,9 @@ def _parse(paper: Paper, arguments: list[str] | None) -> argparse.Namespace:
         setattr(options, name, Path(found) if found and name == "run" else found)
         if found is None and options.verb is not _score:
             parser.error(f"the following arguments are required: {name.upper()}")
+    if hasattr(options, "words"):
+        options.overrides, options.systems = split_overrides([*options.words, *left])
+        left = [word for word in options.systems if word.startswith("-")]
     if left:
         parser.error(f"unrecognized arguments: {' '.join(left)}")
     return options
@@ -178,7 +181,7 @@ def _parser(paper: Paper) -> Parser:
                 "recipe", metavar="RECIPE", help=f"a recipe's name ({names}, demo/..., multi30k/...) or a YAML file"
             )
             _overrides(added, "recipe fields to override, dotted where two sections share a name")
-        if name in ("prepare", "train", "score", "analyse", "tables"):
+        if name in ("prepare", "train", "score", "seeds", "analyse", "tables"):
             added.add_argument(
                 "--runs",
                 type=_path,
@@ -209,6 +212,8 @@ def _parser(paper: Paper) -> Parser:
     _replace_option(translating)
     scoring = verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
     _score_options(scoring, paper)
+    seeding = verb("seeds", _seeds, "train and score systems of a scale with several seeds each, and tabulate them")
+    _seeds_options(seeding, paper)
     diagnosing = verb("diagnose", _diagnose, "say where a run parts from the committed one of its recipe, and why")
     diagnosing.add_argument("run", type=_path, metavar="RUN")
     diagnosing.add_argument(
@@ -259,6 +264,24 @@ def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     parser.add_argument("--lowercase", action="store_true", help="for files: score lower-cased text")
 
 
+def _seeds_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
+    """Add the options of `seeds`."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="SYSTEM | KEY=VALUE",
+        help="systems of the scale (default: all); recipe fields to override in every training",
+    )
+    parser.add_argument("--scale", required=True, choices=paper.scales, help="whose systems")
+    parser.add_argument("--seeds", type=_numbers, help="default: 1,2,3")
+    parser.add_argument(
+        "--slots",
+        type=read_slots,
+        help="where trainings run side by side: a number of CPU cores, or a list such as cuda:0,cuda:0 (default: every "
+        "GPU, or without one every core)",
+    )
+
+
 def _tables_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     """Add the options of `tables`."""
     parser.add_argument("--scale", default="demo", choices=paper.scales, help="which runs (default: demo)")
@@ -289,6 +312,14 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
     return int(text)
+
+
+def _numbers(text: str) -> list[int]:
+    """Read different numbers that commas separate."""
+    words = text.split(",")
+    if not all(re.fullmatch(r"\d{1,18}", word) for word in words) or len({*map(int, words)}) < len(words):
+        raise argparse.ArgumentTypeError(f"{text} is no list of different numbers such as 1,2,3")
+    return [int(word) for word in words]
 
 
 # The verbs below import their modules when they run: `--help` and `plan` need not wait for what they do not use.
@@ -417,6 +448,14 @@ def _score_lines(scores: dict[str, Any]) -> list[str]:
         for row in scores.get("by_length", [])
     ]
     return lines + [f"note: {note}" for note in scores["notes"]]
+
+
+def _seeds(paper: Paper, options: argparse.Namespace) -> None:
+    """Train systems with several seeds."""
+    from common.run.seeds import SEEDS, jobs_of, train_with_seeds
+
+    jobs = jobs_of(paper, options.scale, options.runs, options.systems, options.overrides, options.seeds or SEEDS)
+    train_with_seeds(paper, options.scale, jobs, options.runs, options.slots)
 
 
 def _diagnose(paper: Paper, options: argparse.Namespace) -> None:

@@ -7,7 +7,9 @@ time on two cores are faster than one on both. A large model needs a GPU for its
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -113,6 +115,14 @@ def slots_of(jobs: Sequence[Job]) -> list[str]:
         return ["cpu"] * (os.cpu_count() or 1)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
     return [f"cuda:{name}" for name in visible.split(",")]
+
+
+def read_slots(text: str) -> list[str]:
+    """Read the slots that `--slots` names."""
+    named = ["cpu"] * int(text) if text.isdigit() else text.split(",")
+    if not named or not all(re.fullmatch(r"cpu(:[1-9]\d*)?|cuda:\w+(\+\w+)*", name) for name in named):
+        raise argparse.ArgumentTypeError(f"{text} is neither a number of cores nor a list such as cuda:0,cuda:1+2")
+    return named
 
 
 def check_slots(slots: Sequence[str]) -> None:

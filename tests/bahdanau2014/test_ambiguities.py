@@ -14,9 +14,12 @@ from common.errors import UserError
 from common.ids import EOS, START
 from common.recipe import difference
 from common.report.results import read_results
-from papers.bahdanau2014.ambiguities import BASE, SCALE, SEEDS, page
-from papers.bahdanau2014.ambiguities.__main__ import jobs_of, main
+from common.run.cli import main
+from common.run.seeds import SEEDS, jobs_of
+from common.score.significance import Difference
+from papers.bahdanau2014.ambiguities import BASE, SCALE
 from papers.bahdanau2014.ambiguities.gru import TorchDecoderUnits, TorchEncoderUnits, TorchUnitsRNNsearch, UnitsConfig
+from papers.bahdanau2014.ambiguities.page import BLEU, NLL
 from papers.bahdanau2014.model import DecoderUnits, EncoderUnits, RNNsearch
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
@@ -159,7 +162,7 @@ def test_every_recipe_changes_one_field_of_the_base():
 
 
 def test_every_recipe_is_trained_with_every_seed(tmp_path):
-    jobs = jobs_of(["train.steps=20"], tmp_path)
+    jobs = jobs_of(PAPER, SCALE, tmp_path, [], ["train.steps=20"], SEEDS)
     assert {(job.recipe.system, job.recipe.train.seed) for job in jobs} == {
         (system, seed) for system in (BASE, *FIELDS) for seed in SEEDS
     }
@@ -216,26 +219,27 @@ def test_means_and_differences_are_those_of_the_runs(tmp_path):
 
 def scores(folder: Path, system: str) -> list[float]:
     results = read_results(folder)
-    return [results[f"{system}-seed{seed}"].all.bleu for seed in SEEDS]
+    assert [run.seed for run in results[system].trainings] == [*SEEDS]
+    return [run.all.bleu for run in results[system].trainings]
 
 
 def test_a_wide_interval_is_undecided():
-    wide = page.Difference(0.4, -1.7, 2.25, 0.3)
-    assert page.BLEU.verdict(wide) == "undecided within ±2.25"
-    assert page.NLL.verdict(page.Difference(-0.2, -0.3, -0.1, 1.0)) == "matters: better"
+    wide = Difference(0.4, -1.7, 2.25, 0.3)
+    assert BLEU.verdict(wide) == "undecided within ±2.25"
+    assert NLL.verdict(Difference(-0.2, -0.3, -0.1, 1.0)) == "matters: better"
 
 
 def test_what_is_smaller_than_the_margin_does_not_matter():
     """Whether it is seen or not. An interval that leaves the margin on one side matters."""
-    assert page.BLEU.verdict(page.Difference(0.4, 0.1, 0.7, 1.0)) == "seen, but smaller than ±1"
-    assert page.NLL.verdict(page.Difference(0.03, 0.02, 0.04, 1.0)) == "seen, but smaller than ±0.05"
-    assert page.BLEU.verdict(page.Difference(0.1, -0.4, 0.6, 0.6)) == "no difference seen"
-    assert page.BLEU.verdict(page.Difference(-0.7, -1.2, -0.2, 1.0)) == "matters: worse"
+    assert BLEU.verdict(Difference(0.4, 0.1, 0.7, 1.0)) == "seen, but smaller than ±1"
+    assert NLL.verdict(Difference(0.03, 0.02, 0.04, 1.0)) == "seen, but smaller than ±0.05"
+    assert BLEU.verdict(Difference(0.1, -0.4, 0.6, 0.6)) == "no difference seen"
+    assert BLEU.verdict(Difference(-0.7, -1.2, -0.2, 1.0)) == "matters: worse"
 
 
 @pytest.mark.parametrize("word", ["train.seed=7", "seed=7"])
 def test_a_seed_of_ones_own_is_refused(word, tmp_path, capsys):
-    assert main([word, "--runs", str(tmp_path)]) == 2
+    assert main(PAPER, ["seeds", "--scale", SCALE, word, "--runs", str(tmp_path)]) == 2
     assert f"{word}: every training is made with the seeds 1, 2, 3" in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]
 

@@ -6,7 +6,5 @@ paper's own.
 
 SCALE = "ambiguities"
 """Folder of the recipes, the runs and the results."""
-SEEDS = (1, 2, 3)
-"""Each recipe is trained once with each of these."""
 BASE = "base"
 """The recipe that the others differ from."""

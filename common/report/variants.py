@@ -1,0 +1,167 @@
+"""Variants of one base system, each trained with several seeds: mean scores, differences from the base, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from common.markdown import table
+from common.report.claims import Results, compare, compare_means, spread_of, within
+from common.report.page import COLOURS, Figure, png
+from common.report.results import Result
+from common.score.significance import Difference
+
+Printed = Mapping[str, float]
+"""What a paper prints, by system."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A score that variants are compared by."""
+
+    name: str
+    digits: int
+    margin: float
+    """A difference that is smaller counts as none."""
+    up: bool
+    """Whether more is better."""
+    of: Callable[[Result], float]
+    compare: Callable[[Results, str, str], Difference | None]
+    """Return the first system's mean minus the second's, with its interval. None without a second seed."""
+
+    def show(self, value: float, sign: str = "") -> str:
+        """Return a value as text. sign: `+` for a difference."""
+        return format(value, f"{sign}.{self.digits}f")
+
+    def mean(self, result: Result) -> float:
+        """Return the mean over the system's seeds."""
+        return float(np.mean([self.of(run) for run in result.trainings]))
+
+    def interval(self, difference: Difference) -> str:
+        """Return a difference with its interval as text."""
+        value, low, high = (self.show(end, "+") for end in (difference.value, difference.low, difference.high))
+        return f"{value} ({low} to {high})"
+
+    def verdict(self, difference: Difference) -> str:
+        """Return whether the difference matters."""
+        seen = difference.low > 0 or difference.high < 0
+        if within(difference, self.margin) == "holds":
+            return f"seen, but smaller than ±{self.margin:g}" if seen else "no difference seen"
+        if seen:
+            return f"matters: {'better' if (difference.low > 0) == self.up else 'worse'}"
+        return f"undecided within ±{self.show(max(-difference.low, difference.high))}"
+
+
+def bleu_measure(margin: float) -> Measure:
+    """Return BLEU of all sentences of the test set. Its intervals cover seeds and sentences."""
+
+    def several(results: Results, a: str, b: str) -> Difference | None:
+        """Compare only where there are seeds."""
+        return None if spread_of(results, a, score) is None else compare(results, a, b)
+
+    def score(run: Result) -> float:
+        return run.all.bleu
+
+    return Measure("BLEU", 2, margin, True, score, several)
+
+
+def nll_measure(margin: float) -> Measure:
+    """Return the negative log-likelihood of the development set, in nats per token. Its intervals cover the seeds."""
+
+    def score(run: Result) -> float:
+        return run.dev.nll_per_token
+
+    return Measure("dev NLL", 3, margin, False, score, lambda results, a, b: compare_means(results, a, b, score))
+
+
+def compared(results: Results, base: str, measure: Measure) -> dict[str, Difference]:
+    """Return the difference of each variant from the base. Nothing if the base or a second seed is missing."""
+    if base not in results:
+        return {}
+    found = {name: measure.compare(results, name, base) for name in results if name != base}
+    return {name: difference for name, difference in found.items() if difference}
+
+
+def variants_table(
+    results: Results, base: str, measure: Measure, changed: Callable[[Result], str], printed: Printed | None = None
+) -> str:
+    """Return a row for each variant: what it changes, mean and single scores, the difference and the verdict.
+
+    printed: the paper's scores of the variants. They and their differences stand beside ours.
+    """
+    if not results:
+        return "No run stands behind this table yet."
+    theirs = ["paper", "difference there"] if printed else []
+    header = ["variant", "changes", f"{measure.name}, mean", "by seed", "difference (95%)", "verdict", *theirs]
+    outcomes = compared(results, base, measure)
+    rows = []
+    for variant, result in results.items():
+        difference = outcomes.get(variant)
+        rows.append(
+            [
+                result.title,
+                changed(result),
+                measure.show(measure.mean(result)),
+                ", ".join(measure.show(measure.of(run)) for run in result.trainings),
+                measure.interval(difference) if difference else "",
+                f"**{measure.verdict(difference)}**" if difference else "",
+                *(_printed_cells(printed, variant, base) if printed else ()),
+            ]
+        )
+    return table(header, rows, right=(2, 4, *((6, 7) if printed else ())))
+
+
+def _printed_cells(printed: Printed, variant: str, base: str) -> tuple[str, str]:
+    """Return a printed score, and how far it is from the printed score of the base."""
+    return f"{printed[variant]:g}", "" if variant == base else f"{printed[variant] - printed[base]:+.2f}"
+
+
+def differences_figure(results: Results, base: str, measures: Mapping[Measure, Printed | None]) -> Figure | None:
+    """Draw every variant's differences from the base: a dot for each seed, a bar for the interval.
+
+    measures: by each the differences that the paper prints, if it does. They are drawn as rings.
+    Return None without the base or a second seed.
+    """
+    if not compared(results, base, next(iter(measures))):
+        return None
+    drawing = Drawing(figsize=(9.0, 0.42 * len(results) + 1.3), layout="constrained")
+    panels = drawing.subplots(1, len(measures), sharey=True)
+    for axes, (measure, printed) in zip(panels, measures.items(), strict=True):
+        _draw(axes, results, base, measure, printed or {})
+        axes.set_yticks(range(len(results)), [result.title for result in results.values()])
+    panels[0].invert_yaxis()
+    caption = (
+        "Dots: single trainings minus the mean of the base's. Blue: difference of the means with its 95% interval. "
+        "Grey: what counts as no difference. BLEU: more is better; NLL: less."
+    )
+    if any(measures.values()):
+        caption += " Rings: the differences that the paper prints, of its own sizes and text."
+    return Figure("differences", "Differences from the base", caption, png(drawing))
+
+
+def _draw(axes: Axes, results: Results, base: str, measure: Measure, printed: Printed) -> None:
+    """Draw one measure."""
+    centre, outcomes = measure.mean(results[base]), compared(results, base, measure)
+    axes.axvspan(-measure.margin, measure.margin, color="#eeeeee", linewidth=0)
+    axes.axvline(0, color="#777777", linewidth=1)
+    for row, (variant, result) in enumerate(results.items()):
+        if difference := outcomes.get(variant):
+            axes.plot([difference.low, difference.high], [row - 0.14] * 2, color=COLOURS[0], linewidth=2)
+            axes.plot(difference.value, row - 0.14, "|", color=COLOURS[0], markersize=10, markeredgewidth=2)
+        scores = [measure.of(run) - centre for run in result.trainings]
+        axes.plot(scores, [row + 0.14] * len(scores), "o", color=COLOURS[1], markersize=4, alpha=0.8)
+        if variant in printed and variant != base:
+            axes.plot(printed[variant], row, "o", color=COLOURS[2], markersize=7, fillstyle="none")
+    axes.set_xlabel(f"{measure.name} minus the base's mean")
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def spreads(results: Results, base: str, measure: Measure) -> str:
+    """Return the pooled standard deviation over seeds in words: ` (0.42 BLEU, 40 degrees of freedom)`, or nothing."""
+    spread = spread_of(results, base, measure.of) if base in results else None
+    return f" ({measure.show(spread.deviation)} {measure.name}, {spread.degrees} degrees of freedom)" if spread else ""
