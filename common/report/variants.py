@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import MaxNLocator
 
 from common.markdown import table
 from common.report.claims import Results, compare, compare_means, spread_of, within
@@ -87,16 +88,22 @@ def compared(results: Results, base: str, measure: Measure) -> dict[str, Differe
 
 
 def variants_table(
-    results: Results, base: str, measure: Measure, changed: Callable[[Result], str], printed: Printed | None = None
+    results: Results,
+    base: str,
+    measure: Measure,
+    changed: Callable[[Result], str],
+    printed: Printed | None = None,
+    verdict: str = "verdict",
 ) -> str:
     """Return a row for each variant: what it changes, mean and single scores, the difference and the verdict.
 
-    printed: the paper's scores of the variants. They and their differences stand beside ours.
+    printed: the paper's scores of the variants. They and their differences stand beside ours. verdict: heading of the
+    verdicts, if it says what they hold for.
     """
     if not results:
         return "No run stands behind this table yet."
     theirs = ["paper", "difference there"] if printed else []
-    header = ["variant", "changes", f"{measure.name}, mean", "by seed", "difference (95%)", "verdict", *theirs]
+    header = ["variant", "changes", f"{measure.name}, mean", "by seed", "difference (95%)", verdict, *theirs]
     outcomes = compared(results, base, measure)
     rows = []
     for variant, result in results.items():
@@ -165,3 +172,86 @@ def spreads(results: Results, base: str, measure: Measure) -> str:
     """Return the pooled standard deviation over seeds in words: ` (0.42 BLEU, 40 degrees of freedom)`, or nothing."""
     spread = spread_of(results, base, measure.of) if base in results else None
     return f" ({measure.show(spread.deviation)} {measure.name}, {spread.degrees} degrees of freedom)" if spread else ""
+
+
+def dev_curve(result: Result) -> tuple[list[int], list[float]] | None:
+    """Return updates and NLL of the development set, mean over the system's seeds, at the updates that all measured.
+
+    Return None if there are fewer than two such updates.
+    """
+    curves = [
+        {point.step: point.dev_nll_per_token for point in run.file.training.dev_curve} for run in result.trainings
+    ]
+    steps = sorted(set.intersection(*map(set, curves)))
+    return (steps, [float(np.mean([curve[step] for curve in curves])) for step in steps]) if len(steps) > 1 else None
+
+
+def fell_lately(result: Result, share: float = 0.1) -> float | None:
+    """Return by how much the development set's NLL fell in the last `share` of the updates. None without a curve."""
+    if (curve := dev_curve(result)) is None:
+        return None
+    steps, nats = curve
+    return float(np.interp(steps[-1] * (1 - share), steps, nats)) - nats[-1]
+
+
+def reached_at(base: Result, nats: float) -> float | None:
+    """Return the updates at which the base's development set first had this NLL, between the measured ones.
+
+    None if that was before or after all of them.
+    """
+    if (curve := dev_curve(base)) is None:
+        return None
+    steps, own = curve
+    lowest, first = np.unique(np.minimum.accumulate(own), return_index=True)
+    return float(np.interp(nats, lowest, np.array(steps)[first])) if lowest[0] <= nats <= lowest[-1] else None
+
+
+def curves_table(results: Results, base: str) -> str:
+    """Return for each variant how fast it still learnt at its end, and when the base was where it ended."""
+    rows = []
+    for variant, result in results.items():
+        curve, fell = dev_curve(result), fell_lately(result)
+        then = reached_at(results[base], curve[1][-1]) if curve and base in results and variant != base else None
+        at = "" if variant == base or base not in results else "-" if then is None else f"{then:,.0f}"
+        rows.append([result.title, f"{curve[1][-1]:.3f}" if curve else "", "" if fell is None else f"{fell:.3f}", at])
+    header = ["variant", "dev NLL at the end", "fell in the last tenth by", "updates at which the base had it"]
+    return table(header, rows, right=range(1, len(header)))
+
+
+def curves_figure(results: Results, base: str) -> Figure | None:
+    """Draw the likelihood of the development set against updates: a panel for each variant, over the base's curves.
+
+    Return None without the base or its curve.
+    """
+    if base not in results or dev_curve(results[base]) is None:
+        return None
+    others = {name: result for name, result in results.items() if name != base} or {base: results[base]}
+    columns = min(3, len(others))
+    rows = -(-len(others) // columns)
+    drawing = Drawing(figsize=(3.0 * columns, 2.3 * rows + 0.3), layout="constrained")
+    panels = drawing.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, result in zip(panels.flat, others.values(), strict=False):
+        for training, colour in [(one, "#999999") for one in results[base].trainings] + [
+            (one, COLOURS[0]) for one in result.trainings
+        ]:
+            points = training.file.training.dev_curve
+            axes.plot(
+                [point.step for point in points],
+                [point.dev_nll_per_token for point in points],
+                color=colour,
+                linewidth=1.2,
+            )
+        axes.set_title(result.title, fontsize=10)
+    for axes in panels.flat[len(others) :]:
+        axes.set_axis_off()
+    for axes in panels.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    drawing.supxlabel("updates", fontsize=10)
+    drawing.supylabel("nats per target token", fontsize=10)
+    caption = (
+        "Negative log-likelihood of the development set, a line for each training. Grey: the base's, in every panel. "
+        "Two curves that still fall may meet later: where the base had a variant's last value, by how many updates "
+        "fewer or more, says more of such a difference than its size."
+    )
+    return Figure("curves", "Learning curves", caption, png(drawing))

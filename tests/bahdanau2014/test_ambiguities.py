@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,19 @@ from torch import nn
 
 from common.contract import Batch, Seq2SeqModel, pad
 from common.errors import UserError
+from common.files import write_json
 from common.ids import EOS, START
 from common.recipe import difference
-from common.report.results import read_results
+from common.report.results import Result, read_results
+from common.report.variants import reached_at
+from common.result import Measured, read_result
 from common.run.cli import main
 from common.run.seeds import SEEDS, jobs_of
 from common.score.significance import Difference
+from common.typed import plain
 from papers.bahdanau2014.ambiguities import BASE, SCALE
 from papers.bahdanau2014.ambiguities.gru import TorchDecoderUnits, TorchEncoderUnits, TorchUnitsRNNsearch, UnitsConfig
-from papers.bahdanau2014.ambiguities.page import BLEU, NLL
+from papers.bahdanau2014.ambiguities.page import BLEU, MEAN_LOSS, NLL
 from papers.bahdanau2014.model import DecoderUnits, EncoderUnits, RNNsearch
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
@@ -174,7 +179,14 @@ def test_every_recipe_is_trained_with_every_seed(tmp_path):
 # The page --------------------------------------------------------------------------------------------------------
 
 LENGTHS = [5, 7, 9, 11] * 50
+VERDICT = "verdict here, after 7,260 updates"
 QUALITY = {BASE: 0.60, "r2": 0.60, "r3": 0.70, "torch-gru": 0.52}
+
+
+def curve(quality: float, steps: int) -> tuple[Measured, ...]:
+    """A straight line from 5 nats down to 2.6 - quality."""
+    nats = np.interp(range(0, steps + 1, steps // 10), [0, steps], [5, 2.6 - quality])
+    return tuple(Measured(step=k * (steps // 10), dev_nll_per_token=float(value)) for k, value in enumerate(nats))
 
 
 def write_runs(folder: Path, seeds: tuple[int, ...] = SEEDS, **changed: float) -> Path:
@@ -185,6 +197,7 @@ def write_runs(folder: Path, seeds: tuple[int, ...] = SEEDS, **changed: float) -
             draws = np.random.default_rng(9).uniform(-0.2, 0.2, len(LENGTHS))
             columns = {"all": made.column(made.statistics(draws + quality + 0.002 * seed), LENGTHS)}
             values = made.result(recipe, columns, perplexity=10 / quality + 0.01 * seed)
+            values = replace(values, training=replace(values.training, dev_curve=curve(quality, recipe.train.steps)))
             made.write(folder, f"{system}-seed{seed}", values)
     return folder
 
@@ -197,15 +210,47 @@ def test_verdicts_follow_the_scores(tmp_path):
     section = PAPER.build_tables(SCALE, write_runs(tmp_path / "results"), tmp_path)
     found = rows(section.markdown, "## BLEU")
     assert list(found) == [BASE, "`model.step_order: R2`", "`model.step_order: R3`", "`model.units: torch`"]
-    assert found[BASE]["verdict"] == found[BASE]["difference (95%)"] == ""
-    assert found["`model.step_order: R2`"]["verdict"] == "**no difference seen**"
-    assert found["`model.step_order: R3`"]["verdict"] == "**matters: better**"
-    assert found["`model.units: torch`"]["verdict"] == "**matters: worse**"
+    assert found[BASE][VERDICT] == found[BASE]["difference (95%)"] == ""
+    assert found["`model.step_order: R2`"][VERDICT] == "**no difference seen**"
+    assert found["`model.step_order: R3`"][VERDICT] == "**matters: better**"
+    assert found["`model.units: torch`"][VERDICT] == "**matters: worse**"
     likelihood = rows(section.markdown, "## Likelihood")
-    assert [row["verdict"] for row in likelihood.values()] == [row["verdict"] for row in found.values()]
+    assert [row[VERDICT] for row in likelihood.values()] == [row[VERDICT] for row in found.values()]
     assert likelihood["`model.step_order: R3`"]["difference (95%)"].startswith("-")
     assert "No run yet of authors-biases, factored, mean-loss." in section.markdown
     assert (tmp_path / "figures" / "differences.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_curves_say_when_the_base_was_where_a_variant_ended(tmp_path):
+    """On a line from 5 to 2 nats in 7,260 updates the base has 2.08, where torch's unit ends, 193.6 before its end."""
+    section = PAPER.build_tables(SCALE, write_runs(tmp_path / "results"), tmp_path)
+    assert [figure.name for figure in section.figures] == ["differences", "curves"]
+    found = {row["variant"]: row for row in made.cells(section.markdown, "## Learning curves")}
+    assert [row["updates at which the base had it"] for row in found.values()] == ["", "7,260", "-", "7,066"]
+    falls = [row["fell in the last tenth by"] for row in found.values()]
+    assert falls == ["0.300", "0.300", "0.310", "0.292"]
+    assert "96 units, sentences of up to 25 words, Adadelta's step x 4, after 7,260 updates" in section.markdown
+    assert "NLL still fell by 0.29 to 0.31" in section.markdown
+
+
+def test_the_first_of_several_crossings_counts():
+    """A curve that rises again between two measurements had the value the first time."""
+    nats = [4.0, 3.0, 3.5, 2.0]
+    points = tuple(Measured(step=100 * k, dev_nll_per_token=value) for k, value in enumerate(nats, start=1))
+    file = made.result(PAPER.recipe(f"{SCALE}/{BASE}"), {"all": made.column(made.statistics([0.5]), [9])})
+    base = Result(BASE, Path(), replace(file, training=replace(file.training, dev_curve=points)))
+    assert reached_at(base, 3.25) == pytest.approx(175) and reached_at(base, 3.0) == 200
+    assert reached_at(base, 2.0) == 400 and reached_at(base, 1.9) is None
+
+
+def test_the_mean_loss_is_not_said_to_be_one_change(tmp_path):
+    folder = write_runs(tmp_path / "results", **{MEAN_LOSS: 0.5})
+    path = folder / f"{MEAN_LOSS}-seed1" / "result.json"
+    values = read_result(path)
+    reached = replace(values.training.progress, target_tokens=1180 * 7260)
+    write_json(path, plain(replace(values, training=replace(values.training, progress=reached))))
+    text = PAPER.build_tables(SCALE, folder, tmp_path).markdown
+    assert "Mean loss divides the gradient by the words of a minibatch, 1,180 here." in text
 
 
 def test_means_and_differences_are_those_of_the_runs(tmp_path):
@@ -247,6 +292,6 @@ def test_a_seed_of_ones_own_is_refused(word, tmp_path, capsys):
 def test_one_seed_alone_has_no_interval_and_nothing_has_no_table(tmp_path):
     section = PAPER.build_tables(SCALE, write_runs(tmp_path / "one", seeds=(2,)), tmp_path / "a")
     assert {row["difference (95%)"] for row in rows(section.markdown, "## BLEU").values()} == {""}
-    assert not section.figures
+    assert [figure.name for figure in section.figures] == ["curves"]
     empty = PAPER.build_tables(SCALE, tmp_path / "nothing", tmp_path / "b").markdown
     assert "No run stands behind this table yet." in empty and "No run yet of authors-biases, base, " in empty

@@ -13,32 +13,47 @@ from common.report import tables as report
 from common.report.claims import Results
 from common.report.page import Section
 from common.report.results import Result, read_results
-from common.report.variants import bleu_measure, differences_figure, nll_measure, spreads, variants_table
+from common.report.variants import (
+    bleu_measure,
+    curves_figure,
+    curves_table,
+    differences_figure,
+    fell_lately,
+    nll_measure,
+    spreads,
+    variants_table,
+)
 from papers.bahdanau2014.ambiguities import BASE, SCALE
 
 TITLE = "Which of the paper's ambiguities matter"
 """Title of the page."""
 BLEU, NLL = bleu_measure(margin=1.0), nll_measure(margin=0.05)
 """What the variants are compared by. The margins are ours: the paper gives no number."""
+MEAN_LOSS = "mean-loss"
+"""The variant that also changes what clip and step do."""
 
 
 def build_page(paper: Paper, results: Path, out: Path) -> Section:
     """Build the page from the folder `results`, and write it to the folder `out`."""
     runs = base_first(paper, read_results(results))
-    drawing = differences_figure(runs, BASE, {BLEU: None, NLL: None})
+    dots, curves = differences_figure(runs, BASE, {BLEU: None, NLL: None}), curves_figure(runs, BASE)
     # Without the note that intervals do not cover the seeds: here they do.
     remarks = [*notes(paper, runs), *report.standard_notes(runs)[1:]]
-    bleu, nll = (variants_table(runs, BASE, measure, lambda run: changed(run, runs)) for measure in (BLEU, NLL))
+    here = f"verdict here, after {runs[BASE].step:,} updates" if BASE in runs else "verdict"
+    bleu, nll = (
+        variants_table(runs, BASE, measure, lambda run: changed(run, runs), verdict=here) for measure in (BLEU, NLL)
+    )
     parts = [
         f"# {TITLE}\n\n{paper.citation}",
         f"## BLEU on the test set{report.text_label(runs)}\n\n{bleu}",
-        *([page.figure_block(drawing)] if drawing else []),
+        *([page.figure_block(dots)] if dots else []),
         f"## Likelihood of the development set{report.text_label(runs)}\n\n{nll}",
+        *([page.figure_block(curves), curves_table(runs, BASE)] if curves else []),
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
         f"## The runs\n\n{report.provenance(runs)}",
         f"## What the base changes against the paper\n\n{report.changes({BASE: _base_and_paper(paper, runs)})}",
     ]
-    section = Section(TITLE, "\n\n".join(parts), [drawing] if drawing else [], [], remarks)
+    section = Section(TITLE, "\n\n".join(parts), [figure for figure in (dots, curves) if figure], [], remarks)
     page.write_section(section, out)
     return section
 
@@ -71,12 +86,45 @@ def notes(paper: Paper, runs: Results) -> list[str]:
         "is undecided. The two margins are ours. Each comparison has its own 95%: of twenty choices that make no "
         "difference, one interval would be expected to exclude 0.",
     ]
+    remarks += [*scope(runs), *coupled(runs)]
     every = [run for result in runs.values() for run in result.trainings]
     remarks += [f"Unfinished: {run.label}, {run.updates}." for run in every if not run.complete]
     known = [name.rpartition("/")[2] for name in paper.systems(SCALE)]
     if missing := [name for name in known if name not in runs]:
         remarks.append(f"No run yet of {', '.join(missing)}.")
     return remarks
+
+
+def scope(runs: Results) -> list[str]:
+    """Return what the verdicts hold for, and how far the trainings had got. Nothing without the base."""
+    if BASE not in runs:
+        return []
+    base, fell = runs[BASE], [lately for result in runs.values() if (lately := fell_lately(result)) is not None]
+    recipe, epochs = base.recipe, "" if base.epochs is None else f" ({base.epochs:.1f} epochs)"
+    remark = (
+        f"Verdicts hold for these models: {recipe['model']['hidden']} units, sentences of up to "
+        f"{recipe['batch']['max_length']} words, Adadelta's step x {recipe['optimizer']['step_size']:g}, after "
+        f"{base.updates}{epochs}."
+    )
+    if fell:
+        remark += (
+            f" In the last tenth of them NLL still fell by {min(fell):.2f} to {max(fell):.2f}. A variant that only "
+            "learns later or sooner differs as much as one that ends elsewhere; the curves tell them apart."
+        )
+    return [remark]
+
+
+def coupled(runs: Results) -> list[str]:
+    """Return what else the mean loss changes. Nothing without it."""
+    if MEAN_LOSS not in runs or (tokens := runs[MEAN_LOSS].file.training.progress.target_tokens) is None:
+        return []
+    run = runs[MEAN_LOSS]
+    optimizer = run.recipe["optimizer"]
+    return [
+        f"{run.title} divides the gradient by the words of a minibatch, {tokens / run.step:,.0f} here. Nothing else is "
+        f"tuned to that: a norm of {optimizer['clip_norm']:g} then hardly ever clips, and Adadelta, with its step x "
+        f"{optimizer['step_size']:g} and its epsilon, makes other steps. The row shows the three together."
+    ]
 
 
 def _base_and_paper(paper: Paper, runs: Results) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
