@@ -587,6 +587,19 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str,
     return {key: (here[key], there.get(key)) for key in here if key not in _WORDS and here[key] != there.get(key)}
 
 
+def unlike(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the `differences` of two trainings beyond their seeds, in fields that set more than speed or records.
+
+    A field that one of the recipes lacks does not count: it is of an older program.
+    """
+    known = _leaves(theirs)
+    return {
+        key: values
+        for key, values in differences(ours, theirs).items()
+        if key in known and key != "train.seed" and not changes_no_number(key)
+    }
+
+
 def changes_no_number(key: str) -> bool:
     """Return whether the field, dotted, sets only speed or records. Tables do not list such fields."""
     return key.startswith("run.")

@@ -20,7 +20,7 @@ from typing import Any
 from common.align.record import Analysis, read_analysis
 from common.errors import UserError
 from common.files import write_json
-from common.recipe import current
+from common.recipe import current, unlike
 from common.result import (
     Column,
     Environment,
@@ -235,13 +235,21 @@ class Result:
         """The example sentences with their attention. Empty if none was kept."""
         return read_attention(self.beside("attention"))
 
-    @cached_property
+    @property
     def analysis(self) -> Analysis | None:
-        """What `analyse` found, or None. Raise UserError if it is of other weights, text or recipe than the result."""
-        path = self.beside("analysis")
-        found = read_analysis(path)
-        if found is None:
-            return None
+        """What `analyse` found, or None. Raise UserError if the file is damaged."""
+        return None if self.stale else self._analysed
+
+    @cached_property
+    def _analysed(self) -> Analysis | None:
+        """The analysis beside the result, whatever it is of."""
+        return read_analysis(self.beside("analysis"))
+
+    @property
+    def stale(self) -> str:
+        """What the analysis beside the result is of, if not of the result: `other weights`. Empty if it is, or none."""
+        if (found := self._analysed) is None:
+            return ""
         training, sets = self.file.training.data_sha256, self.file.data.get("outputs", {})
         others = {
             "other weights": found.weights != self.file.weights,
@@ -251,12 +259,7 @@ class Result:
             ),
             "another recipe": found.recipe_sha256 != self.file.recipe_sha256,
         }
-        if differing := [name for name, differs in others.items() if differs]:
-            raise UserError(
-                f"{path}: of {differing[0]} than {self.path}; `score` and `analyse` the run again, with the same "
-                "words, or delete the file"
-            )
-        return found
+        return next((name for name, differs in others.items() if differs), "")
 
     def beside(self, kind: str) -> Path:
         """Return the path of one of the `_BESIDE`, whether it exists or not."""
@@ -268,17 +271,30 @@ def read_results(folder: Path) -> dict[str, Result]:
 
     The trainings of a system with several seeds are `Result.trainings` of the one with the smallest seed. A run folder
     takes precedence over a committed file of the same name, and a name without a seed over one with it.
-    Raise UserError that names a damaged file, or one of another recipe than the system's other seeds.
+    Raise UserError that names a damaged file, one whose recipe differs from that of the system's other seeds in more
+    than the seed, or two that name their seed and have the same.
     """
     systems: dict[str, dict[int, Result]] = {}
     for name, path in reversed(_paths(folder).items()):
         result = Result(_SEED.sub("", name), path, read_result(path))
         seeds = systems.setdefault(result.system, {})
-        if other := next((one for one in seeds.values() if one.name != result.name), None):
-            raise UserError(f"{path}: of recipe {result.name}, and {other.path} of {other.name}; rename one of them")
+        if other := next(iter(seeds.values()), None):
+            _check_seed(result, seeds.get(result.seed), other)
         seeds[result.seed] = result
     grouped = {system: [seeds[seed] for seed in sorted(seeds)] for system, seeds in sorted(systems.items())}
     return {system: replace(first, others=tuple(others)) for system, (first, *others) in grouped.items()}
+
+
+def _check_seed(result: Result, same: Result | None, other: Result) -> None:
+    """Raise UserError if a result cannot be another seed of the system of `other`. same: the one that has its seed."""
+    if other.name != result.name:
+        raise UserError(f"{result.path}: of recipe {result.name}, and {other.path} of {other.name}; rename one of them")
+    if same and _SEED.search(same.label) and _SEED.search(result.label):
+        raise UserError(f"{result.path}: of seed {result.seed}, as {same.path}; move one of them away")
+    for key, (here, there) in unlike(result.recipe, other.recipe).items():
+        raise UserError(
+            f"{result.path}: {key} is {here}, and {there} in {other.path}; train one of them again, or move it away"
+        )
 
 
 def _paths(folder: Path) -> dict[str, Path]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
+from common.errors import UserError
 from common.markdown import table
+from common.recipe import unlike
 from common.report.claims import Results, compare, compare_means, spread_of, within
 from common.report.page import COLOURS, Figure, png
 from common.report.results import Result
@@ -172,6 +175,24 @@ def spreads(results: Results, base: str, measure: Measure) -> str:
     """Return the pooled standard deviation over seeds in words: ` (0.42 BLEU, 40 degrees of freedom)`, or nothing."""
     spread = spread_of(results, base, measure.of) if base in results else None
     return f" ({measure.show(spread.deviation)} {measure.name}, {spread.degrees} degrees of freedom)" if spread else ""
+
+
+def check_variants(results: Results, base: str, declared: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise UserError for a result that differs from the base's in other fields, or values, than its recipe says.
+
+    declared: the variants' resolved recipes and the base's, as plain values.
+    """
+    if base not in results:
+        return
+    for variant, result in results.items():
+        found, said = unlike(result.recipe, results[base].recipe), unlike(declared[variant], declared[base])
+        for key in sorted({*found, *said}):
+            if found.get(key) != said.get(key):
+                shown = " for ".join(map(str, found[key])) if key in found else "the same"
+                raise UserError(
+                    f"{result.path}: {key} is not what {result.name} makes of {base} ({results[base].path}): {shown}; "
+                    "train one of them again, or move it away"
+                )
 
 
 def dev_curve(result: Result) -> tuple[list[int], list[float]] | None:

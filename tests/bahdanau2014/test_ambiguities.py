@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,13 +190,13 @@ def curve(quality: float, steps: int) -> tuple[Measured, ...]:
     return tuple(Measured(step=k * (steps // 10), dev_nll_per_token=float(value)) for k, value in enumerate(nats))
 
 
-def write_runs(folder: Path, seeds: tuple[int, ...] = SEEDS, **changed: float) -> Path:
+def write_runs(folder: Path, seeds: tuple[int, ...] = SEEDS, spread: float = 0.002, **changed: float) -> Path:
     """Trainings of four recipes: r2 is the base again, r3 is better and torch's unit worse. Seeds move all a little."""
     for system, quality in {**QUALITY, **changed}.items():
         for seed in seeds:
             recipe = PAPER.recipe(f"{SCALE}/{system}", [f"train.seed={seed}"])
             draws = np.random.default_rng(9).uniform(-0.2, 0.2, len(LENGTHS))
-            columns = {"all": made.column(made.statistics(draws + quality + 0.002 * seed), LENGTHS)}
+            columns = {"all": made.column(made.statistics(draws + quality + spread * seed), LENGTHS)}
             values = made.result(recipe, columns, perplexity=10 / quality + 0.01 * seed)
             values = replace(values, training=replace(values.training, dev_curve=curve(quality, recipe.train.steps)))
             made.write(folder, f"{system}-seed{seed}", values)
@@ -233,6 +234,16 @@ def test_curves_say_when_the_base_was_where_a_variant_ended(tmp_path):
     assert "NLL still fell by 0.29 to 0.31" in section.markdown
 
 
+@pytest.mark.parametrize("spread, possible", [(0.002, "can"), (0.03, "cannot")])
+def test_the_page_says_whether_no_difference_could_be_seen(tmp_path, spread, possible):
+    folder = write_runs(tmp_path / "results", spread=spread)
+    text = PAPER.build_tables(SCALE, folder, tmp_path).markdown
+    own = np.array([scores(folder, system) for system in QUALITY])
+    pooled = np.sqrt(((own - own.mean(1, keepdims=True)) ** 2).sum() / 8)
+    (width,) = re.findall(rf"an interval of ±([\d.]+) BLEU, so `no difference seen` {possible} come out", text)
+    assert float(width) == pytest.approx(2.306 * pooled * np.sqrt(2 / 3), rel=0.03), "Student's t of 8 degrees, 97.5%"
+
+
 def test_the_first_of_several_crossings_counts():
     """A curve that rises again between two measurements had the value the first time."""
     nats = [4.0, 3.0, 3.5, 2.0]
@@ -251,6 +262,23 @@ def test_the_mean_loss_is_not_said_to_be_one_change(tmp_path):
     write_json(path, plain(replace(values, training=replace(values.training, progress=reached))))
     text = PAPER.build_tables(SCALE, folder, tmp_path).markdown
     assert "Mean loss divides the gradient by the words of a minibatch, 1,180 here." in text
+
+
+@pytest.mark.parametrize(
+    "name, system, words, told",
+    [
+        ("r2-seed2", "r2", ["train.seed=2", "train.steps=3630"], "seed1/result.json: train.steps is 7260, and 3630 in"),
+        ("r2-seed4", "r2", ["train.seed=1"], "of seed 1, as .*; move one of them away"),
+        ("r3-seed1", "r3", ["train.seed=1", "data.first=500"], "data.first is not what ambiguities/r3 makes of base"),
+        ("r3-seed1", "r3", ["train.seed=1", "model.step_order=R1"], "model.step_order is not what .*: the same; train"),
+    ],
+)  # fmt: skip
+def test_trainings_that_differ_in_more_than_they_say_are_refused(name, system, words, told, tmp_path):
+    folder = write_runs(tmp_path, seeds=(1,))
+    columns = {"all": made.column(made.statistics([0.5] * len(LENGTHS)), LENGTHS)}
+    made.write(folder, name, made.result(PAPER.recipe(f"{SCALE}/{system}", words), columns))
+    with pytest.raises(UserError, match=told):
+        PAPER.build_tables(SCALE, folder, tmp_path / "out")
 
 
 def test_means_and_differences_are_those_of_the_runs(tmp_path):

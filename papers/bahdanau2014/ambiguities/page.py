@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from common.paper import Paper
-from common.recipe import changes_no_number, differences
+from common.recipe import unlike
 from common.report import page
 from common.report import tables as report
-from common.report.claims import Results
+from common.report.claims import Results, spread_of
 from common.report.page import Section
 from common.report.results import Result, read_results
 from common.report.variants import (
     bleu_measure,
+    check_variants,
     curves_figure,
     curves_table,
     differences_figure,
@@ -23,6 +24,7 @@ from common.report.variants import (
     spreads,
     variants_table,
 )
+from common.score.seeds import mean_difference
 from papers.bahdanau2014.ambiguities import BASE, SCALE
 
 TITLE = "Which of the paper's ambiguities matter"
@@ -34,8 +36,12 @@ MEAN_LOSS = "mean-loss"
 
 
 def build_page(paper: Paper, results: Path, out: Path) -> Section:
-    """Build the page from the folder `results`, and write it to the folder `out`."""
+    """Build the page from the folder `results`, and write it to the folder `out`.
+
+    Raise UserError that names a result which differs from the base's in more than its recipe says.
+    """
     runs = base_first(paper, read_results(results))
+    check_variants(runs, BASE, {name: paper.recipe(f"{SCALE}/{name}").to_dict() for name in runs})
     dots, curves = differences_figure(runs, BASE, {BLEU: None, NLL: None}), curves_figure(runs, BASE)
     # Without the note that intervals do not cover the seeds: here they do.
     remarks = [*notes(paper, runs), *report.standard_notes(runs)[1:]]
@@ -68,9 +74,7 @@ def changed(run: Result, runs: Results) -> str:
     """Return the fields in which a run's recipe differs from the base's, with their values, as its own recipe says."""
     if BASE not in runs:
         return ""
-    fields = differences(run.recipe, runs[BASE].recipe)
-    shown = {key: here for key, (here, _) in fields.items() if not changes_no_number(key) and key != "train.seed"}
-    return ", ".join(f"`{key}: {value}`" for key, value in shown.items())
+    return ", ".join(f"`{key}: {here}`" for key, (here, _) in unlike(run.recipe, runs[BASE].recipe).items())
 
 
 def notes(paper: Paper, runs: Results) -> list[str]:
@@ -86,13 +90,31 @@ def notes(paper: Paper, runs: Results) -> list[str]:
         "is undecided. The two margins are ours. Each comparison has its own 95%: of twenty choices that make no "
         "difference, one interval would be expected to exclude 0.",
     ]
-    remarks += [*scope(runs), *coupled(runs)]
+    remarks += [*power(runs), *scope(runs), *coupled(runs)]
     every = [run for result in runs.values() for run in result.trainings]
     remarks += [f"Unfinished: {run.label}, {run.updates}." for run in every if not run.complete]
     known = [name.rpartition("/")[2] for name in paper.systems(SCALE)]
     if missing := [name for name in known if name not in runs]:
         remarks.append(f"No run yet of {', '.join(missing)}.")
     return remarks
+
+
+def power(runs: Results) -> list[str]:
+    """Return how small a difference these seeds could show. Nothing without the base or a second seed."""
+    widths = []
+    for measure in (BLEU, NLL) if BASE in runs else ():
+        if spread := spread_of(runs, BASE, measure.of):
+            scores = [measure.of(run) for run in runs[BASE].trainings]
+            none = mean_difference(scores, scores, spread)
+            possible = "can" if none.high < measure.margin else "cannot"
+            widths.append(f"±{measure.show(none.high)} {measure.name}, so `no difference seen` {possible} come out")
+    if not widths:
+        return []
+    return [
+        f"Where there is no difference, the seeds alone leave an interval of {'; and of '.join(widths)}. The spread "
+        "over seeds is taken to be the same for every variant. All are compared with the same trainings of the base: "
+        "if these came out well or badly, every row moves with them."
+    ]
 
 
 def scope(runs: Results) -> list[str]:
