@@ -10,15 +10,17 @@ models, the random text and the criterion are those of every preparation that se
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError
 from common.files import write_json, write_whole
 from common.prepare.manifest import SelectionCheck
 from common.prepare.summary import selection_page
+from common.result import Environment, read_typed
 from common.run.cli import Parser, guarded, utf8_output
 from common.run.folder import REPOSITORY, prepare_data
 from common.run.record import commit, environment
@@ -27,6 +29,8 @@ from papers.bahdanau2014.paper import PAPER
 
 RESULT = PAPER.root / "results" / "selection.json"
 PAGE = RESULT.with_suffix(".md")
+CURE = "get it from the repository again, or `measure`"
+"""What a message advises if the result is damaged."""
 IN_DOMAIN = "news-test2008, newstest2009, newstest2010, newstest2011"
 OVERRIDES = (
     f"data.parts=[europarl-v7, {IN_DOMAIN}]",
@@ -49,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> None:
         if options.verb == "measure":
             measure(options.overrides, options.runs, options.workers)
+        elif options.overrides:
+            raise UserError(f"{options.overrides[0]}: `page` takes no more words; it shows the result that is there")
         write_whole(PAGE, page(RESULT))
         print(f"written: {PAGE}", file=sys.stderr)
 
@@ -58,7 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
 def measure(overrides: Sequence[str], runs: Path, workers: int | None) -> None:
     """Prepare with the commit that is checked out, and write the result.
 
-    overrides: words `data.corpus=FILE`. Raise UserError for any other, and if there are uncommitted changes.
+    overrides: words `data.corpus=FILE`. Raise UserError for any other, if there are uncommitted changes, and if the
+    corpus is too small for a selection to be checked.
     """
     if others := [word for word in overrides if not word.startswith("data.corpus=")]:
         raise UserError(f"{others[0]}: only data.corpus=FILE can be given; the page describes the other fields")
@@ -67,16 +74,47 @@ def measure(overrides: Sequence[str], runs: Path, workers: int | None) -> None:
         raise UserError(f"{REPOSITORY}: tracked files differ from the commit that the result would name; commit them")
     # A folder for each commit: data that another one prepared would be taken as they are.
     prepared = prepare_data(PAPER.recipe("rnnsearch-50", [*OVERRIDES, *overrides]), runs / origin["commit"], workers)
+    if prepared.facts.get("selection") is None:
+        raise UserError(f"{prepared.directory}: its selection was not checked; give data.corpus a larger text")
     facts = {"environment": environment("cpu"), "data": prepared.facts, "steps": prepared.manifest.steps}
     write_json(RESULT, plain(facts | origin))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Selected:
+    """results/selection.json."""
+
+    environment: Environment
+    data: dict[str, Any]
+    """The prepared corpus: its manifest."""
+    steps: tuple[dict[str, Any], ...]
+    """Time and memory of the steps of preparation."""
+    commit: str
+    dirty: bool
+
+    def __post_init__(self) -> None:
+        data = self.data.get("data")
+        if not isinstance(data, dict) or not {"shares", "source", "target"} <= data.keys() or not data["shares"]:
+            raise UserError("`data.data` has no shares and languages")
+        if missing := {"title", "selection"} - self.data.keys():
+            raise UserError(f"`data` has no `{min(missing)}`")
+        if missing := {"select", "check selection"} - self.minutes.keys():
+            raise UserError(f"`steps` has no `{min(missing)}`")
+
+    @property
+    def minutes(self) -> dict[str, float]:
+        """Minutes of the steps, by name."""
+        return {step.get("step", ""): step.get("seconds", 0) / 60 for step in self.steps}
+
+
 def page(path: Path) -> str:
-    """Return the page of a result as Markdown."""
-    result = json.loads(path.read_text(encoding="utf-8"))
-    data = result["data"]
-    check = checked(SelectionCheck, data["selection"], "selection", str(path))
-    minutes = {step["step"]: step["seconds"] / 60 for step in result["steps"]}
+    """Return the page of a result as Markdown. Raise UserError if the file is missing or damaged."""
+    result: Selected = read_typed(path, Selected, "selection", CURE)
+    data, minutes = result.data, result.minutes
+    try:
+        check = checked(SelectionCheck, data["selection"], "data.selection", str(path))
+    except UserError as error:
+        raise UserError(f"{error}; {CURE}") from None
     lines = [
         "# Data selection beside random text",
         "",
@@ -84,7 +122,7 @@ def page(path: Path) -> str:
         "",
         selection_page(check, data["data"]["source"], data["data"]["target"]),
         "",
-        f"Made by commit {result['commit'][:7]} on {result['environment']['hardware']}. The selection took "
+        f"Made by commit {result.commit[:7]} on {result.environment.hardware}. The selection took "
         f"{minutes['select']:.1f} minutes, this check {minutes['check selection']:.1f}.",
     ]
     return "\n".join(lines) + "\n"

@@ -19,14 +19,16 @@ def main(arguments: list[str] | None = None) -> int:
     utf8_output()
     parser = Parser(prog="python -m papers.lineage", description="What needs both papers.")
     parser.add_argument("verb", choices=["tables", "readme"])
-    parser.add_argument("--scale", default="demo", choices=SCALES, help="default: demo")
+    parser.add_argument("--scale", choices=SCALES, help="default: demo")
     parser.add_argument(
         "--runs", type=Path, help="folder of finished runs, as in reproduce.sh (default: the committed results)"
     )
     options = parser.parse_args(arguments)
     if options.verb == "readme":
+        if options.scale or options.runs:
+            parser.error("readme takes no --scale and no --runs: it shows the committed results of its own scales")
         return guarded(lambda: front.write(Path(__file__).parents[2] / "README.md"), parser.prog)
-    return guarded(lambda: tables(options.scale, options.runs), parser.prog)
+    return guarded(lambda: tables(options.scale or "demo", options.runs), parser.prog)
 
 
 def tables(scale: str, runs: Path | None) -> None:

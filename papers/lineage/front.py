@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from common.errors import UserError
 from common.files import write_whole
 from common.markdown import table
 from common.report.results import Result, read_results
@@ -36,8 +37,10 @@ TEXTS = {
 
 
 def write(readme: Path) -> None:
-    """Bring the block in `readme` up to date."""
+    """Bring the block in `readme` up to date. Raise UserError if it has no block."""
     text = readme.read_text(encoding="utf-8")
+    if not BLOCK.search(text):
+        raise UserError(f"{readme}: has no lines `<!-- results: ... -->` and `<!-- end of results -->`; give them back")
     write_whole(readme, BLOCK.sub(lambda markers: f"{markers[1]}{block()}\n{markers[2]}", text))
 
 

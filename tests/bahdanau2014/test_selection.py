@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from common.errors import UserError
 from papers.bahdanau2014 import selection
 from papers.bahdanau2014.paper import PAPER
 
@@ -22,6 +23,35 @@ def test_a_field_that_the_page_does_not_tell_is_refused(words, tmp_path, capsys)
     assert selection.main(["measure", "--runs", str(tmp_path), *words]) == 2
     assert f"{words[-1]}: only data.corpus=FILE can be given" in capsys.readouterr().err
     assert selection.RESULT.read_bytes() == before and not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "damage, told",
+    [
+        (lambda text: text[:100], "missing or damaged"),
+        (lambda text: "{}", "missing key `selection.environment`"),
+        (lambda text: changed(text, steps=[]), "`steps` has no `check selection`"),
+        (lambda text: changed(text, data={}), "`data.data` has no shares"),
+        (lambda text: changed(text, selection=None), "`data.selection` must be a mapping"),
+    ],
+)
+def test_a_damaged_result_is_refused_in_one_line(damage, told, tmp_path):
+    path = tmp_path / "selection.json"
+    path.write_text(damage(selection.RESULT.read_text(encoding="utf-8")))
+    with pytest.raises(UserError, match=rf"{path}: .*{told}.*get it from the repository again, or `measure`$"):
+        selection.page(path)
+
+
+def changed(text: str, **fields: object) -> str:
+    """The result with other fields, of its data if they are there."""
+    values = json.loads(text)
+    own = {key: value for key, value in fields.items() if key in values}
+    return json.dumps({**values, "data": {**values["data"], **(fields if not own else {})}, **own})
+
+
+def test_page_takes_no_words(capsys):
+    assert selection.main(["page", "train.foo=3"]) == 2
+    assert "train.foo=3: `page` takes no more words" in capsys.readouterr().err
 
 
 def test_the_result_is_of_the_papers_share_and_development_sets() -> None:

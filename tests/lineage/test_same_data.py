@@ -13,7 +13,8 @@ import pytest
 from common.errors import UserError
 from common.result import ResultFile
 from papers.__main__ import build_sections
-from papers.lineage import PAPERS, same_data
+from papers.lineage import PAPERS, front, same_data
+from papers.lineage.__main__ import main
 from tests import made_results as made
 from tests.conftest import TINY
 
@@ -103,6 +104,15 @@ def test_one_paper_alone_reports_the_page_too_once_the_other_has_run(runs, tmp_p
     titles = [section.title for section in build_sections([PAPERS["vaswani2017"]], "demo", runs)]
     assert titles == [PAPERS["vaswani2017"].title]
     assert capsys.readouterr().out.count(f"# {same_data.TITLE}") == 1
+
+
+def test_the_readme_is_of_committed_results_and_has_a_block(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["readme", "--runs", str(tmp_path)])
+    assert ended.value.code == 2 and "readme takes no --scale and no --runs" in capsys.readouterr().err
+    (tmp_path / "README.md").write_text("No block.\n")
+    with pytest.raises(UserError, match="README.md: has no lines `<!-- results: "):
+        front.write(tmp_path / "README.md")
 
 
 def test_the_page_is_rebuilt_from_runs_by_its_command(runs, command):
