@@ -17,6 +17,7 @@ from common.recipe import OWN_SCALE, changes_no_number, differences, of_one_corp
 from common.report.claims import Outcome
 from common.report.results import Result
 from common.result import Column
+from common.yaml_files import is_path
 
 COST = ("updates", "hours", "FLOPs: time x rate", "FLOPs: counted")
 """Columns for the training cost of a run."""
@@ -115,23 +116,57 @@ def standard_notes(results: Mapping[str, Result]) -> list[str]:
     return remarks
 
 
-def other_text_notes(results: Mapping[str, Result]) -> list[str]:
-    """Return a note on comparing scores with those printed for other text. None on the papers' own text."""
-    if {result.recipe["data"]["corpus"] for result in results.values()} <= {OWN_SCALE}:
+def other_text_notes(paper: Paper, results: Mapping[str, Result]) -> list[str]:
+    """Return a note on what differs from what the paper's own scores are of. None if it is neither text nor sizes."""
+    pairs = [(result, theirs) for result in results.values() if (theirs := _original(paper, result.recipe))]
+    trained = [result for result, theirs in pairs if _other_training_text(result, theirs)]
+    facts = {
+        "the test sentences are others": any(
+            result.generated or result.test_set not in theirs["evaluate"]["sets"] for result, theirs in pairs
+        ),
+        f"the models were trained on other text, {_amount(trained)}": bool(trained),
+        "the models are of other sizes": any(_other_sizes(result.recipe, theirs) for result, theirs in pairs),
+    }
+    if not any(facts.values()):
         return []
     return [
-        "The scores here and the paper's are on different text and from models of different size: the paper's stand "
+        f"Against the paper's scores: {'; '.join(fact for fact, holds in facts.items() if holds)}. The paper's stand "
         "there for orientation. Compare systems within a column."
     ]
 
 
+def _other_training_text(result: Result, theirs: Mapping[str, Any]) -> bool:
+    """Return whether a run has read other training text than the recipe `theirs` declares."""
+    ours, its = result.recipe["data"], theirs["data"]
+    return result.generated or any(
+        (ours.get(key) or None) != (its[key] or None) for key in ("parts", "first", "shares")
+    )
+
+
+def _other_sizes(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Return whether a size of the model or the length of its vocabulary differs between resolved recipes."""
+    here, there = ({**recipe["model"], "vocabulary": recipe["text"]["vocabulary_size"]} for recipe in (ours, theirs))
+    return any(type(value) is int and here.get(key, value) != value for key, value in there.items())
+
+
+def _amount(results: Sequence[Result]) -> str:
+    """Return how many training pairs the runs read: `170,839 pairs`, or `110,466 to 170,839 pairs`."""
+    counts = [int(result.file.data["train_used"]["pairs"]) for result in results]
+    return " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)})) + " pairs" if counts else ""
+
+
 def text_label(results: Mapping[str, Result]) -> str:
     """Return the text behind a table, for its heading: ` (generated text)`. It is empty without results."""
-    if not results:
-        return ""
+    return f" ({text_of(results)})" if results else ""
+
+
+def text_of(results: Mapping[str, Result]) -> str:
+    """Return the corpus in words and, if only parts of it were trained on, their names and how many of their pairs."""
     if any(result.generated for result in results.values()):
-        return " (generated text)"
-    return f" ({', '.join(sorted({result.corpus for result in results.values()}))})"
+        return "generated text"
+    parts = dict.fromkeys(part for result in results.values() for part in result.recipe["data"].get("parts") or ())
+    trained = f"; trained on {', '.join(parts)}: {_amount([*results.values()])}" if parts else ""
+    return ", ".join(sorted({result.corpus for result in results.values()})) + trained
 
 
 def provenance(results: Mapping[str, Result]) -> str:
@@ -186,7 +221,9 @@ def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) 
     for system, (ours, theirs) in recipes.items():
         changed = differences(ours, theirs)
         for key, (here, paper) in changed.items():
-            if not changes_no_number(key) and not ("data.corpus" in changed and of_one_corpus(key)):
+            # Parts of another corpus say nothing beside the paper's. One that has parts of the same names does.
+            foreign = "data.corpus" in changed and not ours.get("data", {}).get("parts") and of_one_corpus(key)
+            if not changes_no_number(key) and not foreign:
                 grouped.setdefault((key, _value(paper), _value(here)), []).append(system)
     if not grouped:
         return "The recipes are the paper's own."
@@ -202,9 +239,15 @@ def closing_parts(paper: Paper, scale: str, results: Mapping[str, Result]) -> li
     """Return the end of a section: every score by both metrics, and what the recipes change against the paper's."""
     parts = [f"## Every score{text_label(results)}\n\n{every_score(results)}"] if results else []
     used = {recipe.system: recipe.to_dict() for recipe in map(paper.recipe, paper.systems(scale))}
-    used |= {system: dict(result.recipe) for system, result in results.items()}
+    used |= {system: _with_title(result) for system, result in results.items()}
     recipes = {system: (ours, theirs) for system, ours in used.items() if (theirs := _original(paper, ours))}
     return [*parts, f"## What these recipes change against the paper\n\n{changes(recipes)}"]
+
+
+def _with_title(result: Result) -> dict[str, Any]:
+    """Return a result's resolved recipe, with the corpus by its title if it was given as a file."""
+    recipe, corpus = dict(result.recipe), result.recipe["data"]["corpus"]
+    return recipe | {"data": recipe["data"] | {"corpus": result.corpus}} if is_path(corpus) else recipe
 
 
 def _original(paper: Paper, ours: Mapping[str, Any]) -> dict[str, Any] | None:

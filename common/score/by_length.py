@@ -50,15 +50,20 @@ def bleu_by_bins(statistics: Statistics, lengths: Lengths, edges: Sequence[int])
     return bins
 
 
-def sliding_bleu(statistics: Statistics, lengths: Lengths, width: int) -> list[tuple[int, float]]:
+def sliding_bleu(
+    statistics: Statistics, lengths: Lengths, width: int, last: int | None = None
+) -> list[tuple[int, float]]:
     """Return (length, BLEU x 100) for each length, over all sentences in a window of `width` lengths around it.
+
+    last: the longest length that is returned, or None for all.
 
     An even window has one length more below its centre than above: width 10 at 30 covers 25 to 34. Lengths whose window
     holds fewer than FEWEST sentences are left out.
     """
     lengths = np.asarray(lengths)
     curve = []
-    for centre in range(int(lengths.min()), int(lengths.max()) + 1):
+    longest = int(lengths.max())
+    for centre in range(int(lengths.min()), min(longest, last or longest) + 1):
         distance = 2 * (lengths - centre)  # doubled, so that half of an odd width needs no rounding
         window = statistics[(-width <= distance) & (distance < width)]
         if len(window) >= FEWEST:
@@ -69,16 +74,25 @@ def sliding_bleu(statistics: Statistics, lengths: Lengths, width: int) -> list[t
 def changes_with_length(lengths: Lengths, *systems: Statistics) -> list[tuple[float, Samples]]:
     """Return for each system BLEU x 100 of the long sentences minus BLEU of the others, and its resamples (SAMPLES,).
 
-    Long sentences are those above the median length. Long and other sentences are resampled separately, with the same
-    draws for every system. Raise UserError if no sentence is long.
+    Long sentences are those above the median length. Raise UserError if no sentence is long.
     """
     lengths = np.asarray(lengths)
     is_long = lengths > np.median(lengths)
     if not is_long.any():
         raise UserError("no sentence is longer than the median length; score a test set of unequal lengths")
+    return _changes(is_long, ~is_long, *systems)
+
+
+def _changes(
+    long: npt.NDArray[np.bool_], short: npt.NDArray[np.bool_], *systems: Statistics
+) -> list[tuple[float, Samples]]:
+    """Return for each system BLEU x 100 of the `long` sentences minus BLEU of the `short` ones, and its resamples.
+
+    The two are resampled separately, with the same draws for every system.
+    """
     generator = np.random.default_rng(SEED)
     # Separately: one draw over all sentences would also vary how many of them are long.
-    sides = [[statistics[side] for statistics in systems] for side in (is_long, ~is_long)]
+    sides = [[statistics[side] for statistics in systems] for side in (long, short)]
     above, below = (resample(generator, *side) for side in sides)
     return [
         (bleu(long) - bleu(short), of_long - of_short)
@@ -92,6 +106,19 @@ def length_slope(lengths: Lengths, statistics: Statistics) -> Difference:
     The difference is negative if quality falls with length. `high < 0` says that it falls reliably.
     """
     ((value, scores),) = changes_with_length(lengths, statistics)
+    return interval_difference(value, scores)
+
+
+def change_above(lengths: Lengths, statistics: Statistics, bound: int, least: int) -> Difference:
+    """Return BLEU of the sentences of more than `bound` words minus BLEU of those of `least` to `bound`.
+
+    Raise UserError if there are none of one kind.
+    """
+    lengths = np.asarray(lengths)
+    long, short = lengths > bound, (least <= lengths) & (lengths <= bound)
+    if not (long.any() and short.any()):
+        raise UserError(f"no sentences both above {bound} words and of {least} to {bound}")
+    ((value, scores),) = _changes(long, short, statistics)
     return interval_difference(value, scores)
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure as Drawing
 
 from common.report.page import COLOURS, Figure, png
 from common.report.results import Result
+from common.report.tables import text_of
 from common.result import Example
 from common.score.by_length import FEWEST, sliding_bleu
 
@@ -24,6 +25,9 @@ CURVES = {
 limit."""
 PAPER_WINDOW = 10
 """Lengths that are pooled around each point in the similar figure of Cho et al. 2014b. This paper gives no number."""
+
+LAST = 60
+"""Longest length of the figure's axis, as in the paper. Beyond it curves would rest on a handful of sentences."""
 
 
 def window(lengths: np.ndarray) -> int:
@@ -45,14 +49,14 @@ def bleu_by_length(results: Mapping[str, Result]) -> Figure | None:
     above, below = drawing.subplots(2, 1, sharex=True, height_ratios=(5, 1))
     for system, result in shown.items():
         colour, style = CURVES[system]
-        curve = sliding_bleu(result.all.counts, result.all.lengths, width)
+        curve = sliding_bleu(result.all.counts, result.all.lengths, width, LAST)
         if curve:
             above.plot(*zip(*curve, strict=True), color=colour, linestyle=style, linewidth=2, label=result.title)
-    longest = int(first.lengths.max())
+    longest = min(int(first.lengths.max()), LAST)
     _cutoffs(above, shown, longest)
     above.set(ylabel="BLEU (all sentences)", ylim=(0, None), xlim=(0, longest + 1))
     drawing.legend(*above.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
-    lengths, counts = np.unique(first.lengths, return_counts=True)
+    lengths, counts = np.unique(first.lengths[first.lengths <= LAST], return_counts=True)
     below.bar(lengths, counts, color="#999999", width=0.9)
     below.set(xlabel="Source length (words)", ylabel="sentences")
     for axes in (above, below):
@@ -61,8 +65,8 @@ def bleu_by_length(results: Mapping[str, Result]) -> Figure | None:
     caption = (
         f"BLEU against the length of the source sentence, pooled over a sliding window of {width} lengths (the paper's "
         f"smoothing is not stated; the like figure of Cho et al. 2014b pools {PAPER_WINDOW}); windows of fewer than "
-        f"{FEWEST} sentences are left out. Dotted: the longest sentence in training. Below: test sentences of each "
-        "length."
+        f"{FEWEST} sentences are left out, and so is what is longer than {LAST} words. Dotted: the longest sentence in "
+        f"training. Below: test sentences of each length. Text: {text_of(shown)}."
     )
     return Figure("bleu-by-length", "Figure 2: BLEU by sentence length", caption, png(drawing))
 
@@ -107,14 +111,19 @@ def alignments(result: Result) -> Figure | None:
 
 def _matrix(axes: Axes, example: Example, letter: str) -> None:
     """Draw one alignment matrix, with alpha_ij in row i and column j."""
-    axes.imshow(example.weights("source"), cmap="gray", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
-    _words(axes, example.source, example.target)
+    draw_weights(axes, example.weights("source"), example.source, example.target)
     axes.set_xlabel(letter)
 
 
-def _words(axes: Axes, source: Sequence[str], target: Sequence[str]) -> None:
-    """Write the tokens of both sides on the axes, without the tokeniser's HTML escapes."""
+def draw_weights(
+    axes: Axes, weights: np.ndarray, source: Sequence[str], target: Sequence[str], labels: float = 9
+) -> None:
+    """Draw weights (T, S), black for 0 and white for 1, with the tokens beside them, without HTML escapes.
+
+    source, target: none for an axis that stays bare. labels: size of the tokens.
+    """
+    axes.imshow(weights, cmap="gray", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
     axes.xaxis.tick_top()
     axes.set_xticks(range(len(source)), list(map(html.unescape, source)), rotation=90, parse_math=False)
     axes.set_yticks(range(len(target)), list(map(html.unescape, target)), parse_math=False)
-    axes.tick_params(length=0, labelsize=9)
+    axes.tick_params(length=0, labelsize=labels)

@@ -64,7 +64,7 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
     drawings = next(
         (drawn for system in ("base", *runs) if system in runs and (drawn := attention_figures(runs[system]))), []
     )
-    remarks = notes(reported, runs, rows, scale)
+    remarks = [*notes(reported, runs, rows, scale), *report.other_text_notes(paper, runs)]
     parts = [
         f"# {paper.title}\n\n{paper.citation}",
         *table2_parts(rows, wu, scale),
@@ -321,7 +321,6 @@ def notes(reported: Reported, runs: Results, rows: Mapping[str, Row], scale: str
     big = reported["table2"]["rows"]["big"]
     remarks = [
         *report.standard_notes(runs),
-        *report.other_text_notes(runs),
         "PPL is per sub-word on the development set, unsmoothed and teacher-forced; the number of sub-words depends on "
         "the vocabulary, so perplexities compare within one corpus only.",
         "Rows of earlier systems show the paper's figures; none of them is reproduced here.",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from common.result import Example
+from common.report.results import Result
+from common.result import Example, LongSentence
+from common.score.bleu import bleu
 from papers.bahdanau2014 import figures, tables
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
@@ -97,9 +100,26 @@ def test_table2_has_our_statistics(folder, tmp_path):
     assert rows[1]["updates"] == "846,000" and rows[1]["dev NLL"] == "53.0" and rows[1]["hardware"] == "TITAN BLACK"
 
 
+def test_long_sentences_are_matched_by_their_source(tmp_path):
+    """Each system may have kept others. None is lost, and none is beside a translation of another."""
+    kept = {"rnnencdec-50": ["one", "two"], "rnnsearch-50": ["two", "three three"]}
+    for system, sources in kept.items():
+        file = values(system)
+        long = tuple(LongSentence(source=one, reference="r", hypothesis=f"{system[3:6]} {one}") for one in sources)
+        sets = {name: replace(scored, longest=long) for name, scored in file.sets.items()}
+        made.write(tmp_path, system, replace(file, sets=sets))
+    text = build(tmp_path, tmp_path / "out").markdown
+    blocks = [[*row.values()] for one in made.tables(text[text.index("## Table 3") :])[:3] for row in one]
+    assert [row[1] for row in blocks if row[0] == "Source"] == ["one", "two", "three three"]
+    assert [row for row in blocks if row[0].startswith("RNN")] == [
+        ["RNNencdec-50", "enc one"], ["RNNencdec-50", "enc two"], ["RNNsearch-50", "sea two"],
+        ["RNNsearch-50", "sea three three"],
+    ]  # fmt: skip
+
+
 def test_claims_are_decided_by_the_sentences(folder, tmp_path):
     verdicts = {outcome.claim.id: outcome for outcome in build(folder, tmp_path / "out").claims}
-    expected = {"search-beats-moses": "not run"}
+    expected = {"search-beats-moses": "not run", "search-steady-with-length": "undecided"}
     assert {name: outcome.verdict for name, outcome in verdicts.items()} == {
         name: expected.get(name, "holds") for name in verdicts
     }
@@ -128,6 +148,21 @@ def test_keeping_up_with_length_fails_when_both_fall_alike(tmp_path):
         made.write(tmp_path, system, values("rnnencdec-50"))
     verdicts = {outcome.claim.id: outcome.verdict for outcome in build(tmp_path, tmp_path / "out").claims}
     assert verdicts["encdec-falls-with-length"] == "holds" and verdicts["search-keeps-with-length"] == "fails"
+
+
+@pytest.mark.parametrize("above, quality, verdict", [(60, 0.9, "undecided"), (60, 0.2, "fails"), (45, 0.2, "fails")])
+def test_a_system_without_words_beyond_fifty_is_not_steady(above, quality, verdict):
+    """It may fall by less than a third of what another falls by: only its own long sentences say that it is steady."""
+    lengths = [5] * 40 + [20, 30] * 40 + [above] * 60
+    scores = [quality if length == above else 0.9 if length > 9 else 0.1 for length in lengths]
+    noisy = [score + 0.05 * (k % 3 - 1) for k, score in enumerate(scores)]
+    file = made.result(PAPER.recipe("rnnsearch-50"), {"all": made.column(made.statistics(noisy), lengths)})
+    (claim,) = (one for one in tables.length_claims() if one.id == "search-steady-with-length")
+    decided, evidence, change = claim.decide({"rnnsearch-50": Result("rnnsearch-50", Path(), file)})
+    assert decided == verdict and evidence.endswith(f"; 60 sentences of more than {50 if above > 50 else 40} words")
+    others = [made.statistics([score for score, n in zip(noisy, lengths, strict=True) if chosen(n)])
+              for chosen in (lambda n: n == above, lambda n: 10 <= n < above)]  # fmt: skip
+    assert change.value == pytest.approx(bleu(others[0]) - bleu(others[1]))
 
 
 def test_figures_are_pictures_that_the_text_refers_to(folder, tmp_path):

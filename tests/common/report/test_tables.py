@@ -21,7 +21,16 @@ from common.report import claims
 from common.report.claims import Claim, Outcome
 from common.report.page import Figure, Section, write_report, write_section
 from common.report.results import Result, export, read_results
-from common.report.tables import changes, plain, provenance, versus
+from common.report.tables import (
+    changes,
+    closing_parts,
+    other_text_notes,
+    plain,
+    provenance,
+    text_label,
+    text_of,
+    versus,
+)
 from common.result import Example
 from common.score.bleu import bleu
 from papers.bahdanau2014.paper import PAPER
@@ -54,6 +63,58 @@ def test_results_are_unpacked(tmp_path):
     assert one.epochs == 4.5 and one.pair == "EN-FR" and one.test_set == "made"
     assert one.flops_by_time == 7200.0 * 1e6
     assert one.column("no_unk") is None
+
+
+def of(
+    name: str, *overrides: str, pairs: int = 1000, test_set: str = "newstest2014", generated: bool = False
+) -> Result:
+    """Make a result of a recipe of Bahdanau et al. on a corpus `Half of it`."""
+    sets = {test_set: made.scored({"all": made.column(made.statistics([0.5] * 64), LENGTHS)})}
+    data = {"title": "Half of it", "train_used": {"pairs": pairs}}
+    return Result(name, Path(), made.result(PAPER.recipe(name, overrides), sets, data=data, generated=generated))
+
+
+REAL = "data.corpus=/elsewhere/wmt14-real.yaml"
+
+
+@pytest.mark.parametrize("corpus", [(), (REAL,)])
+def test_the_note_follows_text_and_sizes_and_no_name_of_a_corpus(corpus):
+    """The official archive is other text too, if less of it is read; the paper's sizes are its sizes on any text."""
+    small = {"a": of("europarl-small/rnnsearch-50", *corpus, pairs=170_839)}
+    (note,) = other_text_notes(PAPER, small | {"b": of("europarl-small/rnnsearch-30", *corpus, pairs=110_466)})
+    assert "other text, 110,466 to 170,839 pairs; the models are of other sizes. " in note
+    assert "test sentences" not in note
+    (note,) = other_text_notes(PAPER, {"a": of("europarl/rnnsearch-50", *corpus, pairs=837_000)})
+    assert "trained on other text, 837,000 pairs. " in note and "sizes" not in note and "sentences" not in note
+    assert other_text_notes(PAPER, {"a": of("rnnsearch-50", *corpus)}) == []
+    label = "Half of it; trained on europarl-v7: 170,839 pairs"
+    assert text_of(small) == label and text_label(small) == f" ({label})"
+
+
+def test_the_note_says_so_of_other_test_sentences():
+    (note,) = other_text_notes(PAPER, {"a": of("multi30k/rnnsearch-50", test_set="test_2016_flickr", pairs=28_294)})
+    assert "the test sentences are others; the models were trained on other text, 28,294 pairs; " in note
+    assert text_of({"a": of("multi30k/rnnsearch-50")}) == "Half of it"
+
+
+def test_changed_parts_are_listed_for_finished_and_unfinished_alike():
+    """A corpus given as a file is shown by its title. Its parts have the paper's names."""
+    done = {"rnnsearch-50": of("europarl-small/rnnsearch-50", REAL)}
+    rows = {row["recipe field"]: row for row in made.tables(closing_parts(PAPER, "europarl-small", done)[-1])[0]}
+    assert (rows["`data.corpus`"]["here"], rows["`data.corpus`"]["systems"]) == ("Half of it", "rnnsearch-50")
+    assert {rows[f"`data.{key}`"]["systems"] for key in ("parts", "shares", "in_domain")} == {"all"}
+    assert "/elsewhere" not in closing_parts(PAPER, "europarl-small", done)[-1]
+    foreign = closing_parts(PAPER, "multi30k", {})[-1]
+    assert "`data.corpus`" in foreign and "`data.parts`" not in foreign
+
+
+def test_trainings_against_other_references_are_named():
+    """The eleventh word of the first sentence's reference is missing."""
+    a, b = (replace(result(name, [0.5] * 64), path=Path(f"{name}-seed7.json")) for name in "ab")
+    column = replace(b.all, statistics=(b.all.statistics[0].rsplit(" ", 1)[0] + " 10", *b.all.statistics[1:]))
+    other = replace(b, file=replace(b.file, sets={"made": made.scored({"all": column})}))
+    with pytest.raises(UserError, match="^b-seed7 and a-seed7 were scored against different references; score both"):
+        claims.compare({"a": a, "b": other}, "a", "b")
 
 
 OLD = "multi-bleu|nrefs:1|case:{}|tok:moses-escaped|split:no|quotes:no|smooth:none|version:sacrebleu-2.6.0"
