@@ -15,7 +15,7 @@ import pytest
 
 from common.align.links import write_links
 from common.align.record import Analysis, Measure, read_analysis
-from common.align.statistical import folder_name
+from common.align.statistical import align_test_set, folder_name
 from common.errors import UserError
 from common.files import write_json
 from common.report.results import export, read_results
@@ -181,7 +181,8 @@ def test_an_analysis_is_written_shown_and_exported(analysed, search, tmp_path):
     assert [figure.png for figure in again.figures] == [figure.png for figure in section.figures]
 
 
-def test_an_analysis_of_other_weights_is_refused(analysed, search, tmp_path):
+def test_an_analysis_of_other_weights_is_left_out(analysed, search, tmp_path):
+    """The rest of the page stands, and says what is missing. A damaged file is refused."""
     export(analysed, tmp_path)
     path = tmp_path / "rnnsearch-50.analysis.json"
     values = json.loads((search / "analysis.json").read_text())
@@ -192,19 +193,72 @@ def test_an_analysis_of_other_weights_is_refused(analysed, search, tmp_path):
         ({"recipe_sha256": "0"}, "another recipe"),
     ):
         path.write_text(json.dumps({**values, **changed}))
-        done = bahdanau(f"tables --scale demo --results {tmp_path} --out {tmp_path}/out")
-        assert done.status == 2 and f"of {told} than" in done.last and "or delete the file" in done.last
-    path.write_text("{}")
-    done = bahdanau(f"tables --scale demo --results {tmp_path} --out {tmp_path}/out")
-    assert done.status == 2 and f"{path}: missing key" in done.last and "analyse" in done.last
+        parts, _ = analysis.build({"table1": {"rows": {}}, "table2": {"rows": {}}}, read_results(tmp_path))
+        text = "\n\n".join(parts)
+        assert f"`{path.name}` is of {told} than the result beside it, and left out" in text
+        assert "### The course of training" in text and "### Alpha beside" not in text, "RNNencdec-50's own is there"
+
+
+def damage(values: dict, name: str, change: object) -> dict:
+    """An analysis with one field of its agreement or its own replaced."""
+    if name in values["agreement"]:
+        return {**values, "agreement": {**values["agreement"], name: change}}
+    return {**values, name: change}
+
+
+@pytest.mark.parametrize(
+    "name, change, told",
+    [
+        ("recipe", 7.5, None),
+        ("offsets", {}, "no count of linked words by distance"),
+        ("offsets", {"near": 3}, "no count of linked words by distance"),
+        ("looks", "some", "must be a mapping"),
+        ("course", [], "the course has no checkpoint"),
+        ("alignment", {"line": "a", "source": ["a", "b"], "target": ["c"], "attention": {"x": [[0.5, 0.5]]}}, "1 x 2"),
+        ("alignment", {"line": "a", "source": ["a", "b"], "target": ["c"], "attention": {"6": [[0.5]]}}, "1 x 2"),
+    ],
+)
+def test_a_damaged_analysis_is_refused(analysed, search, tmp_path, name, change, told):
+    values = json.loads((search / "analysis.json").read_text())
+    path = tmp_path / "analysis.json"
+    path.write_text(json.dumps(damage(values, name, change)))
+    if told is None:
+        assert read_analysis(path), "text may be a number"
+        return
+    with pytest.raises(UserError, match=f"^{path}: .*{told}.*run `analyse` on the run again, or delete the file$"):
+        read_analysis(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rows": [0, 1]}, {"one": ["0-0"]}, {"rows": [9999] * 30}, {"both": ["0-900"] * 30}, {"one": ["900-0"] * 30}],
+)
+def test_damaged_links_are_refused_in_one_line(runs, search, tmp_path, change):
+    shutil.copytree(runs / "aligned", tmp_path / "aligned")
+    shutil.copytree(runs / "data", tmp_path / "data")
+    (path,) = (tmp_path / "aligned").glob("*/links.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    recipe = load_run(PAPER, search).recipe
+    with pytest.raises(UserError, match="links.json: (missing or )?damaged.* delete .* and analyse again"):
+        align_test_set(prepare_data(recipe, tmp_path), recipe, tmp_path, "test")
+
+
+def test_a_damaged_checkpoint_is_found_before_anything_is_decoded(runs, search, tmp_path):
+    other = tmp_path / "rnnsearch-50"
+    shutil.copytree(search, other)
+    (other / "analysis.json").unlink(missing_ok=True)
+    oldest = min((other / "checkpoints").glob("*.safetensors"))
+    oldest.write_bytes(oldest.read_bytes()[:100])
+    done = bahdanau(f"analyse {other} --runs {runs}")
+    assert done.status == 2 and f"{oldest.name}: damaged; delete it, and the course leaves it out" in done.last
+    assert not list(other.glob("analysis.*"))
 
 
 def test_an_analysis_by_another_search_is_refused(runs, search, tmp_path):
     other = tmp_path / "rnnsearch-50"
     shutil.copytree(search, other)
     assert bahdanau(f"analyse {other} --runs {runs} decode.beam=2").status == 0
-    done = bahdanau(f"tables --scale demo --results {tmp_path} --out {tmp_path}/out")
-    assert done.status == 2 and "of another recipe than" in done.last
+    assert read_results(tmp_path)["rnnsearch-50"].stale == "another recipe"
 
 
 def test_no_unk_is_of_the_same_search(runs, search, tmp_path):

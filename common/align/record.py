@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import UserError
 from common.result import Environment, Example, Weights, read_typed
 from common.score.significance import Difference
 
 DIGITS = 6
 """Decimals that are written."""
+KINDS = ("known", "unknown", "end")
+"""Kinds of target positions: words that the model knows, unknown words, and the end token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +95,13 @@ class Agreement:
     end token is the last position."""
     positions: tuple[Position, ...]
     looks: dict[str, Look]
-    """By kind of target position: `known` and `unknown` words, and `end`, the end token. Rare kinds are missing."""
+    """By kind of target position, one of KINDS. Rare kinds are missing."""
+
+    def __post_init__(self) -> None:
+        if sum(self.offsets.values()) < 1 or not all(distance.lstrip("-").isdigit() for distance in self.offsets):
+            raise UserError("the agreement has no count of linked words by distance")
+        if unknown := self.looks.keys() - {*KINDS}:
+            raise UserError(f"the agreement has looks of `{min(unknown)}`, which is none of {', '.join(KINDS)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +184,16 @@ class Analysis:
     """ISO 8601, UTC."""
     commit: str | None
     dirty: bool
+
+    def __post_init__(self) -> None:
+        if not self.course:
+            raise UserError("the course has no checkpoint")
+        if (example := self.alignment) is None:
+            return
+        names = [*example.attention] if isinstance(example.attention, dict) else [""]
+        shape = (len(example.target), len(example.source))
+        if not all(name.isdigit() and example.weights(name).shape == shape for name in names):
+            raise UserError(f"the alignment is no matrix of {shape[0]} x {shape[1]} weights for each of its updates")
 
 
 def read_analysis(path: Path) -> Analysis | None:

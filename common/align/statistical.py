@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -50,10 +50,12 @@ class Aligned:
     """Hash of the links and of the dictionary."""
 
 
-def align_test_set(prepared: Prepared, recipe: Recipe, runs: Path, test_set: str) -> Aligned:
+def align_test_set(
+    prepared: Prepared, recipe: Recipe, runs: Path, test_set: str, say: Callable[[str], None] = lambda line: None
+) -> Aligned:
     """Return the statistical alignment of sentences of a test set with their references.
 
-    It is made once for a prepared text and kept under RUNS/aligned.
+    It is made once for a prepared text and kept under RUNS/aligned. say: called before it is made.
     Raise UserError if eflomal is missing or fails, if words are divided, or if no word of the set is linked.
     """
     if prepared.text.segmentation != "words":
@@ -61,13 +63,29 @@ def align_test_set(prepared: Prepared, recipe: Recipe, runs: Path, test_set: str
     folder = runs / "aligned" / folder_name(prepared, test_set)
     with locked(folder):
         if not (folder / "links.json").is_file():
-            _align(prepared, recipe, runs, test_set, folder)
+            aligner = _eflomal()
+            say(f"aligning {test_set} with the training text")
+            _align(aligner, prepared, recipe, runs, test_set, folder)
     aligned = _read(folder)
+    _check(aligned, prepared.lines(test_set), folder / "links.json")
     if not any(aligned.both):
         raise UserError(
             f"{folder}: no word of {test_set} is linked; delete the folder, and analyse a run with more text"
         )
     return aligned
+
+
+def _check(aligned: Aligned, lines: Mapping[str, Sequence[str]], path: Path) -> None:
+    """Raise UserError unless all links are between words of the set's sentences. path: of the links."""
+    sides = (lines["source_tokens"], lines["reference_tokens"])
+    for row, *ways in zip(aligned.rows, aligned.both, aligned.one, strict=True):
+        sizes = [len(side[row].split()) for side in sides] if 0 <= row < len(sides[0]) else [0, 0]
+        links = frozenset().union(*ways)
+        if not sum(sizes) or not all(
+            0 <= place < size for link in links for place, size in zip(link, sizes, strict=True)
+        ):
+            raise UserError(f"{path}: damaged (row {row} links no words of the set); delete {path.parent} and "
+                            "analyse again")  # fmt: skip
 
 
 def folder_name(prepared: Prepared, test_set: str) -> str:
@@ -83,9 +101,8 @@ def folder_name(prepared: Prepared, test_set: str) -> str:
     return f"{manifest.corpus}-{manifest.data['source']}-{manifest.data['target']}-{key}"
 
 
-def _align(prepared: Prepared, recipe: Recipe, runs: Path, test_set: str, folder: Path) -> None:
+def _align(aligner: Any, prepared: Prepared, recipe: Recipe, runs: Path, test_set: str, folder: Path) -> None:
     """Align and write FOLDER/dictionary.txt and then FOLDER/links.json."""
-    aligner = _eflomal()
     lines = prepared.lines(test_set)
     rows = spread(len(lines["source"]), SENTENCES)
     tested = [(lines["source_tokens"][i].split(), lines["reference_tokens"][i].split()) for i in rows]
@@ -148,6 +165,8 @@ def _read(folder: Path) -> Aligned:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         links = {name: tuple(read_links(line, str(path)) for line in facts.pop(name)) for name in ("both", "one")}
+        if {len(facts["rows"])} != {len(links["both"]), len(links["one"])}:
+            raise ValueError("as many rows as links in either way")
         return Aligned(
             aligner=str(facts["aligner"]),
             pairs=int(facts["pairs"]),

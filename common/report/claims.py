@@ -101,6 +101,10 @@ def compare(results: Results, a: str, b: str) -> Difference:
     Raise UserError if their sentences are not the same.
     """
     ours, theirs = results[a].trainings, results[b].trainings
+    for run in (*ours, *theirs):
+        if not np.array_equal(run.all.counts[:, 9], ours[0].all.counts[:, 9]):
+            raise UserError(f"{run.label} and {ours[0].label} were scored against different references; score both on "
+                            "the same test set")  # fmt: skip
     spread = spread_of(results, a, lambda run: run.all.bleu)
     if spread is None:
         return paired_bootstrap(results[a].all.counts, results[b].all.counts)

@@ -61,13 +61,16 @@ def analyse_run(
     starts = read_starts(path)
     if starts and starts[-1].data_sha256 != prepared.identity:
         raise UserError(f"{path}: was trained on other text than data.corpus holds now; give back that text")
-    if not kept_checkpoints(path / "checkpoints"):
+    if not (kept := kept_checkpoints(path / "checkpoints")):
         raise UserError(f"{path / 'checkpoints'}: no checkpoint is left whose course could be shown; give them back")
+    for checkpoint in kept:  # before anything that takes long
+        try:
+            load_weights(checkpoint)
+        except UserError:
+            raise UserError(f"{checkpoint}: damaged; delete it, and the course leaves it out") from None
     test_set = run.recipe.evaluate.sets[0]
     attentive = bool(source_attention(paper, run.model, [([UNK], [UNK])]))
-    if attentive:
-        say(f"{run.recipe.name}: aligning {test_set}, unless that is done")
-    aligned = align_test_set(prepared, run.recipe, runs, test_set) if attentive else None
+    aligned = align_test_set(prepared, run.recipe, runs, test_set, say) if attentive else None
     started = time.monotonic()
     tested = _Tested(paper, prepared, test_set, aligned) if aligned else None
     replacer = Replacer(paper, run, Dictionary.read(aligned.dictionary)) if aligned else None

@@ -5,13 +5,11 @@ UNK replaced through the alignment, alpha beside a statistical aligner, and the 
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
@@ -29,6 +27,7 @@ Analyses = Mapping[str, Analysis]
 
 STYLES = {**figures.CURVES, "rnnsearch-50-star": ("#000000", "-")}
 """Colour and line of each system, those of Figure 2."""
+HEADING = "## What the paper does not print"
 SHARP = 0.5
 """Share of sharp target words from which on alignments count as sharp."""
 KINDS = {"known": "known word", "unknown": "UNK", "end": "end of sentence"}
@@ -37,15 +36,24 @@ NEAR = (-2, -1, 0, 1, 2)
 
 
 def build(reported: Mapping[str, Any], runs: Results) -> tuple[list[str], list[Figure]]:
-    """Return the parts of the page and the figures in them. Both are empty if no run was analysed."""
+    """Return the parts of the page and the figures in them. Both are empty if no run was analysed.
+
+    An analysis of something else than the result beside it is left out, and the page says so.
+    """
     order = [*(system for system in reported["table1"]["rows"] if system in runs), *runs]
     found = {system: one for system in dict.fromkeys(order) if (one := runs[system].analysis)}
+    stale = "\n".join(
+        f"- {run.title}: `{run.beside('analysis').name}` is of {run.stale} than the result beside it, and left out. "
+        "`analyse` the run again, or delete the file."
+        for run in map(runs.__getitem__, dict.fromkeys(order))
+        if run.stale
+    )
     if not found:
-        return [], []
+        return ([f"{HEADING}\n\n{stale}"] if stale else []), []
     drawings = [figure for figure in (entropy(found), course(found, runs), sharpening(found)) if figure]
     blocks = {figure.name: figure_block(figure).replace("## ", "### ", 1) for figure in drawings}
     agreements = {system: one.agreement for system, one in found.items() if one.agreement}
-    parts = ["## What the paper does not print"]
+    parts = [HEADING, stale]
     if agreements:
         parts += [replacement_part(found), agreement_part(found, agreements), blocks.get("entropy-by-position", "")]
     parts += [
@@ -152,8 +160,8 @@ def agreement_part(found: Analyses, agreements: Mapping[str, Agreement]) -> str:
         "direction that gives every target word at most one source word is there for scale, and so is the diagonal, "
         "which reads no word. A word is sharp if one source position has more than half of its weight. Where alpha is "
         "nearly flat (see the entropy), its greatest weight is an accident, and the error rate says nothing. The "
-        "columns on the right: where the greatest weight is, in source positions from the linked word (the end token "
-        "is the last one), as shares of the linked target words."
+        "columns on the right: where the greatest weight is, in source positions from the linked word, +1 being the "
+        "next one on its right (the end token is the last), as shares of the linked target words."
     )
     return (
         f"### Alpha beside a statistical aligner\n\n{table(header, rows, right=range(1, len(header)))}\n\n{told}\n\n"
@@ -169,8 +177,8 @@ def looks_part(found: Analyses, agreements: Mapping[str, Agreement]) -> str:
             KINDS[kind],
             f"{look.positions:,}",
             share(look.linked),
-            share(look.unknown),
-            f"{100 * look.unknown_equal:.1f}%",
+            share(look.unknown) if look.unknown_equal else "",
+            f"{100 * look.unknown_equal:.1f}%" if look.unknown_equal else "",
             share(look.last),
             share(look.end),
         ]
@@ -189,7 +197,8 @@ def looks_part(found: Analyses, agreements: Mapping[str, Agreement]) -> str:
     ]
     return (
         "What words, UNK and the end of the sentence look at: mean alpha (95%) on source positions of each kind, and "
-        f"on UNK with equal weights everywhere.\n\n{table(columns, looks, right=range(2, len(columns)))}"
+        "on UNK with equal weights everywhere (both empty where no source has one).\n\n"
+        f"{table(columns, looks, right=range(2, len(columns)))}"
     )
 
 
@@ -296,7 +305,11 @@ def made_by(found: Analyses) -> str:
         for one in found.values()
     ]
     return "\n".join(
-        ["Analysed by `analyse`. Minutes are those since its last start, without the aligner's:", "", *lines]
+        [
+            "Analysed by `analyse`. Minutes are the analysis's, since its last start and without the aligner's:",
+            "",
+            *lines,
+        ]
     )
 
 
@@ -378,12 +391,8 @@ def sharpening(found: Analyses) -> Figure | None:
     drawing.get_layout_engine().set(h_pad=0.1)  # type: ignore[union-attr,call-arg]
     panels = np.atleast_1d(drawing.subplots(rows, columns)).ravel()
     for place, (axes, step) in enumerate(zip(panels, steps, strict=False)):
-        axes.imshow(example.weights(step), cmap="gray", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
-        _words(axes.xaxis, example.source if place < columns else ())
-        _words(axes.yaxis, example.target if place % columns == 0 else ())
-        axes.xaxis.tick_top()
-        axes.tick_params(axis="x", rotation=90)
-        axes.tick_params(length=0, labelsize=8)
+        source, target = (example.source if place < columns else ()), (example.target if place % columns == 0 else ())
+        figures.draw_weights(axes, example.weights(step), source, target, labels=8)
         axes.set_xlabel(f"after {int(step):,} updates")
     for axes in panels[len(steps) :]:
         axes.set_visible(False)
@@ -392,11 +401,6 @@ def sharpening(found: Analyses) -> Figure | None:
         "the translation by the decoded weights. Across: source words; down: generated words. Black is 0, white is 1."
     )
     return Figure("sharpening", "One alignment over the course of training", caption, png(drawing))
-
-
-def _words(axis: Axis, words: Sequence[str]) -> None:
-    """Write tokens on an axis, without the tokeniser's HTML escapes."""
-    axis.set_ticks(range(len(words)), list(map(html.unescape, words)), parse_math=False)
 
 
 def _scaled(measure: Measure) -> Measure:
@@ -425,7 +429,9 @@ def _level(axes: Axes, value: float, name: str) -> None:
 def _finish(axes: Axes, across: str, up: str, zero: bool = True) -> None:
     """Name the axes and clear what is not needed."""
     axes.set(xlabel=across, ylabel=up, xlim=(0, None))
-    if across != "Hours of training":
+    if across == "Hours of training":
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+    else:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter("{x:,.0f}")
     if zero:
