@@ -195,6 +195,18 @@ def test_the_page_has_a_table_for_each_vocabulary_and_budget(runs, tmp_path):
     assert (tmp_path / "out" / "tables.md").read_text(encoding="utf-8") == section.markdown + "\n"
 
 
+def test_the_note_has_the_unknown_words_of_both_lists(runs, tmp_path):
+    for key, rates in ((YARDSTICK, (0.0919, 0.10141)), ("vaswani2017/base-enfr-words", (0.1062, 0.10184))):
+        path = runs / SCALES[0] / key / "result.json"
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["data"]["counts"] = {"valid": dict(zip(("source_unk_rate", "target_unk_rate"), rates, strict=True))}
+        write_json(path, values)
+    section = build_page(SCALES[0], runs, tmp_path / "out")
+    told = "10.14% and 9.19% to RNNsearch-50; 10.18% and 10.62% to Transformer"
+    assert f"unknown as RNNsearch-50's two lists do (French and English words unknown: {told})." in section.markdown
+    assert "RNNsearch-50's two lists do." not in section.markdown
+
+
 def decided(runs: Path, out: Path) -> dict[str, Outcome]:
     return {outcome.claim.id: outcome for outcome in build_page(SCALES[0], runs, out).claims}
 
