@@ -61,13 +61,7 @@ def analyse_run(
     starts = read_starts(path)
     if starts and starts[-1].data_sha256 != prepared.identity:
         raise UserError(f"{path}: was trained on other text than data.corpus holds now; give back that text")
-    if not (kept := kept_checkpoints(path / "checkpoints")):
-        raise UserError(f"{path / 'checkpoints'}: no checkpoint is left whose course could be shown; give them back")
-    for checkpoint in kept:  # before anything that takes long
-        try:
-            load_weights(checkpoint)
-        except UserError:
-            raise UserError(f"{checkpoint}: damaged; delete it, and the course leaves it out") from None
+    _check_checkpoints(path / "checkpoints")  # before anything that takes long
     test_set = run.recipe.evaluate.sets[0]
     attentive = bool(source_attention(paper, run.model, [([UNK], [UNK])]))
     aligned = align_test_set(prepared, run.recipe, runs, test_set, say) if attentive else None
@@ -109,6 +103,17 @@ def analyse_run(
     for folder in path.glob("analysis.*.work"):  # those of other commits too
         shutil.rmtree(folder, ignore_errors=True)
     return analysis
+
+
+def _check_checkpoints(folder: Path) -> None:
+    """Raise UserError if no checkpoint is kept, or if one is damaged."""
+    if not (kept := kept_checkpoints(folder)):
+        raise UserError(f"{folder}: no checkpoint is left whose course could be shown; give them back")
+    for checkpoint in kept:
+        try:
+            load_weights(checkpoint)
+        except UserError:
+            raise UserError(f"{checkpoint}: damaged; delete it, and the course leaves it out") from None
 
 
 Kind = TypeVar("Kind")

@@ -95,9 +95,9 @@ class Selected:
     def __post_init__(self) -> None:
         data = self.data.get("data")
         if not isinstance(data, dict) or not {"shares", "source", "target"} <= data.keys() or not data["shares"]:
-            raise UserError("`data.data` has no shares and languages")
+            raise UserError("the prepared corpus has no shares and languages")
         if missing := {"title", "selection"} - self.data.keys():
-            raise UserError(f"`data` has no `{min(missing)}`")
+            raise UserError(f"the prepared corpus has no `{min(missing)}`")
         if missing := {"select", "check selection"} - self.minutes.keys():
             raise UserError(f"`steps` has no `{min(missing)}`")
 
@@ -112,7 +112,7 @@ def page(path: Path) -> str:
     result: Selected = read_typed(path, Selected, "selection", CURE)
     data, minutes = result.data, result.minutes
     try:
-        check = checked(SelectionCheck, data["selection"], "data.selection", str(path))
+        check = checked(SelectionCheck, data["selection"], "selection", str(path))
     except UserError as error:
         raise UserError(f"{error}; {CURE}") from None
     lines = [

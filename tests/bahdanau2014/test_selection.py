@@ -31,8 +31,8 @@ def test_a_field_that_the_page_does_not_tell_is_refused(words, tmp_path, capsys)
         (lambda text: text[:100], "missing or damaged"),
         (lambda text: "{}", "missing key `selection.environment`"),
         (lambda text: changed(text, steps=[]), "`steps` has no `check selection`"),
-        (lambda text: changed(text, data={}), "`data.data` has no shares"),
-        (lambda text: changed(text, selection=None), "`data.selection` must be a mapping"),
+        (lambda text: changed(text, data={}), "the prepared corpus has no shares"),
+        (lambda text: changed(text, selection=None), "`selection` must be a mapping"),
     ],
 )
 def test_a_damaged_result_is_refused_in_one_line(damage, told, tmp_path):
