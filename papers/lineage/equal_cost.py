@@ -440,8 +440,9 @@ def notes(group: Results) -> list[str]:
     """Return what a reader must know to compare the models."""
     timed = (
         "Hours are CPU hours of the updates alone: updates x the CPU time of an update, measured for all systems by "
-        "turns on a machine of this kind (benchmarks/results/equal_cost.json). The trainings shared its cores, and "
-        "their wall time would say how busy it was."
+        "turns on a machine of this kind (benchmarks/results/equal_cost.json). A system whose FLOPs have changed since "
+        "then counts as slower or faster by as much. The trainings shared its cores, and their wall time would say how "
+        "busy it was."
         if rates_of(group)
         else "Hours are the wall time of the trainings, validation and saving included. They compare only between runs "
         "on the same idle machine."
