@@ -6,6 +6,7 @@ The block is written between two markers, from committed results.
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +28,8 @@ SYSTEMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "europarl-small": {"bahdanau2014": ("rnnencdec-50", "rnnsearch-30", "rnnsearch-50", "rnnsearch-50-star")},
 }
 """The runs that are shown, by scale and paper."""
+SEEDS_SCALE = "multi30k-table3"
+"""The scale of Vaswani et al. 2017 whose verdicts rest on several seeds."""
 TEXTS = {
     "multi30k": "`test_2016_flickr` is of Multi30k (image descriptions, task 1), lower-cased and tokenised.",
     "europarl-small": "`newstest2014` is the papers' own test set, cased and tokenised. The models here are a quarter "
@@ -56,7 +59,26 @@ def block() -> str:
         "newstest2014. A score here compares with another here of the same test set and languages, and with the one "
         "beside it only where text and model are the same."
     )
-    return f"{table(header, rows, right=(3, 5))}\n\n{note}"
+    return "\n\n".join([table(header, rows, right=(3, 5)), note, *_verdicts()])
+
+
+def _verdicts() -> list[str]:
+    """Return the verdicts on Table 3 of Vaswani et al. 2017 over several seeds. Nothing without committed results."""
+    paper = PAPERS["vaswani2017"]
+    folder = paper.root / "results" / SEEDS_SCALE
+    if not read_results(folder):
+        return []
+    with tempfile.TemporaryDirectory() as out:
+        outcomes = paper.build_tables(SEEDS_SCALE, folder, Path(out)).claims
+    rows = [
+        [outcome.claim.statement, outcome.claim.source, f"**{outcome.verdict}**", outcome.evidence]
+        for outcome in outcomes
+    ]
+    text = (
+        "What section 6.2 of Vaswani et al. 2017 concludes from Table 3, decided on small models with several seeds "
+        f"each ([the table](papers/vaswani2017/results/{SEEDS_SCALE}/tables.md), which says how):"
+    )
+    return [text, table(["claim", "where", "here", "evidence here (95%)"], rows)]
 
 
 def _row(paper: str, result: Result) -> list[str]:
