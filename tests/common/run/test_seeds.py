@@ -16,7 +16,8 @@ def test_systems_and_seeds_are_chosen(tmp_path):
     assert [job.run.relative_to(tmp_path).as_posix() for job in jobs] == [
         f"multi30k/vaswani2017/{system}-seed{seed}" for seed in (2, 3) for system in ("base", "base-enfr")
     ]
-    assert [job.recipe.train.seed for job in jobs] == [2, 2, 3, 3] and {job.recipe.train.steps for job in jobs} == {9400}
+    assert [job.recipe.train.seed for job in jobs] == [2, 2, 3, 3]
+    assert {job.recipe.train.steps for job in jobs} == {9400}
     assert jobs[0].label == "base-seed2" and "train.seed=2" in jobs[0].command(tmp_path)
 
 
