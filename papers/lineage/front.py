@@ -59,20 +59,22 @@ def block() -> str:
         "newstest2014. A score here compares with another here of the same test set and languages, and with the one "
         "beside it only where text and model are the same."
     )
-    return "\n\n".join([table(header, rows, right=(3, 5)), note, *_verdicts()])
+    return "\n\n".join([table(header, rows, right=(3, 5)), note, *verdicts(folders(SEEDS_SCALE, None)["vaswani2017"])])
 
 
-def _verdicts() -> list[str]:
-    """Return the verdicts on Table 3 of Vaswani et al. 2017 over several seeds. Nothing without committed results."""
-    paper = PAPERS["vaswani2017"]
-    folder = paper.root / "results" / SEEDS_SCALE
+def verdicts(folder: Path) -> list[str]:
+    """Return the verdicts on Table 3 of Vaswani et al. 2017 from a folder of results with several seeds.
+
+    Return nothing without results. Claims whose rows were not run are left out.
+    """
     if not read_results(folder):
         return []
     with tempfile.TemporaryDirectory() as out:
-        outcomes = paper.build_tables(SEEDS_SCALE, folder, Path(out)).claims
+        outcomes = PAPERS["vaswani2017"].build_tables(SEEDS_SCALE, folder, Path(out)).claims
     rows = [
         [outcome.claim.statement, outcome.claim.source, f"**{outcome.verdict}**", outcome.evidence]
         for outcome in outcomes
+        if outcome.verdict != "not run"
     ]
     text = (
         "What section 6.2 of Vaswani et al. 2017 concludes from Table 3, decided on small models with several seeds "

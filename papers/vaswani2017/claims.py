@@ -131,7 +131,7 @@ def _beats_printed(
         evidence += f"; {flops(spent) or 'unknown'} FLOPs against {flops(limit)}"
         return claim.all_of(verdict, cheap), evidence, difference
 
-    rule = f"the interval of our score, over the test sentences, lies {f'{above:g} BLEU ' if above else ''}above it"
+    rule = f"the interval of our score lies {f'more than {above:g} BLEU ' if above else ''}above every printed score"
     if cost:
         share = "" if cost.share == 1 else f"{cost.share:g} of "
         rule += f", and training time x rate is below {share}the printed FLOPs of {cost.whose}"
