@@ -38,7 +38,7 @@ D = (64, 128, 256, 512, 1024)
 SEED = 1
 LEAST = 0.02
 """CPU seconds that a layer is called for, at least."""
-NARROW = 4
+NARROW = 2
 """d of the layers whose graphs are walked. The counts do not depend on it."""
 
 

@@ -138,8 +138,7 @@ GROWTH_NOTE = (
     "The exponents are those of c n^a d^b, fitted to the logarithms over all sizes, for “large” over n and d from "
     f"{LARGE} on. Those of time are the mean over the rounds and their range. FLOPs are those of matrix products, "
     "counted as they ran (`torch.utils.flop_counter`); a multiply-add counts as two. The paper's order of "
-    "self-attention leaves out its four projections, 8 n d² FLOPs. So do the rows without projections, which are Eq. (1) "
-    "alone."
+    "self-attention leaves out its four projections, 8 n d² FLOPs. So do the rows without projections: Eq. (1) alone."
 )
 SEQUENTIAL_NOTE = (
     "The longest chain of matrix products within one layer, each of which needs the one before, on the autograd graph."
@@ -148,8 +147,8 @@ PATH_NOTE = (
     "The fewest matrix products that a gradient of the last position's output passes until it reaches the first "
     "position's input, found by carrying it down the autograd graph, and how many layers that takes. Of the k "
     "positions that a convolution reads the last is its own. Restricted self-attention reads (r - 1) / 2 positions "
-    "before its own, rounded down, and the others after it. Table 1 states the path of dilated convolutions; O(n/k) is from the text of "
-    "§4."
+    "before its own, rounded down, and the others after it. Table 1 states the path of dilated convolutions; O(n/k) "
+    "is from the text of §4."
 )
 COST_NOTE = (
     "One forward pass of one sequence without gradients: median CPU time of the rounds, and the most memory that "
@@ -249,7 +248,7 @@ def departures(measured: Measured) -> list[str]:
         f"projections {giga((whole.flops - alone.flops) / (whole.time - alone.time))}. The softmax reads and writes a "
         "number for each head and each pair of positions, which takes time and is no matrix product.",
         f"Restricted self-attention without its projections makes {giga(near.flops / near.time)} there. It copies r "
-        "keys and r values for each position and multiplies them by one query: it waits for memory.",
+        "keys and r values for each position and multiplies them by one query.",
         f"Recurrent: at n = {n[-1]:,} a step takes {step[0]:.3g} µs with d = {d[0]} and {step[1]:.3g} µs with d = "
         f"{d[-1]:,}. That is x{step[1] / step[0]:.3g}, where d² grows x{(d[-1] / d[0]) ** 2:,.0f}. With small d it is "
         "the time of Python's loop and its calls. With large d each step reads the matrix U again, for one vector.",
