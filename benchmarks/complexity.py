@@ -11,9 +11,11 @@ programs take, but these slow down memory and caches: run it while nothing else 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,14 @@ def forward_pass(kind: LayerType, n: int, d: int) -> Callable[[], Any]:
     """Return a call of a layer on random input. If dilated it is the topmost of a stack that connects n positions."""
     torch.manual_seed(SEED)
     return partial(kind.build(d, layers_to_connect(n) - 1 if kind is DILATED else 0), torch.randn(1, n, d))
+
+
+def keep_memory() -> None:
+    """Let the C library keep what PyTorch frees. Otherwise the time of large layers is mostly that of new pages."""
+    with suppress(AttributeError):  # glibc has this function, other libraries lack it
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap too
+        mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap does not shrink
 
 
 def cpu_seconds(call: Callable[[], Any]) -> float:
@@ -127,7 +137,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each size")
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args(arguments)
+    if min(*given.n, *given.d, given.rounds) < 1 or min(len({*given.n}), len({*given.d})) < 2:
+        parser.error("--n and --d take at least two sizes each, which like --rounds are numbers from 1 on")
     torch.set_num_threads(1)
+    keep_memory()
     started, cpu = time.monotonic(), time.process_time()
     made = {"counts": counts(given.n), "cells": cells(given.n, given.d, given.rounds)}
     about = {

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
@@ -38,7 +37,6 @@ LARGE = 256
 """Sizes n and d from which on the order of growth should show."""
 SHOWN = 512
 """The d of the figure and of the tables of time and memory: the base model's."""
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ PATH_NOTE = (
 COST_NOTE = (
     "One forward pass of one sequence without gradients: median CPU time of the rounds, and the most memory that "
     "PyTorch's allocator held at once, without input and weights. The dilated convolution is the topmost of a stack "
-    "that connects n positions."
+    "that connects n positions. The process keeps the memory that is freed: new pages are no part of the time."
 )
 RIVALS_NOTE = (
     "§4 says that self-attention is faster than a recurrent layer where n is smaller than d. Here is at how many of "
