@@ -1,6 +1,6 @@
 """FLOPs, CPU time and memory of the layer types of Vaswani2017 Table 1 on one thread, and their paths.
 
-    python -m benchmarks.complexity                          # some minutes, at most 4 GiB; writes the committed result
+    python -m benchmarks.complexity                          # some minutes, about 5 GiB; writes the committed result
     python -m benchmarks.complexity --n 16 64 256 --d 64 256 --rounds 2 --out /tmp/complexity.json   # a rehearsal
 
 The result goes to papers/vaswani2017/results/complexity.json and the page on it beside it. Each round measures every
