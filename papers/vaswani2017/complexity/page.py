@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
-from common.files import write_whole
+from common.files import read_text, write_whole
 from common.markdown import table
 from common.report import page
 from common.report.page import COLOURS
@@ -61,7 +61,7 @@ class Measured:
     """A measurement, read back."""
 
     def __init__(self, path: Path) -> None:
-        self.record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        self.record: dict[str, Any] = json.loads(read_text(path, "measure it: python -m benchmarks.complexity"))
         self.cells = [Cell(**cell) for cell in self.record["cells"]]
         self.n, self.d = (sorted({getattr(cell, letter) for cell in self.cells}) for letter in "nd")
         self.shown = SHOWN if SHOWN in self.d else self.d[-1]
@@ -234,16 +234,14 @@ def departures(measured: Measured) -> list[str]:
     """Return why exponents of FLOPs and time are not those of the order, with the figures that show it."""
     n, d = measured.n, measured.d
     largest = f"n = {n[-1]:,}, d = {d[-1]:,}"
-    alone, whole, near = (
-        measured.at(kind, n[-1], d[-1]) for kind in (SELF_ATTENTION_BARE, SELF_ATTENTION, RESTRICTED_BARE)
-    )
+    alone, near = (measured.at(kind, n[-1], d[-1]) for kind in (SELF_ATTENTION_BARE, RESTRICTED_BARE))
     step = [1e6 * measured.at(RECURRENT, n[-1], width).time / n[-1] for width in (d[0], d[-1])]
     short = [1000 * measured.at(CONVOLUTIONAL, length, d[-1]).time for length in n[:2]]
     return [
         "Self-attention: while n < 2 d its projections have more FLOPs than the rest. It grows as n d² there, and as "
         f"n² d far beyond. Restricted self-attention grows as n d² wherever d is well above r / 2 = {WINDOW // 2}.",
-        f"At {largest} self-attention without its projections makes {giga(alone.flops / alone.time)}, and its "
-        f"projections {giga((whole.flops - alone.flops) / (whole.time - alone.time))}. The softmax reads and writes a "
+        f"At {largest} self-attention without its projections makes {giga(alone.flops / alone.time)}, and square "
+        f"matrix products make {giga(measured.record['matmul_flops_per_second'])}. The softmax reads and writes a "
         "number for each head and each pair of positions, which takes time and is no matrix product.",
         f"Restricted self-attention without its projections makes {giga(near.flops / near.time)} there. It copies r "
         "keys and r values for each position and multiplies them by one query.",
@@ -301,7 +299,7 @@ def drawing(measured: Measured, stated: dict[str, Any]) -> Drawing:
         axes.set_yscale("log")
         axes.set_xticks(measured.n, [f"{n:,}" for n in measured.n])
         axes.set_xlabel("n, positions")
-        axes.set_title(title, fontsize=10)
+        axes.set_title(f"{title}, d = {measured.shown}", fontsize=10)
         axes.grid(alpha=0.25)
     handles, labels = left.get_legend_handles_labels()
     handles.append(Line2D([], [], color="#555555", linestyle=":", linewidth=0.9))
