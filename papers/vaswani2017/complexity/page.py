@@ -266,8 +266,7 @@ def provenance(measured: Measured) -> str:
     return (
         f"Measured by commit {record['commit'][:7]}{changed} on {environment['hardware']}, {environment['threads']} "
         f"thread, PyTorch {environment['torch']}, seed {record['seed']}, {record['rounds']} rounds over all sizes, in "
-        f"{record['seconds'] / 60:.1f} minutes, {record['cpu_seconds'] / record['seconds']:.0%} of them on the CPU. "
-        f"Square matrix products made {giga(record['matmul_flops_per_second'])}."
+        f"{record['seconds'] / 60:.1f} minutes, {record['cpu_seconds'] / record['seconds']:.0%} of them on the CPU."
     )
 
 
