@@ -8,8 +8,8 @@ Letters: B sentences in a batch, S source positions, T target positions given, t
 N = B x beam rows, V words, d = d_model, h heads, d_k and d_v the sizes of a key and a value in one head.
 
 Where the paper is silent this follows the authors' first public code (tensor2tensor v1.0, June 2017). README.md
-lists those places under "Open questions" and every departure under "Deviations". Where that code computes something else
-than the paper says, its version is in authors.py.
+lists those places under "Open questions" and every departure under "Deviations". What that code has otherwise than the
+paper is in authors.py.
 """
 
 from __future__ import annotations
