@@ -136,13 +136,13 @@ def test_bfloat16_stays_near(no_code: None) -> None:
     pairs = batch(3)
     expected = loss_and_gradients(readable, pairs)
     with torch.autocast("cpu", torch.bfloat16):
-        assert fast._stream(pairs.source, fast.source_positions).dtype == torch.bfloat16
+        assert fast._stream(pairs.source, fast.E, fast.source_positions).dtype == torch.bfloat16
     found = loss_and_gradients(fast, pairs, mixed=True)
     assert float(found[0]) == pytest.approx(float(expected[0]), rel=0.02)
     assert all(gradient.dtype == torch.float32 for gradient in found)
     together, apart = (torch.cat([g.flatten() for g in gradients[1:]]) for gradients in (expected, found))
     assert float((apart - together).norm() / together.norm()) < 0.05
-    assert fast._stream(pairs.source, fast.source_positions).dtype == torch.float32
+    assert fast._stream(pairs.source, fast.E, fast.source_positions).dtype == torch.float32
 
 
 def test_a_norm_is_computed_in_float32() -> None:
