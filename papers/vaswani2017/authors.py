@@ -55,7 +55,7 @@ def sinusoids_in_halves(length: int, d_model: int, device: torch.device | None =
     return torch.cat([angle.sin(), angle.cos()], dim=-1)  # (length, d)
 
 
-class PositionsAndTargetSpace(nn.Module):
+class WithTargetSpace(nn.Module):
     """Positional encodings with the vector of the target space added to each. v1.0 adds both to the embeddings."""
 
     def __init__(self, positions: nn.Module, spaces: int, d_model: int) -> None:
@@ -85,7 +85,7 @@ class AuthorsTransformer(Transformer):
             self.source_positions = Sinusoids(config.d_model, table=sinusoids_in_halves)
             self.target_positions = Sinusoids(config.d_model, table=sinusoids_in_halves)
         if config.target_spaces:
-            self.source_positions = PositionsAndTargetSpace(self.source_positions, config.target_spaces, config.d_model)
+            self.source_positions = WithTargetSpace(self.source_positions, config.target_spaces, config.d_model)
         self._matrices = MATRICES[config.embedding_matrices]
         if config.embedding_matrices > 1:
             del self.E
