@@ -72,9 +72,13 @@ def figures(recipe: Recipe) -> list[Figure]:
     )
     second = (
         f"`{run.attention.name}` {of}: on the left the functions that it calls, in their order, with the shapes of "
-        "their results. The queries are scaled before the product, as in v1.0. The paper's figure has the product "
-        "first, which gives the same weights."
+        "their results."
     )
+    if run.attention.operations[0].number is not None:
+        second += (
+            " The queries are scaled before the product, as in v1.0. The paper's figure has the product first, which "
+            "gives the same weights."
+        )
     title = "Figure 2: Scaled Dot-Product Attention and Multi-Head Attention"
     return [
         Figure("figure-1", f"Figure 1: {recipe.title}", first, draw_model(run)),
