@@ -237,7 +237,7 @@ def test_headers_have_one_form(path):
     """Command, hardware, expected. A header may leave them out if another recipe of its scale explains them."""
     told = fields(header(path))
     assert list(told) in ([], ["command", "hardware", "expected"])
-    assert told or path.parent.name in ("ambiguities", "demo", "multi30k") or path.parent.name.startswith("europarl")
+    assert told or path.parent.name.startswith(("ambiguities", "demo", "europarl", "multi30k"))
     words = [command for command in told.get("command", "").split(" or ") if command.startswith("python -m papers.")]
     assert all("--score" in command.split() for command in words), "the command shall lead to the expected score"
     assert not told or any(path.stem in command for command in words)

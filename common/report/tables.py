@@ -272,8 +272,11 @@ def _value(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def claims_table(outcomes: Sequence[Outcome]) -> str:
-    """Return how many claims hold, a row with verdict and evidence for each, and how each was decided."""
+def claims_table(outcomes: Sequence[Outcome], results: Mapping[str, Result]) -> str:
+    """Return how many claims hold, a row with verdict and evidence for each, and how each was decided.
+
+    results: those that the claims were decided on.
+    """
     counts: Counter[str] = Counter(outcome.verdict for outcome in outcomes)
     summary = ", ".join(
         f"{counts[verdict]} {verdict}" for verdict in ("holds", "fails", "undecided", "not run") if counts[verdict]
@@ -291,10 +294,11 @@ def claims_table(outcomes: Sequence[Outcome]) -> str:
     rules = [
         f"- {outcome.claim.statement}: {outcome.claim.criterion}" for outcome in outcomes if outcome.claim.criterion
     ]
+    seeds = any(result.others for result in results.values())
+    over = "over seeds and test sentences" if seeds else "paired bootstrap over the test sentences"
     explained = (
         f"Verdicts: {summary}. Unless a line below says otherwise, a claim holds when the 95% interval of the "
-        "difference (paired bootstrap over the test sentences) lies above 0, fails when it lies below, and is "
-        "undecided in between."
+        f"difference ({over}) lies above 0, fails when it lies below, and is undecided in between."
     )
     return "\n".join(
         [explained, "", table(["claim", "where", "printed", "verdict", "evidence here"], rows), "", *rules]

@@ -17,6 +17,8 @@ from common.recipe import unlike
 from common.report.claims import Results, compare, compare_means, spread_of, within
 from common.report.page import COLOURS, Figure, png
 from common.report.results import Result
+from common.result import Likelihood
+from common.score.seeds import Spread, bleu_interval, mean_interval
 from common.score.significance import Difference
 
 Printed = Mapping[str, float]
@@ -36,6 +38,8 @@ class Measure:
     of: Callable[[Result], float]
     compare: Callable[[Results, str, str], Difference | None]
     """Return the first system's mean minus the second's, with its interval. None without a second seed."""
+    around: Callable[[Result, Spread], tuple[float, float]]
+    """Return the interval of a system's mean."""
 
     def show(self, value: float, sign: str = "") -> str:
         """Return a value as text. sign: `+` for a difference."""
@@ -44,6 +48,13 @@ class Measure:
     def mean(self, result: Result) -> float:
         """Return the mean over the system's seeds."""
         return float(np.mean([self.of(run) for run in result.trainings]))
+
+    def mean_cell(self, results: Results, system: str) -> str:
+        """Return a system's mean as text, with its interval if there is a second seed."""
+        spread = spread_of(results, system, self.of)
+        ends = self.around(results[system], spread) if spread else ()
+        interval = f" ({' to '.join(map(self.show, ends))})" if ends else ""
+        return self.show(self.mean(results[system])) + interval
 
     def interval(self, difference: Difference) -> str:
         """Return a difference with its interval as text."""
@@ -63,23 +74,32 @@ class Measure:
 def bleu_measure(margin: float) -> Measure:
     """Return BLEU of all sentences of the test set. Its intervals cover seeds and sentences."""
 
-    def several(results: Results, a: str, b: str) -> Difference | None:
-        """Compare only where there are seeds."""
-        return None if spread_of(results, a, score) is None else compare(results, a, b)
-
-    def score(run: Result) -> float:
+    def of(run: Result) -> float:
         return run.all.bleu
 
-    return Measure("BLEU", 2, margin, True, score, several)
+    def several(results: Results, a: str, b: str) -> Difference | None:
+        """Compare only where there are seeds."""
+        return None if spread_of(results, a, of) is None else compare(results, a, b)
+
+    def around(result: Result, spread: Spread) -> tuple[float, float]:
+        return bleu_interval([run.all.counts for run in result.trainings], spread)
+
+    return Measure("BLEU", 2, margin, True, of, several, around)
 
 
-def nll_measure(margin: float) -> Measure:
-    """Return the negative log-likelihood of the development set, in nats per token. Its intervals cover the seeds."""
+def dev_measure(name: str, digits: int, margin: float, score: Callable[[Likelihood], float]) -> Measure:
+    """Return a measure of the development set's likelihood, of which less is better. Its intervals cover the seeds."""
 
-    def score(run: Result) -> float:
-        return run.dev.nll_per_token
+    def of(run: Result) -> float:
+        return score(run.dev)
 
-    return Measure("dev NLL", 3, margin, False, score, lambda results, a, b: compare_means(results, a, b, score))
+    def several(results: Results, a: str, b: str) -> Difference | None:
+        return compare_means(results, a, b, of)
+
+    def around(result: Result, spread: Spread) -> tuple[float, float]:
+        return mean_interval([of(run) for run in result.trainings], spread)
+
+    return Measure(name, digits, margin, False, of, several, around)
 
 
 def compared(results: Results, base: str, measure: Measure) -> dict[str, Difference]:
@@ -106,7 +126,7 @@ def variants_table(
     if not results:
         return "No run stands behind this table yet."
     theirs = ["paper", "difference there"] if printed else []
-    header = ["variant", "changes", f"{measure.name}, mean", "by seed", "difference (95%)", verdict, *theirs]
+    header = ["variant", "changes", f"{measure.name}, mean (95%)", "by seed", "difference (95%)", verdict, *theirs]
     outcomes = compared(results, base, measure)
     rows = []
     for variant, result in results.items():
@@ -115,7 +135,7 @@ def variants_table(
             [
                 result.title,
                 changed(result),
-                measure.show(measure.mean(result)),
+                measure.mean_cell(results, variant),
                 ", ".join(measure.show(measure.of(run)) for run in result.trainings),
                 measure.interval(difference) if difference else "",
                 f"**{measure.verdict(difference)}**" if difference else "",

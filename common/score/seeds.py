@@ -38,16 +38,35 @@ def pooled(systems: Sequence[Sequence[float]]) -> Spread | None:
     return Spread(float(np.sqrt(squares / degrees)), degrees)
 
 
+def mean_interval(scores: Sequence[float], spread: Spread, drawn: Samples | None = None) -> tuple[float, float]:
+    """Return the 95% interval of the mean of scores by seed.
+
+    drawn: the mean on each drawn test set, (SAMPLES,). Without it the interval covers the seeds only.
+    """
+    found = _with_seeds(float(np.mean(scores)), 1 / len(scores), spread, drawn)
+    return found.low, found.high
+
+
 def mean_difference(a: Sequence[float], b: Sequence[float], spread: Spread, drawn: Samples | None = None) -> Difference:
     """Return mean(a) - mean(b) of scores by seed, with its 95% interval.
 
     drawn: the same difference on each drawn test set, (SAMPLES,). Without it the interval covers the seeds only.
     """
-    value = float(np.mean(a) - np.mean(b))
+    return _with_seeds(float(np.mean(a) - np.mean(b)), 1 / len(a) + 1 / len(b), spread, drawn)
+
+
+def _with_seeds(value: float, share: float, spread: Spread, drawn: Samples | None) -> Difference:
+    """Return a value with its 95% interval. share: the variance of its error, as a share of one training's."""
     drawn = np.full(SAMPLES, value) if drawn is None else drawn
-    scale = spread.deviation * np.sqrt(1 / len(a) + 1 / len(b))
+    scale = spread.deviation * np.sqrt(share)
     errors = np.random.default_rng(SEED).standard_t(spread.degrees, size=(_ERRORS, len(drawn)))
     return interval_difference(value, (drawn + scale * errors).ravel())
+
+
+def bleu_interval(trainings: Sequence[Statistics], spread: Spread) -> tuple[float, float]:
+    """Return the 95% interval of the trainings' mean BLEU, for seeds and sentences."""
+    drawn = np.mean(resample(np.random.default_rng(SEED), *trainings), axis=0)
+    return mean_interval([bleu(one) for one in trainings], spread, drawn)
 
 
 def bleu_difference(a: Sequence[Statistics], b: Sequence[Statistics], spread: Spread) -> Difference:

@@ -59,7 +59,7 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
         *(page.figure_block(figure) for figure in drawings if figure.name == "alignments"),
         *table3_part(rows),
         *analysed,
-        f"## Claims\n\n{report.claims_table(outcomes)}",
+        f"## Claims\n\n{report.claims_table(outcomes, runs)}",
         *report.closing_parts(paper, scale, runs),
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
     ]

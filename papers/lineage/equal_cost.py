@@ -134,7 +134,7 @@ def build_tables(results: Mapping[str, Path], out: Path) -> Section:
         page.figure_block(drawings[0]),
         lengths_table(group),
         page.figure_block(drawings[1]),
-        f"## Claims\n\n{report.claims_table(outcomes)}",
+        f"## Claims\n\n{report.claims_table(outcomes, group)}",
         f"## Runs\n\n{report.provenance(group)}",
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
     ]

@@ -6,6 +6,7 @@ The block is written between two markers, from committed results.
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +29,8 @@ SYSTEMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "europarl-small": {"bahdanau2014": ("rnnencdec-50", "rnnsearch-30", "rnnsearch-50", "rnnsearch-50-star")},
 }
 """The runs that are shown, by scale and paper."""
+SEEDS_SCALE = "multi30k-table3"
+"""The scale of Vaswani et al. 2017 whose verdicts rest on several seeds."""
 TEXTS = {
     "multi30k": "`test_2016_flickr` is of Multi30k (image descriptions, task 1), lower-cased and tokenised.",
     "europarl-small": "`newstest2014` is the papers' own test set, cased and tokenised. The models here are a quarter "
@@ -59,7 +62,28 @@ def block() -> str:
         "newstest2014. A score here compares with another here of the same test set and languages, and with the one "
         "beside it only where text and model are the same."
     )
-    return f"{table(header, rows, right=(3, 5))}\n\n{note}"
+    return "\n\n".join([table(header, rows, right=(3, 5)), note, *verdicts(folders(SEEDS_SCALE, None)["vaswani2017"])])
+
+
+def verdicts(folder: Path) -> list[str]:
+    """Return the verdicts on Table 3 of Vaswani et al. 2017 from a folder of results with several seeds.
+
+    Return nothing without results. Claims whose rows were not run are left out.
+    """
+    if not read_results(folder):
+        return []
+    with tempfile.TemporaryDirectory() as out:
+        outcomes = PAPERS["vaswani2017"].build_tables(SEEDS_SCALE, folder, Path(out)).claims
+    rows = [
+        [outcome.claim.statement, outcome.claim.source, f"**{outcome.verdict}**", outcome.evidence]
+        for outcome in outcomes
+        if outcome.verdict != "not run"
+    ]
+    text = (
+        "What section 6.2 of Vaswani et al. 2017 concludes from Table 3, decided on small models with several seeds "
+        f"each ([the table](papers/vaswani2017/results/{SEEDS_SCALE}/tables.md), which says how):"
+    )
+    return [text, table(["claim", "where", "here", "evidence here (95%)"], rows)]
 
 
 def _row(paper: str, result: Result) -> list[str]:

@@ -57,7 +57,7 @@ def build_tables(results: Mapping[str, Path], out: Path) -> Section:
         *(f"## {heading(group)}\n\n{table(group)}" for group in groups),
         *([report.cost_note(shared)] if groups else []),
         report.provenance(shared),
-        f"## Claims\n\n{report.claims_table(outcomes)}",
+        f"## Claims\n\n{report.claims_table(outcomes, shared)}",
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
     ]
     section = Section(TITLE, "\n\n".join(parts), [], outcomes, remarks)

@@ -5,10 +5,12 @@ Printed numbers come from reported.yaml and have columns of their own. Ours come
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from common.markdown import table
 from common.paper import Paper
@@ -16,27 +18,22 @@ from common.recipe import OWN_SCALE
 from common.report import claims as claim
 from common.report import page
 from common.report import tables as report
-from common.report.claims import Claim, Finding
 from common.report.page import Section
 from common.report.results import Result, read_results
 from common.report.tables import number, versus
+from common.result import Column
+from common.score.bleu import bleu
+from common.score.seeds import bleu_interval, pooled
 from common.yaml_files import read_yaml
+from papers.vaswani2017.claims import MODELS, PAIRS, claims, variation_claims
 from papers.vaswani2017.figures import attention_figures
+from papers.vaswani2017.table3 import SCALE as SEEDS_SCALE
+from papers.vaswani2017.table3 import build_page, sizes, values
 
 Reported = Mapping[str, Any]
 """A part of reported.yaml or of reported-wu2021.yaml."""
 Results = Mapping[str, Result]
 """Runs by system."""
-
-PAIRS = ("EN-DE", "EN-FR")
-"""The language pairs of Table 2."""
-MODELS = {"base": {"EN-DE": "base", "EN-FR": "base-enfr"}, "big": {"EN-DE": "big", "EN-FR": "big-enfr"}}
-"""The paper's own rows of Table 2, and the systems behind their cells."""
-BASE = "table3-base"
-"""The run whose variations Table 3 shows."""
-MARGIN = 1.0
-"""BLEU within which learned and fixed positions count as equal. The paper says "nearly identical" and gives no
-number."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,8 @@ second."""
 def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
     """Build all that is shown of one scale from the folder `results`, and write it to the folder `out`."""
     reported = read_yaml(paper.root / "reported.yaml")["tables"]
+    if scale == SEEDS_SCALE:
+        return build_page(paper, reported["table3"]["rows"], variation_claims(reported), results, out)
     wu = read_yaml(paper.root / "reported-wu2021.yaml")
     runs = read_results(results)
     rows = table2_rows(reported, runs)
@@ -71,7 +70,7 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
         *table3_parts(reported, runs, rows, scale),
         *(beside_others(wu, runs) if scale == wu["scale"] else []),
         *(page.figure_block(figure) for figure in drawings),
-        f"## Claims\n\n{report.claims_table(outcomes)}",
+        f"## Claims\n\n{report.claims_table(outcomes, runs)}",
         *report.closing_parts(paper, scale, runs),
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
     ]
@@ -175,16 +174,6 @@ def table3(lines: Iterable[Line], scale: str) -> str:
     return table([*header, "the run behind it"], cells, right=range(2, len(header)))
 
 
-def values(result: Result) -> dict[str, Any]:
-    """Return the run's values for the columns of Table 3, by the paper's letters."""
-    return {**result.recipe["model"], **{key: result.recipe["train"][key] for key in ("label_smoothing", "steps")}}
-
-
-def sizes(changes: Iterable[str], result: Result | None) -> str:
-    """Return the run's values for what the row changes, in the paper's letters."""
-    return ", ".join(f"{key} = {values(result)[key]}" for key in changes) if result else ""
-
-
 def _table3_cells(printed: Reported, result: Result | None, scale: str) -> list[str]:
     """Return PPL, BLEU and parameters, ours beside the paper's."""
     perplexity = result.dev.perplexity if result else None
@@ -203,117 +192,42 @@ def beside_others(wu: Reported, runs: Results) -> list[str]:
 
     Return nothing if there is no such run.
     """
-    rows = [
-        [
-            f"`{system}`",
-            result.pair,
-            test_set,
-            report.score(column.bleu, column.interval),
-            number(theirs["BLEU"]),
-            theirs["source"],
-            versus(column.bleu, theirs["BLEU"]),
-            report.run_cell(result),
-        ]
-        for system, result in runs.items()
-        for test_set, theirs in wu["scores"].get(result.pair, {}).items()
-        if (column := result.column("all", test_set)) is not None
-    ]
+    rows = []
+    for result in runs.values():
+        for test_set, theirs in wu["scores"].get(result.pair, {}).items():
+            if columns := _columns(result, test_set):
+                value, interval = _over_seeds(columns, runs, test_set)
+                by_seed = ", ".join(number(column.bleu) for column in columns) if len(columns) > 1 else ""
+                ours = [report.score(value, interval), by_seed]
+                printed = [number(theirs["BLEU"]), theirs["source"], versus(value, theirs["BLEU"])]
+                rows.append([result.title, result.pair, test_set, *ours, *printed, report.run_cell(result)])
     if not rows:
         return []
-    header = ["system", "languages", "set", "BLEU: ours (95%)", "theirs", "known from", "difference"]
-    compared = table([*header, "the run behind it"], rows, right=(3, 4, 6))
-    return [f"## Beside others on the same text{report.text_label(runs)}\n\n{compared}\n\n{wu['source'].strip()}"]
-
-
-def claims(reported: Reported) -> list[Claim]:
-    """Return the paper's conclusions on its own models: §6.1 on Table 2, then §6.2 on Table 3."""
-    return [*size_claims(reported), *variation_claims(reported)]
-
-
-def size_claims(reported: Reported) -> list[Claim]:
-    """Return the claims on Table 2: the big model has the higher BLEU."""
-    printed = reported["table2"]["rows"]
-    return [
-        Claim(
-            f"big-beats-base-{pair.lower()}",
-            f"The big model beats the base model on {pair}",
-            "§6.1, Table 2",
-            (MODELS["big"][pair], MODELS["base"][pair]),
-            claim.better(MODELS["big"][pair], MODELS["base"][pair]),
-            printed=f"{printed['big'][pair]} and {printed['base'][pair]}",
+    header = ["model", "languages", "set", "BLEU: ours (95%)", "by seed", "theirs", "known from", "difference"]
+    compared = table([*header, "the run behind it"], rows, right=(3, 4, 5, 7))
+    source = wu["source"].strip()
+    if any(result.others for result in runs.values()):
+        source += (
+            " Of several seeds ours is the mean, with an interval for seeds and test sentences: the spread over seeds "
+            "is pooled over the systems that were scored on the set. Other intervals cover the sentences only."
         )
-        for pair in PAIRS
-    ]
+    return [f"## Beside others on the same text{report.text_label(runs)}\n\n{compared}\n\n{source}"]
 
 
-def variation_claims(reported: Reported) -> list[Claim]:
-    """Return the claims on Table 3, in the order of its rows."""
-    printed = reported["table3"]["rows"]
-
-    def hurts(identifier: str, statement: str, change: str) -> Claim:
-        """Make the claim that a change of the base model lowers BLEU."""
-        figures = f"{printed[BASE]['BLEU']} and {printed[change]['BLEU']}"
-        better = claim.better(BASE, change)
-        return Claim(identifier, statement, "§6.2, Table 3", (BASE, change), better, printed=figures)
-
-    return [
-        hurts(
-            "heads-help",
-            "Several heads beat a single one: the base model beats row (A) h = 1",
-            "table3-A-h1",
-        ),
-        hurts("too-many-heads-hurt", "Too many heads hurt: the base model beats row (A) h = 32", "table3-A-h32"),
-        hurts("small-keys-hurt", "Smaller keys hurt: the base model beats row (B) d_k = 16", "table3-B-dk16"),
-        hurts("depth-helps", "More layers help: the base model beats row (C) N = 2", "table3-C-N2"),
-        hurts("width-helps", "A wider model helps: the base model beats row (C) d_model = 256", "table3-C-d256"),
-        hurts(
-            "feed-forward-helps",
-            "A wider feed-forward layer helps: the base model beats row (C) d_ff = 1024",
-            "table3-C-ff1024",
-        ),
-        hurts("dropout-helps", "Dropout helps: the base model beats row (D) P_drop = 0", "table3-D-drop0"),
-        smoothing_claim(printed),
-        positions_claim(printed),
-    ]
+def _columns(result: Result, test_set: str) -> list[Column]:
+    """Return the scores of a test set, one for each seed. Nothing if it was not scored."""
+    columns = (run.column("all", test_set) for run in result.trainings)
+    return [column for column in columns if column is not None]
 
 
-def smoothing_claim(printed: Reported) -> Claim:
-    """Return the claim of §5.4: label smoothing raises perplexity and BLEU."""
-    plain = "table3-D-ls0"
-
-    def decide(runs: Results) -> Finding:
-        """Compare BLEU and development perplexity with and without smoothing."""
-        difference = claim.compare(runs, BASE, plain)
-        smoothed, sharp = (runs[system].dev.perplexity for system in (BASE, plain))
-        verdict = claim.all_of(claim.beyond(difference, 0.0), "holds" if smoothed > sharp else "fails")
-        return (
-            verdict,
-            f"perplexity {number(smoothed)} against {number(sharp)}; {claim.show(difference)} BLEU",
-            difference,
-        )
-
-    figures = "; ".join(f"{printed[row]['PPL']} PPL, {printed[row]['BLEU']} BLEU" for row in (BASE, plain))
-    rule = "the smoothed model has the higher dev perplexity (one value, no interval) and reliably the higher BLEU."
-    statement = "Label smoothing hurts perplexity but helps BLEU"
-    return Claim("smoothing", statement, "§5.4, Table 3", (BASE, plain), decide, rule, figures)
-
-
-def positions_claim(printed: Reported) -> Claim:
-    """Return the claim of §3.5 and §6.2: learned position vectors do as well as sinusoids."""
-    learned = "table3-E-learned"
-
-    def decide(runs: Results) -> Finding:
-        """Decide whether the two differ by less than MARGIN."""
-        difference = claim.compare(runs, learned, BASE)
-        return claim.within(difference, MARGIN), f"{claim.show(difference)} BLEU", difference
-
-    rule = (
-        f"the interval of the difference lies within {MARGIN:g} BLEU either side of 0; fails when it lies outside. "
-        "The margin is ours."
-    )
-    figures = f"{printed[learned]['BLEU']} and {printed[BASE]['BLEU']}"
-    statement = "Learned positions do nearly the same as sinusoids"
-    return Claim("learned-positions", statement, "§3.5, §6.2, Table 3", (learned, BASE), decide, rule, figures)
+def _over_seeds(columns: Sequence[Column], runs: Results, test_set: str) -> tuple[float, tuple[float, float]]:
+    """Return the mean BLEU over a system's seeds, with its interval. Of one seed, the interval of its sentences."""
+    if len(columns) == 1:
+        return columns[0].bleu, columns[0].interval
+    spread = pooled([scores for run in runs.values() if (scores := [one.bleu for one in _columns(run, test_set)])])
+    assert spread is not None, "this system has two"
+    counts = [column.counts for column in columns]
+    return float(np.mean([bleu(one) for one in counts])), bleu_interval(counts, spread)
 
 
 def notes(reported: Reported, runs: Results, rows: Mapping[str, Row], scale: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import yaml
 
 from common.result import Example
+from common.score.bleu import bleu
 from papers.vaswani2017 import figures, tables
 from papers.vaswani2017.paper import PAPER
 from tests import made_results as made
@@ -140,12 +143,53 @@ def test_claims_are_decided_by_the_sentences(folder, tmp_path):
     held = {name for name, outcome in outcomes.items() if outcome.verdict == "holds"}
     assert held == {
         "big-beats-base-en-de",
+        "base-beats-published-en-de",
+        "big-beats-published-en-de",
         "heads-help",
         "dropout-helps",
         "smoothing",
         "learned-positions",
     }
     assert outcomes["depth-helps"].verdict == outcomes["big-beats-base-en-fr"].verdict == "not run"
+
+
+@pytest.mark.parametrize(
+    ("above", "rate", "scale", "base", "big"),
+    [
+        (10.0, 1e6, "wmt14", "holds", "holds"),
+        (10.0, 2e15, "wmt14", "fails", "holds"),  # 7,200 s at this rate: 1.44e19 FLOPs, and ConvS2S had 9.6e18
+        (10.0, None, "wmt14", "undecided", "holds"),
+        (1.0, 1e6, "wmt14", "holds", "fails"),
+        (2.0, 1e6, "wmt14", "holds", "undecided"),
+        (0.0, 1e6, "wmt14", "undecided", "fails"),
+        (-10.0, 1e6, "wmt14", "fails", "fails"),
+        (10.0, 1e6, "demo", "not run", "not run"),
+    ],
+)
+def test_claims_on_printed_scores_of_others(above, rate, scale, base, big, tmp_path):
+    """They are decided on the paper's own text only, by the interval and by training time x rate."""
+    others = [row for name, row in REPORTED["table2"]["rows"].items() if name not in ("base", "big")]
+    best = max(row["EN-DE"] for row in others if "EN-DE" in row)
+    counts = near(best + above)
+    for system in ("base", "big"):
+        columns = {"all": made.column(counts, LENGTHS * 10, best + above)}
+        made.write(tmp_path / "results", system, made.result(PAPER.recipe(f"{scale}/{system}"), columns, rate=rate))
+    outcomes = {outcome.claim.id: outcome for outcome in build(tmp_path / "results", tmp_path, scale).claims}
+    found = (outcomes[f"{name}-beats-published-en-de"] for name in ("base", "big"))
+    assert [outcome.verdict for outcome in found] == [base, big]
+    assert outcomes["big-beats-single-en-fr"].verdict == "not run"
+
+
+@functools.cache
+def near(score: float) -> np.ndarray:
+    """Statistics of many like sentences whose BLEU is within half a point of a score, found by halving."""
+    low, high = 0.15, 0.7
+    for _ in range(9):
+        middle = (low + high) / 2
+        counts = made.statistics(np.linspace(middle - 0.05, middle + 0.05, len(LENGTHS) * 10))
+        low, high = (middle, high) if bleu(counts) < score else (low, middle)
+    assert abs(bleu(counts) - score) < 0.5
+    return counts
 
 
 def test_figures_draw_the_layer_before_the_last(folder, tmp_path):
@@ -210,12 +254,38 @@ def test_other_peoples_figures_are_named_as_theirs(tiny, tmp_path):
     assert followed["paper"] == "41.02 (Wu et al. 2021, published log)"
     assert followed["paper 2"] == "61.80 (Wu et al. 2021, from memory)"
     assert rows["Transformer (tiny)"]["paper"] == rows["Transformer (tiny)"]["paper 2"] == ""
-    beside = {row["system"]: row for row in made.cells(text, "## Beside others on the same text")}
-    assert len(beside) == 4 and {row["set"] for row in beside.values()} == {"test_2016_flickr"}
-    row = beside["`base`"]
+    rows = made.cells(text, "## Beside others on the same text")
+    beside = {(row["model"], row["languages"]): row for row in rows}
+    assert len(beside) == len(rows) == 4 and {row["set"] for row in rows} == {"test_2016_flickr"}
+    row = beside["Transformer (tiny)", "EN-DE"]
     assert (row["theirs"], row["known from"], row["difference"]) == ("41.02", "published log", "+19.04")
-    assert beside["`base-enfr`"]["known from"] == "from memory"
+    assert beside["Transformer (tiny)", "EN-FR"]["known from"] == "from memory"
+    assert {row["by seed"] for row in rows} == {""} and "the spread over seeds" not in text
     assert "## Beside others" not in build(tiny, tmp_path / "out", "wmt14").markdown
+
+
+def test_the_anchor_with_seeds_has_their_mean_and_a_wider_interval(tiny, tmp_path):
+    """The other tables keep the first seed. The lines under them name all trainings."""
+    first = build(tiny, tmp_path / "one", "multi30k").markdown
+    for seed, quality in ((2, 0.53), (3, 0.56)):
+        recipe = PAPER.recipe("multi30k/base", [f"train.seed={seed}"])
+        sets = {"test_2016_flickr": made.scored({"all": made.column(made.statistics([quality] * 60), LENGTHS)})}
+        made.write(tiny, f"base-seed{seed}", made.result(recipe, sets))
+    text = build(tiny, tmp_path / "out", "multi30k").markdown
+    rows = {(row["model"], row["languages"]): row for row in made.cells(text, "## Beside others on the same text")}
+    row = rows["Transformer (tiny)", "EN-DE"]
+    scores = [float(score) for score in row["by seed"].split(", ")]
+    counts = [made.statistics([quality] * 60) for quality in (0.5, 0.53, 0.56)]
+    assert scores == [60.06, *(pytest.approx(bleu(one), abs=0.005) for one in counts[1:])]
+    mean, low, high = (float(part) for part in re.findall(r"[\d.]+", row["BLEU: ours (95%)"]))
+    assert mean == pytest.approx(np.mean([bleu(one) for one in counts]), abs=0.005)
+    # The sentences are all alike, so only the seeds are in it: Student's t of two degrees, 4.303 errors of the mean.
+    half = 4.303 * np.std([60.06, *scores[1:]], ddof=1) / 3**0.5
+    assert (high - low) / 2 == pytest.approx(half, rel=0.05)
+    assert float(row["difference"]) == pytest.approx(mean - 41.02, abs=0.011)
+    assert rows["Transformer (tiny)", "EN-FR"]["by seed"] == ""
+    assert made.cells(text, "## Table 2: BLEU") == made.cells(first, "## Table 2: BLEU")
+    assert text.count("seed 2, commit") == 2 and "| `base-seed3` " in text
 
 
 def test_entropy_of_attention():

@@ -33,6 +33,7 @@ from common.report.tables import (
 )
 from common.result import Example
 from common.score.bleu import bleu
+from common.score.significance import paired_bootstrap
 from papers.bahdanau2014.paper import PAPER
 from tests import made_results as made
 
@@ -175,6 +176,77 @@ def test_exported_results_read_the_same(tmp_path):
     assert read_results(tmp_path / "kept")["one"].attention == (), "the maps of an earlier export are gone"
     made.write(tmp_path / "kept", "one", replace(first, title="newer"))
     assert read_results(tmp_path / "kept")["one"].title == "newer", "a run folder comes before the committed file"
+
+
+def seeded(folder: Path, name: str, seed: int, quality: float = 0.5, recipe: str = "rnnsearch-50") -> None:
+    columns = {"all": made.column(made.statistics([quality, quality + 0.1] * 32), LENGTHS)}
+    made.write(folder, name, made.result(PAPER.recipe(recipe, [f"train.seed={seed}"]), columns))
+
+
+def test_trainings_with_several_seeds_are_one_system(tmp_path):
+    """The smallest seed stands for it. One may go by the system's name, and precedes one that names its seed."""
+    for name, seed in (("a-seed3", 3), ("a-seed2", 2), ("b-seed10", 10), ("b", 2), ("b-seed2", 2), ("c-seeds", 1)):
+        seeded(tmp_path / "runs", name, seed)
+    found = read_results(tmp_path / "runs")
+    assert {name: [run.seed for run in result.trainings] for name, result in found.items()} == {
+        "a": [2, 3], "b": [2, 10], "c-seeds": [1],
+    }  # fmt: skip
+    assert [run.label for run in found["b"].trainings] == ["b", "b-seed10"]
+    assert all(run.system == name for name, result in found.items() for run in result.trainings)
+    assert all(line in provenance(found) for line in ("seed 3, commit", "seed 10, commit"))
+    written = export(tmp_path / "runs", tmp_path / "kept")
+    assert {path.name for path in written} == {f"{name.name}.json" for name in (tmp_path / "runs").iterdir()}
+    again = read_results(tmp_path / "kept")
+    assert [run.label for run in again["a"].trainings] == ["a-seed2", "a-seed3"]
+    assert again["a"].beside("attention") == tmp_path / "kept" / "a-seed2.attention.json"
+
+
+def test_seeds_of_two_recipes_are_refused(tmp_path):
+    seeded(tmp_path, "a-seed1", 1)
+    seeded(tmp_path, "a-seed2", 2, recipe="rnnsearch-30")
+    with pytest.raises(
+        UserError, match=r"a-seed1/result.json: of recipe wmt14/rnnsearch-50, and .* rename one of them"
+    ):
+        read_results(tmp_path)
+
+
+def test_a_comparison_is_of_means_once_a_system_has_two_seeds(tmp_path):
+    for seed in (1, 2, 3):
+        seeded(tmp_path, f"a-seed{seed}", seed, 0.50 + 0.01 * seed)
+    seeded(tmp_path, "b", 1, 0.4)
+    runs = read_results(tmp_path)
+    scores = [run.all.bleu for run in runs["a"].trainings]
+    difference = claims.compare(runs, "a", "b")
+    assert difference.value == pytest.approx(np.mean(scores) - runs["b"].all.bleu)
+    # The spread of a alone, of two degrees, in a mean of three and a single training: 4.303 x sd x sqrt(1/3 + 1).
+    half = 4.303 * np.std(scores, ddof=1) * (4 / 3) ** 0.5
+    assert (difference.high - difference.low) / 2 > half
+    alone = {name: replace(result, others=()) for name, result in runs.items()}
+    assert claims.compare(alone, "a", "b") == paired_bootstrap(runs["a"].all.counts, runs["b"].all.counts)
+    assert claims.compare_means(alone, "a", "b", lambda run: run.all.bleu) is None
+    likelihood = claims.compare_means(runs, "a", "b", lambda run: run.all.bleu)
+    assert (likelihood.high - likelihood.low) / 2 == pytest.approx(half, rel=0.03)
+
+
+def test_seeds_of_another_text_say_nothing(tmp_path):
+    """The spread is pooled over systems of the same languages, test set and corpus."""
+    for seed in (1, 2):
+        seeded(tmp_path, f"a-seed{seed}", seed, 0.50 + 0.01 * seed)
+    seeded(tmp_path, "b", 1)
+    runs = read_results(tmp_path)
+    other = replace(runs["a"], file=replace(runs["a"].file, data={"title": "other", "train_used": {"pairs": 1}}))
+    assert claims.spread_of(runs, "b", lambda run: run.all.bleu).degrees == 1
+    assert claims.spread_of({**runs, "a": other}, "b", lambda run: run.all.bleu) is None
+
+
+def test_a_claim_names_each_unfinished_seed(tmp_path):
+    for seed in (1, 2):
+        seeded(tmp_path, f"a-seed{seed}", seed)
+    columns = {"all": made.column(made.statistics([0.3, 0.4] * 32), LENGTHS)}
+    made.write(tmp_path, "b-seed1", made.result(PAPER.recipe("rnnsearch-50"), columns))
+    made.write(tmp_path, "b-seed2", made.result(PAPER.recipe("rnnsearch-50", ["train.seed=2"]), columns, step=7))
+    (outcome,) = claims.evaluate([Claim("x", "x", "x", ("a", "b"), claims.better("a", "b"))], read_results(tmp_path))
+    assert "unfinished: b-seed2 at 7 of 288,000 updates" in outcome.evidence
 
 
 def test_better_needs_an_interval_beyond_zero():

@@ -9,8 +9,8 @@ import pytest
 
 from common.errors import UserError
 from common.score.bleu import bleu
-from common.score.seeds import Spread, bleu_difference, mean_difference, pooled
-from common.score.significance import paired_bootstrap
+from common.score.seeds import Spread, bleu_difference, bleu_interval, mean_difference, mean_interval, pooled
+from common.score.significance import bootstrap_interval, paired_bootstrap
 from tests import made_results as made
 
 TABLE = {2: 4.303, 4: 2.776, 14: 2.145}
@@ -31,6 +31,22 @@ def test_an_interval_of_seeds_alone_is_students(degrees):
     half = TABLE[degrees] * 0.6 * (2 / 3) ** 0.5
     assert difference.value == 2
     assert (difference.low, difference.high) == pytest.approx((2 - half, 2 + half), abs=0.02 * half)
+
+
+def test_the_interval_of_a_mean_is_students():
+    """Mean 4; standard error 0.6 / sqrt(3)."""
+    half = TABLE[4] * 0.6 / 3**0.5
+    assert mean_interval([3, 4, 5], Spread(0.6, 4)) == pytest.approx((4 - half, 4 + half), abs=0.02 * half)
+
+
+def test_the_interval_of_a_mean_bleu_covers_seeds_and_sentences():
+    """Without a spread it is that of the sentences. With both, the squares of the half widths add up."""
+    trainings, spread = [counts(1)] * 3, Spread(0.5, 10_000)
+    sentences, both = bleu_interval(trainings, Spread(0.0, 4)), bleu_interval(trainings, spread)
+    assert sentences == pytest.approx(bootstrap_interval(counts(1)), abs=0.01)
+    seeds = mean_interval([bleu(counts(1))] * 3, spread)
+    halves = [(high - low) / 2 for low, high in (both, sentences, seeds)]
+    assert halves[0] == pytest.approx((halves[1] ** 2 + halves[2] ** 2) ** 0.5, rel=0.04)
 
 
 def counts(seed: int, sentences: int = 400, quality: float = 0.6) -> np.ndarray:
