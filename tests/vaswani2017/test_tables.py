@@ -216,7 +216,3 @@ def test_other_peoples_figures_are_named_as_theirs(tiny, tmp_path):
     assert (row["theirs"], row["known from"], row["difference"]) == ("41.02", "published log", "+19.04")
     assert beside["`base-enfr`"]["known from"] == "from memory"
     assert "## Beside others" not in build(tiny, tmp_path / "out", "wmt14").markdown
-
-
-def test_entropy_of_attention():
-    assert figures.entropy(np.array([[1.0, 0.0], [0.5, 0.5]])) == pytest.approx([0.0, np.log(2)])
