@@ -171,13 +171,13 @@ def long_distance(sentence: Sentence, where: str) -> Figure:
     own = sentence.words[word] == LOOKER
     chosen = "the paper's word" if own else "the word from which all heads together give most to distant words"
     most = " and ".join(
-        f"head {head + 1} with {far[head].sum():.2f}, of which {far[head].max():.2f} to "
-        f"{sentence.quoted(int(far[head].argmax()))}"
+        f"head {head + 1} ({far[head].sum():.2f}, of which {far[head].max():.2f} to "
+        f"{sentence.quoted(int(far[head].argmax()))})"
         for head in np.argsort(-far.sum(axis=1), kind="stable")[:2]
     )
     caption = (
-        f"{where}: every head from {sentence.quoted(word)}, {chosen}. Most to words at least {FAR} away "
-        f"give {most}. {DRAWN}"
+        f"{where}: every head from {sentence.quoted(word)}, {chosen}. The heads that give most to words at least "
+        f"{FAR} away are {most}. {DRAWN}"
     )
     return Figure("attention-long-distance", "Figure 3: attention over a distance", caption, png(drawing))
 
@@ -194,13 +194,12 @@ def pronoun(sentence: Sentence, where: str) -> Figure:
     _write(single, sentence.words, [word])
     _legend(drawing, [head for head, _ in chosen])
     found = " and ".join(
-        f"head {head + 1} with {sentence.heads[head, word, seen]:.2f} to {sentence.quoted(seen)}"
-        for head, seen in chosen
+        f"head {head + 1} ({sentence.heads[head, word, seen]:.2f} to {sentence.quoted(seen)})" for head, seen in chosen
     )
     caption = (
         f"{where}. Above: all of head {best + 1}. Below: from {sentence.quoted(word)} alone, the two heads that give "
         f"most to a single word before it, the one just before aside: {found}. The paper's two were chosen by eye for "
-        f"resolving the pronoun, which these need not do. {DRAWN}"
+        f"what the pronoun stands for, which these need not find. {DRAWN}"
     )
     return Figure("attention-pronoun", "Figure 4: two heads on a pronoun", caption, png(drawing))
 
