@@ -196,12 +196,13 @@ def pronoun(sentence: Sentence, where: str) -> Figure:
     found = " and ".join(
         f"head {head + 1} ({sentence.heads[head, word, seen]:.2f} to {sentence.quoted(seen)})" for head, seen in chosen
     )
+    stand_in = "" if sentence.words[word].lower() in PRONOUNS else " in place of a pronoun"
     caption = (
-        f"{where}. Above: all of head {best + 1}. Below: from {sentence.quoted(word)} alone, the two heads that give "
-        f"most to a single word before it, the one just before aside: {found}. The paper's two were chosen by eye for "
-        f"what the pronoun stands for, which these need not find. {DRAWN}"
+        f"{where}. Above: all of head {best + 1}. Below: from {sentence.quoted(word)} alone{stand_in}, the two heads that "
+        f"give most to a single word before it, the one just before aside: {found}. The paper's two were chosen by eye "
+        f"for what the pronoun stands for, which these need not find. {DRAWN}"
     )
-    return Figure("attention-pronoun", "Figure 4: two heads on a pronoun", caption, png(drawing))
+    return Figure("attention-pronoun", "Figure 4: two heads from one word", caption, png(drawing))
 
 
 def unlike_heads(sentence: Sentence, where: str) -> Figure:
