@@ -196,9 +196,9 @@ def pronoun(sentence: Sentence, where: str) -> Figure:
     found = " and ".join(
         f"head {head + 1} ({sentence.heads[head, word, seen]:.2f} to {sentence.quoted(seen)})" for head, seen in chosen
     )
-    stand_in = "" if sentence.words[word].lower() in PRONOUNS else " in place of a pronoun"
+    alone = f"{sentence.quoted(word)} alone" + ("" if sentence.words[word].lower() in PRONOUNS else ", for a pronoun")
     caption = (
-        f"{where}. Above: all of head {best + 1}. Below: from {sentence.quoted(word)} alone{stand_in}, the two heads that "
+        f"{where}. Above: all of head {best + 1}. Below: from {alone}, the two heads that "
         f"give most to a single word before it, the one just before aside: {found}. The paper's two were chosen by eye "
         f"for what the pronoun stands for, which these need not find. {DRAWN}"
     )
