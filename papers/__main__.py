@@ -25,7 +25,7 @@ from papers.lineage.pages import build_page
 TITLES = {
     "demo": "Both papers in miniature, on generated text",
     "multi30k": "Both papers' systems on Multi30k",
-    "europarl": "RNNencdec and RNNsearch on Europarl v7",
+    "europarl": "Both papers' systems on Europarl v7",
     "europarl-same": "Both papers on Europarl v7 at equal cost",
     OWN_SCALE: "Both papers on WMT14",
 }

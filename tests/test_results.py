@@ -21,7 +21,7 @@ RESULTS = sorted(path for folder in FOLDERS for path in folder.glob("*.json") if
 
 def test_each_scale_with_results_of_both_papers_has_a_page_of_the_two():
     assert {folder.name for folder in FOLDERS if folder.parts[-3] == "lineage"} == set.intersection(
-        *({folder.name for folder in (paper.root / "results").glob("*/")} for paper in PAPERS.values())
+        *({path.parent.name for path in RUNS if paper.root in path.parents} for paper in PAPERS.values())
     )
 
 

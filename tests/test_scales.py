@@ -6,40 +6,44 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.errors import UserError
 from common.recipe import difference
-from papers.__main__ import main
+from papers.__main__ import chosen, main
 from papers.lineage import PAPERS
+
+APART = ("name", "run", "estimate")
+"""Sections of a recipe that change no number of a training."""
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="only without a GPU is it refused")
-def test_models_for_a_gpu_are_refused_without_one(tmp_path, capsys):
+@pytest.mark.parametrize(("paper", "systems"), [("bahdanau2014", 5), ("vaswani2017", 2)])
+def test_models_for_a_gpu_are_refused_without_one(paper, systems, tmp_path, capsys):
     """What they take is said first, `--small` is the cure, and nothing is downloaded."""
-    assert main(["europarl", "--runs", str(tmp_path / "runs")]) == 2
+    assert main(["europarl", paper, "--runs", str(tmp_path / "runs")]) == 2
     said = capsys.readouterr()
-    assert said.out.count("Estimated hours") == 5
-    hours = [float(row.replace(",", "")) for row in re.findall(r"2 CPU cores .* ([\d.,]+) h\n", said.out)]
-    # RNNsearch-50 comes first. The updates of the star, which is second, have RNNsearch-50's among them.
-    assert hours[1] == pytest.approx(2 * hours[0], rel=0.01)
-    assert hours[-1] == pytest.approx(sum(hours[:-1]) - hours[0], rel=0.01)
+    assert said.out.count("Estimated hours") == systems and f"All {systems} systems of {paper}" in said.out
+    *each, together = (float(row.replace(",", "")) for row in re.findall(r"2 CPU cores .* ([\d.,]+) h\n", said.out))
+    if paper == "bahdanau2014":
+        # RNNsearch-50 comes first. The updates of the star, which is second, have RNNsearch-50's among them.
+        assert each[1] == pytest.approx(2 * each[0], rel=0.01)
+        each = each[1:]
+    assert together == pytest.approx(sum(each), rel=0.01)
     assert "Disk" in said.out and "2 CPU cores" in said.out
     assert said.err.startswith("reproduce: europarl: no GPU is here") and said.err.count("\n") == 1
     assert "--small" in said.err and not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["europarl", "vaswani2017", "--small"], "vaswani2017 has no recipes for scale `europarl-small`"),
-        (["multi30k", "--small"], "--small is for europarl and europarl-same; multi30k has one size"),
-    ],
-)
-def test_sizes_and_papers_that_a_scale_lacks_are_refused(words, says, tmp_path, capsys):
-    try:
-        status = main([*words, "--runs", str(tmp_path)])
-    except SystemExit as left:  # argparse's way
-        status = left.code
-    assert status == 2 and says in capsys.readouterr().err.splitlines()[-1]
+def test_a_size_that_a_scale_lacks_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["multi30k", "--small", "--runs", str(tmp_path)])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert left.value.code == 2 and "--small is for europarl and europarl-same; multi30k has one size" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_a_paper_that_a_scale_lacks_is_refused():
+    with pytest.raises(UserError, match="vaswani2017 has no recipes for scale `ambiguities`"):
+        chosen(["vaswani2017"], "ambiguities")
 
 
 def test_the_small_scale_is_the_same_five_systems():
@@ -57,3 +61,23 @@ def test_the_small_scale_is_the_same_five_systems():
             changed = {key for key in difference(recipes[0], recipe) if not key.startswith(("run.", "estimate."))}
             assert changed - {"name"} <= allowed
         assert recipes[2].run.device == "cpu"
+
+
+def test_table_2_of_2017_is_the_same_two_systems():
+    """English-French, base and big. Each differs from the paper's own in text, amount, size and machine only (D9)."""
+    paper = PAPERS["vaswani2017"]
+    amount = {"data.parts", "train.steps", "train.checkpoint_every"}
+    sizes = {f"model.{key}" for key in ("d_model", "d_ff", "h", "d_k", "d_v")}
+    small = sizes | {"optimizer.warmup_steps", "data.first", "text.vocabulary_size", "batch.tokens"}
+    for scale, allowed in (("europarl", amount), ("europarl-small", amount | small)):
+        base, big = (paper.recipe(name) for name in paper.systems(scale))
+        for recipe in (base, big):
+            changed = {key for key in difference(recipe, paper.recipe(recipe.system)) if key.split(".")[0] not in APART}
+            assert changed == allowed
+        assert (base.system, big.system) == ("base-enfr", "big-enfr")
+        assert (base.data, base.text, base.batch) == (big.data, big.text, big.batch)
+        for key in ("d_model", "d_ff", "h"):
+            assert getattr(big.model, key) == 2 * getattr(base.model, key)
+        assert big.model.d_k == big.model.d_v == base.model.d_k and big.model.N == base.model.N == 6
+        assert base.data.first == PAPERS["bahdanau2014"].recipe(f"{scale}/rnnsearch-50").data.first
+    assert base.run.device == big.run.device == "cpu" and base.run.threads == 1

@@ -26,7 +26,10 @@ SYSTEMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "bahdanau2014": ("rnnencdec-50", "rnnsearch-50", "rnnsearch-50-star"),
         "vaswani2017": ("base-enfr", "base", "base-enfr-wu2021", "base-wu2021"),
     },
-    "europarl-small": {"bahdanau2014": ("rnnencdec-50", "rnnsearch-30", "rnnsearch-50", "rnnsearch-50-star")},
+    "europarl-small": {
+        "bahdanau2014": ("rnnencdec-50", "rnnsearch-30", "rnnsearch-50", "rnnsearch-50-star"),
+        "vaswani2017": ("base-enfr", "big-enfr"),
+    },
 }
 """The runs that are shown, by scale and paper."""
 SEEDS_SCALE = "multi30k-table3"
@@ -34,7 +37,8 @@ SEEDS_SCALE = "multi30k-table3"
 TEXTS = {
     "multi30k": "`test_2016_flickr` is of Multi30k (image descriptions, task 1), lower-cased and tokenised.",
     "europarl-small": "`newstest2014` is the papers' own test set, cased and tokenised. The models here are a quarter "
-    "of the paper's sizes and read 200,000 pairs of Europarl v7; the paper's read five corpora of 348M French words.",
+    "of the papers' sizes and read 200,000 pairs of Europarl v7; the papers' read five corpora, 348M French words of "
+    "them in 2014 and 36M pairs in 2017.",
 }
 """What is to be said of each scale's text."""
 
@@ -99,9 +103,9 @@ def _others(paper: str, system: str, pair: str) -> tuple[str, str]:
     if paper == "bahdanau2014":
         row = read_yaml(PAPERS[paper].root / "reported.yaml")["tables"]["table1"]["rows"][system]
         return number(row["All"]), "the paper, newstest2014"
-    if system in ("base", "base-enfr"):
-        row = read_yaml(PAPERS[paper].root / "reported.yaml")["tables"]["table2"]["rows"]["base"]
-        return number(row[pair]), "the paper's base model, newstest2014"
+    if (model := system.removesuffix("-enfr")) in ("base", "big"):
+        row = read_yaml(PAPERS[paper].root / "reported.yaml")["tables"]["table2"]["rows"][model]
+        return number(row[pair]), f"the paper's {model} model, newstest2014"
     others = read_yaml(PAPERS[paper].root / "reported-wu2021.yaml")
     printed = others["scores"][pair]["test_2016_flickr"]
     return number(printed["BLEU"]), f"{others['label']}, same text and model ({printed['source']})"

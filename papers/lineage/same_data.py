@@ -78,12 +78,20 @@ def read_runs(results: Mapping[str, Path]) -> Results:
 
 def shared_sets(runs: Results) -> list[Results]:
     """Group the runs by language pair and test sentences. Return the groups that have runs of both papers."""
-    groups: dict[tuple[str, str, str, bytes], dict[str, Result]] = {}
+    groups: dict[tuple[str, str, str, str], dict[str, Result]] = {}
     for key, result in runs.items():
-        # Two recipes may have drawn different sentences for a set with the same name. Then their lengths differ.
-        text = (result.pair, result.test_set, result.corpus, result.all.lengths.tobytes())
+        text = (result.pair, result.test_set, result.corpus, sentences(result))
         groups.setdefault(text, {})[key] = result
     return [groups[text] for text in sorted(groups) if {key.split("/")[0] for key in groups[text]} == set(PAPERS)]
+
+
+def sentences(result: Result) -> str:
+    """Return what tells the sentences of the first test set from others that two recipes may have drawn by its name.
+
+    This is the hash of the untokenised source text, or for a result without it the lengths in words.
+    """
+    files: Mapping[str, Mapping[str, str]] = result.file.data.get("outputs", {})
+    return files.get(f"{result.test_set}.source", {}).get("sha256") or str(result.all.lengths.tolist())
 
 
 def heading(group: Results) -> str:

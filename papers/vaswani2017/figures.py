@@ -1,12 +1,15 @@
 """Figures 3 to 5 of Vaswani2017: encoder self-attention of one layer, as lines between two copies of a sentence.
 
-The paper chose its words and heads by eye. Here rules choose them, so that the same run gives the same figures.
+The paper chose its words and heads by eye. Here rules choose them, so that the same run gives the same figures, and a
+caption says by what value. What a head gives to punctuation or to the end of the sentence counts in no rule: much
+attention goes there, and it says nothing of the words.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -20,12 +23,63 @@ from matplotlib.lines import Line2D
 from common.report.page import COLOURS, Figure, png
 from common.report.results import Result
 from common.result import Example
+from common.text.bpe import SEPARATOR
+from common.text.wordpieces import PREFIX
 
 Weights = npt.NDArray[np.float64]
-FAINT = 0.02
+FAINT = 0.04
 """Weights below this are not drawn."""
 FAR = 3
 """Smallest distance, in words, at which attention counts as long-distance."""
+LOOKER = "making"
+"""The word from which the paper's Figure 3 is drawn."""
+PRONOUNS = ("its", "his", "her", "their", "it", "he", "she", "they")
+"""The word from which the paper's Figure 4 is drawn, and those that stand in for it in a sentence without it."""
+END = "</s>"
+"""The end of a sentence, as `Example.source` shows it."""
+DRAWN = "Lines to punctuation and to the end of the sentence are drawn too, but did not count in the choice."
+"""End of each caption."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of S words, and how the heads of one layer look from each word at each."""
+
+    words: tuple[str, ...]
+    """Words, punctuation marks and the end of the sentence."""
+    heads: Weights
+    """Attention weights (h, S, S), a row for each word that looks."""
+
+    @property
+    def counted(self) -> Weights:
+        """The weights (h, S, S) that count in a rule: from words and numbers to others. Elsewhere they are 0."""
+        word = np.array([word != END and any(map(str.isalnum, word)) for word in self.words])
+        return self.heads * (word[:, None] & word & ~np.eye(len(word), dtype=bool))
+
+    @property
+    def ahead(self) -> npt.NDArray[np.int64]:
+        """By how many words each word follows the one that looks, (S, S). It is negative for an earlier word."""
+        position = np.arange(len(self.words))
+        return position - position[:, None]
+
+    def quoted(self, word: int) -> str:
+        """Return the word at a position in quotation marks."""
+        return f"\u201c{self.words[word]}\u201d"
+
+
+def whole_words(pieces: Sequence[str], weights: Weights) -> Sentence:
+    """Join pieces to words, and the weights (h, P, P) between P pieces to weights between words.
+
+    A word looks as its pieces look on average, and gets what they get together.
+    """
+    begins = [
+        i == 0 or not (piece.startswith(PREFIX) or pieces[i - 1].endswith(SEPARATOR)) for i, piece in enumerate(pieces)
+    ]
+    belongs = np.arange(sum(begins))[:, None] == np.cumsum(begins) - 1  # (S, P): which pieces are a word's
+    shown = [piece.removeprefix(PREFIX).removesuffix(SEPARATOR) for piece in pieces]
+    words = ("".join(np.array(shown, dtype=object)[own]) for own in belongs)
+    average = belongs / belongs.sum(axis=1, keepdims=True)
+    return Sentence(tuple(map(html.unescape, words)), average @ weights @ belongs.T)
 
 
 def chosen_layer(layers: int) -> int:
@@ -41,122 +95,163 @@ def attention_figures(result: Result) -> list[Figure]:
     examples = result.attention
     if not examples:
         return []
-    drawn = [(example, _layer(example)) for example in examples]
     layers = len(examples[0].weights("encoder"))
     where = f"Encoder self-attention of {result.title} ({result.pair}), layer {chosen_layer(layers) + 1} of {layers}"
-    second = drawn[min(1, len(drawn) - 1)]
+    second = _sentence(examples[min(1, len(examples) - 1)])
     return [
-        long_distance(*drawn[0], where),
-        *(draw(*second, where) for draw in (sharpest_heads, unlike_heads) if len(second[1]) > 1),
+        long_distance(_sentence(examples[0]), where),
+        *(draw(second, where) for draw in (pronoun, unlike_heads) if len(second.heads) > 1),
     ]
 
 
-def _layer(example: Example) -> Weights:
-    """Return the weights of the chosen layer: (h, S, S), a row for each word that looks."""
+def _sentence(example: Example) -> Sentence:
+    """Return an example in words, with the weights of the chosen layer."""
     encoder = example.weights("encoder")
-    return encoder[chosen_layer(len(encoder))]
+    return whole_words(example.source, encoder[chosen_layer(len(encoder))])
 
 
-def long_distance(example: Example, heads: Weights, where: str) -> Figure:
-    """Draw Figure 3 "long-distance dependencies": all heads, from the one word that looks furthest."""
-    words = [html.unescape(word) for word in example.source]
-    positions = np.arange(len(words))
-    far = np.abs(positions[:, None] - positions) >= FAR
-    word = _pick(words, (heads * far).sum(axis=(0, 2)))
-    drawing, (axes,) = _panels(words, 1)
-    for head, weights in enumerate(heads):
-        _lines(
-            axes, weights, [word], COLOURS[head % len(COLOURS)], shift=(head - (len(heads) - 1) / 2) * 0.5 / len(heads)
-        )
-    _sentence(axes, words, [word])
-    _legend(drawing, range(len(heads)))
+# ----------------------------------------------------------------------------------------------------------------
+# The rules
+
+
+def far_words(sentence: Sentence) -> tuple[int, Weights]:
+    """Return the word of Figure 3, and what each head gives from it to words at least FAR away, (h, S).
+
+    The word is the paper's or, in a sentence without it, the one from which all heads together give most.
+    """
+    far = sentence.counted * (np.abs(sentence.ahead) >= FAR)
+    paper = LOOKER in sentence.words
+    word = sentence.words.index(LOOKER) if paper else int(far.sum(axis=(0, 2)).argmax())
+    return word, far[:, word]
+
+
+def referring_heads(sentence: Sentence) -> tuple[int, list[tuple[int, int]]]:
+    """Return the word of Figure 4, and two heads, each with the earlier word at which it looks most from there.
+
+    The word is the first of PRONOUNS that occurs. Its heads are the two that give most to a single earlier word, where
+    the word just before it does not count. Without a pronoun it is the word from which a head gives most in that way.
+    """
+    earlier = sentence.counted * (sentence.ahead < -1)
+    words = [word.lower() for word in sentence.words]
+    named = [words.index(pronoun) for pronoun in PRONOUNS if pronoun in words]
+    word = named[0] if named else int(earlier.max(axis=(0, 2)).argmax())
+    most = earlier[:, word].max(axis=1)  # (h,)
+    return word, [(int(head), int(earlier[head, word].argmax())) for head in np.argsort(-most, kind="stable")[:2]]
+
+
+def most_unlike(sentence: Sentence) -> tuple[int, int, float]:
+    """Return the two heads of Figure 5, and how unlike they are.
+
+    This is half the sum of the differences between their weights, on average over the words. It is 1 for two heads that
+    give everything to other words and share none, and the less, the more they give to what does not count.
+    """
+    heads = sentence.counted
+    lookers = max(1, int((heads.sum(axis=(0, 2)) > 0).sum()))
+    unlike = {
+        pair: float(np.abs(heads[pair[0]] - heads[pair[1]]).sum()) / 2 / lookers
+        for pair in combinations(range(len(heads)), 2)
+    }
+    first, second = max(unlike, key=lambda pair: unlike[pair])
+    return first, second, unlike[first, second]
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# The drawings
+
+
+def long_distance(sentence: Sentence, where: str) -> Figure:
+    """Draw Figure 3 "long-distance dependencies": all heads, from one word."""
+    word, far = far_words(sentence)
+    heads = range(len(sentence.heads))
+    drawing, (axes,) = _panels(sentence.words, 1)
+    for head in heads:
+        _lines(axes, sentence, head, [word], shift=(head - (len(heads) - 1) / 2) * 0.6 / len(heads))
+    _write(axes, sentence.words, [word])
+    _legend(drawing, heads)
+    own = sentence.words[word] == LOOKER
+    chosen = "the paper's word" if own else "the word from which all heads together give most to distant words"
+    most = " and ".join(
+        f"head {head + 1} ({far[head].sum():.2f}, of which {far[head].max():.2f} to "
+        f"{sentence.quoted(int(far[head].argmax()))})"
+        for head in np.argsort(-far.sum(axis=1), kind="stable")[:2]
+    )
     caption = (
-        f"{where}: every head, from \u201c{words[word]}\u201d alone (below, the words it looks at). The paper chose "
-        f"\u201cmaking\u201d; here it is the word that gives most weight to words at least {FAR} away. "
-        "The stronger the line, the larger the weight."
+        f"{where}: every head from {sentence.quoted(word)}, {chosen}. The heads that give most to words at least "
+        f"{FAR} away are {most}. {DRAWN}"
     )
     return Figure("attention-long-distance", "Figure 3: attention over a distance", caption, png(drawing))
 
 
-def sharpest_heads(example: Example, heads: Weights, where: str) -> Figure:
+def pronoun(sentence: Sentence, where: str) -> Figure:
     """Draw Figure 4 "anaphora resolution": one head for all words, and two heads for one word."""
-    words = [html.unescape(word) for word in example.source]
-    order = np.argsort(entropy(heads).mean(axis=1), kind="stable")
-    first, second = sorted(order[:2].tolist())
-    best = int(order[0])
-    away = heads[best] * (1 - np.eye(len(words)))
-    word = _pick(words, away.max(axis=1))
-    drawing, (full, single) = _panels(words, 2)
-    _lines(full, heads[best], range(len(words)), COLOURS[best % len(COLOURS)])
-    _sentence(full, words, range(len(words)))
-    for shift, head in ((-0.08, first), (0.08, second)):
-        _lines(single, heads[head], [word], COLOURS[head % len(COLOURS)], shift)
-    _sentence(single, words, [word])
+    word, chosen = referring_heads(sentence)
+    drawing, (full, single) = _panels(sentence.words, 2)
+    best = chosen[0][0]
+    _lines(full, sentence, best, range(len(sentence.words)))
+    _write(full, sentence.words, range(len(sentence.words)))
+    for shift, (head, _) in zip((-0.1, 0.1), chosen, strict=True):
+        _lines(single, sentence, head, [word], shift)
+    _write(single, sentence.words, [word])
+    _legend(drawing, [head for head, _ in chosen])
+    found = " and ".join(
+        f"head {head + 1} ({sentence.heads[head, word, seen]:.2f} to {sentence.quoted(seen)})" for head, seen in chosen
+    )
+    alone = f"{sentence.quoted(word)} alone" + ("" if sentence.words[word].lower() in PRONOUNS else ", for a pronoun")
+    caption = (
+        f"{where}. Above: all of head {best + 1}. Below: from {alone}, the two heads that "
+        f"give most to a single word before it, the one just before aside: {found}. The paper's two were chosen by eye "
+        f"for what the pronoun stands for, which these need not find. {DRAWN}"
+    )
+    return Figure("attention-pronoun", "Figure 4: two heads from one word", caption, png(drawing))
+
+
+def unlike_heads(sentence: Sentence, where: str) -> Figure:
+    """Draw Figure 5 "structure of the sentence": two heads that do different things, each for all words."""
+    first, second, value = most_unlike(sentence)
+    drawing, panels = _panels(sentence.words, 2)
+    for axes, head in zip(panels, (first, second), strict=True):
+        _lines(axes, sentence, head, range(len(sentence.words)))
+        _write(axes, sentence.words, range(len(sentence.words)))
     _legend(drawing, (first, second))
     caption = (
-        f"{where}. Above: all of head {best + 1}. "
-        f"Below: heads {first + 1} and {second + 1} from \u201c{words[word]}\u201d alone. "
-        "These are the two heads with the sharpest attention (lowest mean entropy) and the word that looks hardest at "
-        "another; the paper's two heads were chosen for resolving a pronoun, which these need not do."
+        f"{where}: heads {first + 1} and {second + 1}, whose weights between different words differ most: {value:.2f}, "
+        "where 1 would be two heads that give everything to other words and never to the same. "
+        f"{DRAWN}"
     )
-    return Figure("attention-sharp-heads", "Figure 4: two sharp heads", caption, png(drawing))
-
-
-def unlike_heads(example: Example, heads: Weights, where: str) -> Figure:
-    """Draw Figure 5 "structure of the sentence": two heads that do different things, each for all words."""
-    words = [html.unescape(word) for word in example.source]
-    pairs = list(combinations(range(len(heads)), 2))
-    first, second = max(pairs, key=lambda pair: float(np.abs(heads[pair[0]] - heads[pair[1]]).sum()))
-    drawing, panels = _panels(words, 2)
-    for axes, head in zip(panels, (first, second), strict=True):
-        _lines(axes, heads[head], range(len(words)), COLOURS[head % len(COLOURS)])
-        _sentence(axes, words, range(len(words)))
-    _legend(drawing, (first, second))
-    caption = f"{where}: heads {first + 1} and {second + 1}, the two whose weights differ most on this sentence."
     return Figure("attention-unlike-heads", "Figure 5: heads that differ", caption, png(drawing))
 
 
-def _pick(words: Sequence[str], scores: Weights) -> int:
-    """Return the position with the highest score that holds a word, not punctuation, a number or the end token."""
-    allowed = [any(map(str.isalpha, word)) and word != "</s>" for word in words]
-    return int(np.where(allowed, scores, -1.0).argmax())
-
-
-def entropy(weights: Weights) -> Weights:
-    """Return the entropy in nats of each row of attention weights: (..., S) -> (...)."""
-    return np.asarray(-(weights * np.log(np.maximum(weights, 1e-12))).sum(axis=-1))
-
-
 def _panels(words: Sequence[str], rows: int) -> tuple[Drawing, Sequence[Axes]]:
-    """Make a panel for each row, as wide as the sentence needs."""
-    width = float(np.clip(0.36 * len(words) + 0.8, 5.0, 14.0))
+    """Make a panel for each row, as wide as the sentence needs and at most as wide as a printed page."""
+    width = float(np.clip(0.28 * len(words) + 0.4, 4.5, 7.0))  # inches
     layout = ConstrainedLayoutEngine(h_pad=0.15)  # inches; keeps the words of neighbouring panels apart
-    drawing = Drawing(figsize=(width, 3.5 * rows + 0.4), layout=layout)
+    drawing = Drawing(figsize=(width, 3.0 * rows + 0.4), layout=layout)
     return drawing, np.atleast_1d(drawing.subplots(rows, 1)).tolist()
 
 
-def _lines(axes: Axes, weights: Weights, lookers: Sequence[int], colour: str, shift: float = 0.0) -> None:
+def _lines(axes: Axes, sentence: Sentence, head: int, lookers: Sequence[int], shift: float = 0.0) -> None:
     """Draw lines from each word that looks (above) to what it looks at (below), as strong as the weight.
 
     shift: sideways, in words, so that the lines of several heads from one word stay apart.
     """
+    power = 0.5 if len(lookers) == 1 else 1.0  # few weak lines are to be seen, many are not to hide the strong ones
     for looker in lookers:
-        for seen, weight in enumerate(weights[looker]):
+        for seen, weight in enumerate(sentence.heads[head, looker]):
             if weight > FAINT:
                 axes.plot(
                     [looker, seen + shift],
                     [1, 0],
-                    color=colour,
-                    alpha=float(min(1.0, weight)),
-                    linewidth=1 + 2.5 * weight,
+                    color=_colour(head),
+                    alpha=float(min(1.0, weight**power)),
+                    linewidth=0.6 + 2.6 * weight,
                     solid_capstyle="round",
                 )
 
 
-def _sentence(axes: Axes, words: Sequence[str], lookers: Sequence[int]) -> None:
+def _write(axes: Axes, words: Sequence[str], lookers: Sequence[int]) -> None:
     """Write the words above and below the lines. Words that do not look are pale."""
     for position, word in enumerate(words):
-        colour = "black" if position in lookers else "#999999"
+        colour = "black" if position in lookers else "#8a8a8a"
         style: dict[str, Any] = {"rotation": 90, "ha": "center", "fontsize": 9, "parse_math": False}
         axes.text(position, 1.04, word, va="bottom", color=colour, **style)
         axes.text(position, -0.04, word, va="top", **style)
@@ -166,7 +261,10 @@ def _sentence(axes: Axes, words: Sequence[str], lookers: Sequence[int]) -> None:
 
 def _legend(drawing: Drawing, heads: Sequence[int]) -> None:
     """Name the heads by their colours."""
-    handles = [
-        Line2D([], [], color=COLOURS[head % len(COLOURS)], linewidth=3, label=f"head {head + 1}") for head in heads
-    ]
+    handles = [Line2D([], [], color=_colour(head), linewidth=3, label=f"head {head + 1}") for head in heads]
     drawing.legend(handles=handles, loc="outside upper left", ncols=min(8, len(handles)), frameon=False, fontsize=9)
+
+
+def _colour(head: int) -> str:
+    """Return the colour of a head, the same in every figure."""
+    return COLOURS[head % len(COLOURS)]

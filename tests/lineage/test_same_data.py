@@ -89,6 +89,20 @@ def test_other_sentences_under_the_same_name_are_not_the_same_text(runs, tmp_pat
     assert "sacreBLEU |" not in section.markdown and [outcome.verdict for outcome in section.claims] == ["not run"]
 
 
+def test_the_same_sentences_in_other_tokens_are_the_same_text(runs, tmp_path):
+    """The two papers' tokenisers cut some sentences into different numbers of words. The untokenised text decides."""
+    data = made.result(PAPERS["vaswani2017"].recipe("demo/base"), {"all": made.column(made.statistics([1]), [1])}).data
+    for paper, system, last in (("bahdanau2014", "rnnsearch-50", 14), ("vaswani2017", "base-enfr", 15)):
+        for name, sha256 in (("same", "a"), ("other", f"b{last}")):
+            told = {**data, "outputs": {"made.source": {"sha256": sha256}, "made.source.tok": {"sha256": f"c{last}"}}}
+            file = values(paper, system, lengths=[5, 9, last] * 20, data=told)
+            made.write(tmp_path / name / paper, system, file)
+    same, other = (
+        same_data.read_runs({paper: tmp_path / name / paper for paper in PAPERS}) for name in ("same", "other")
+    )
+    assert [set(group) for group in same_data.shared_sets(same)] == [set(same)] and same_data.shared_sets(other) == []
+
+
 def test_without_results_of_one_paper_there_is_no_page(runs, tmp_path, command):
     with pytest.raises(UserError, match="no results of bahdanau2014"):
         same_data.build_tables({**same_data.folders("demo", runs), "bahdanau2014": tmp_path}, tmp_path / "out")

@@ -105,6 +105,24 @@ def test_training_cost_by_both_methods(folder, tmp_path):
     assert float(ours["EN-DE"]["FLOPs: paper"]) == 3.3e18
 
 
+def test_the_papers_own_trainings_are_counted_too(tmp_path):
+    """By hand: 6 FLOPs for each parameter and token that uses it, and the attention's scores left out.
+
+    V = 37,000 and 25,000 tokens on either side. The encoder reads the source; decoder and softmax, the target.
+    """
+    rows = made.cells(build(tmp_path / "nothing", tmp_path).markdown, "## Table 2: training")
+    counted = {(row["model"], row["languages"]): row["the paper's, counted"] for row in rows}
+    assert {label for (label, _), value in counted.items() if value} == {BASE, BIG}
+    for label, layers, softmax, updates in (
+        (BASE, 6 * (3_145_728 + 4_194_304), 37_000 * 512, 100_000),
+        (BIG, 6 * (12_582_912 + 16_777_216), 37_000 * 1024, 300_000),
+    ):
+        by_hand = 6 * 25_000 * (layers + softmax) * updates
+        assert float(counted[label, "EN-DE"]) == pytest.approx(by_hand, rel=0.03)
+        assert 0.25 < float(counted[label, "EN-DE"]) / TABLE2[label]["FLOPs EN-DE"] < 0.45
+        assert float(counted[label, "EN-FR"]) < float(counted[label, "EN-DE"]), "it has the smaller vocabulary"
+
+
 def test_the_rate_is_that_of_the_machine_that_trained(folder, tmp_path):
     """The rate of the machine that scored an older run is not its own: its cell is empty, and a note says so."""
     made.write(folder, "base", values("base", rate=5e6))
@@ -286,7 +304,3 @@ def test_the_anchor_with_seeds_has_their_mean_and_a_wider_interval(tiny, tmp_pat
     assert rows["Transformer (tiny)", "EN-FR"]["by seed"] == ""
     assert made.cells(text, "## Table 2: BLEU") == made.cells(first, "## Table 2: BLEU")
     assert text.count("seed 2, commit") == 2 and "| `base-seed3` " in text
-
-
-def test_entropy_of_attention():
-    assert figures.entropy(np.array([[1.0, 0.0], [0.5, 0.5]])) == pytest.approx([0.0, np.log(2)])
