@@ -203,6 +203,8 @@ class Evaluate:
     """BLEU of the tables: multi-bleu.perl, without or with the compound splitting of 2017."""
     no_unk: bool
     """Whether to score also the sentences without unknown words, UNK suppressed (Bahdanau2014 Table 1, No UNK)."""
+    brackets: bool = field(default=False, metadata=LATER)
+    """Whether the target side is trees (common/trees/linear.py), to be scored as EVALB does (Vaswani2017 Table 4)."""
 
     def __post_init__(self) -> None:
         require(self.average >= 1, "evaluate.average", "be at least 1")

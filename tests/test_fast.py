@@ -6,7 +6,7 @@ tests/*/test_equations.py compare the readable models with the equations in NumP
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -68,6 +68,8 @@ def transformers() -> dict[str, Variant]:
         name = f"h={h} d_k={d_k} d_v={d_v} bias={bias} {positions['positions']}"
         config = vaswani.ModelConfig(**values, **positions, P_drop=0.4)
         variants[name] = Variant(vaswani.Transformer, vaswani_fast.FastTransformer, config)
+    parsing = replace(config, attention_dropout=0.3)
+    variants["attention dropout"] = Variant(vaswani.Transformer, vaswani_fast.FastTransformer, parsing)
     return variants
 
 
