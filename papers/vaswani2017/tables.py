@@ -21,6 +21,7 @@ from common.report.page import Section
 from common.report.results import Result, read_results
 from common.report.tables import number, versus
 from common.yaml_files import read_yaml
+from papers.vaswani2017 import parsing
 from papers.vaswani2017.figures import attention_figures
 
 Reported = Mapping[str, Any]
@@ -59,6 +60,8 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
     reported = read_yaml(paper.root / "reported.yaml")["tables"]
     wu = read_yaml(paper.root / "reported-wu2021.yaml")
     runs = read_results(results)
+    if scale == parsing.SCALE:
+        return parsing.build_tables(paper, reported["table4"], runs, out)
     rows = table2_rows(reported, runs)
     outcomes = claim.evaluate(claims(reported), runs)
     drawings = next(
