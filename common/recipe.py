@@ -43,7 +43,7 @@ class Data:
     """The text that is read. Fields without a default name the text. The others select from it."""
 
     corpus: str = field(metadata=AT_ANY_TIME)
-    """demo, demo-small, multi30k, wmt14, craft, wsj, or the path of another's YAML file (common/corpus/declaration.py)."""
+    """A name, such as wmt14 (common/corpus/declared), or a YAML file's path (common/corpus/declaration.py)."""
     source: str
     """Language code of the source side."""
     target: str
