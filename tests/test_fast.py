@@ -22,6 +22,7 @@ from common.train.loss import cross_entropy_sum
 from papers.bahdanau2014 import fast as bahdanau_fast
 from papers.bahdanau2014 import model as bahdanau
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
+from papers.vaswani2017 import authors
 from papers.vaswani2017 import fast as vaswani_fast
 from papers.vaswani2017 import model as vaswani
 from papers.vaswani2017.paper import PAPER as VASWANI
@@ -66,8 +67,15 @@ def transformers() -> dict[str, Variant]:
         values = {"N": 2, "d_model": 12, "d_ff": 10, "h": h, "d_k": d_k, "d_v": d_v, "attention_bias": bias}
         positions = {"positions": "learned" if learned else "sinusoidal", "learned_positions": learned}
         name = f"h={h} d_k={d_k} d_v={d_v} bias={bias} {positions['positions']}"
-        config = vaswani.ModelConfig(**values, **positions, P_drop=0.4)
+        config = authors.AuthorsConfig(**values, **positions, P_drop=0.4)
         variants[name] = Variant(vaswani.Transformer, vaswani_fast.FastTransformer, config)
+    for sinusoids, spaces, matrices in (("halves", 0, 1), ("interleaved", 3, 2), ("halves", 3, 3)):
+        config = authors.AuthorsConfig(
+            2, 12, 10, 3, 5, 7, 0.4, True, "sinusoidal", None,
+            sinusoids=sinusoids, target_spaces=spaces, embedding_matrices=matrices,
+        )  # fmt: skip
+        name = f"authors {sinusoids} spaces={spaces} matrices={matrices}"
+        variants[name] = Variant(authors.AuthorsTransformer, vaswani_fast.FastTransformer, config)
     first = next(iter(variants.values()))
     return {**variants, "attention dropout": replace(first, config=replace(first.config, attention_dropout=0.3))}
 

@@ -15,7 +15,7 @@ tests/test_fast.py compares logits, gradients, steps, beam search and attention 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from common.contract import Batch
 from common.ids import START
 from common.train.compiling import compile_once
+from papers.vaswani2017.authors import AuthorsConfig, AuthorsTransformer
 from papers.vaswani2017.beam_state import Growing, SharedState
 from papers.vaswani2017.model import (
     AddAndNorm,
@@ -31,10 +32,8 @@ from papers.vaswani2017.model import (
     EncoderLayer,
     KeysValues,
     Linear,
-    ModelConfig,
     MultiHeadAttention,
     Sinusoids,
-    Transformer,
     TransformerState,
     scaled_dot_product_attention,
 )
@@ -121,11 +120,11 @@ def decoder_layer(layer: DecoderLayer, x: Tensor, source: Tensor, causal_mask: T
     return add_and_norm(layer.feed_forward_norm, x, layer.feed_forward(x))
 
 
-class FastTransformer(Transformer):
-    """The model of model.py with its parameters. Attention is computed by `attend`."""
+class FastTransformer(AuthorsTransformer):
+    """The model of model.py, or of authors.py, with its parameters. Attention is computed by `attend`."""
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
-        """Draw the parameters as Transformer does."""
+    def __init__(self, config: AuthorsConfig, vocabulary_size: int) -> None:
+        """Draw the parameters as AuthorsTransformer does, which are model.py's if the recipe has none of its fields."""
         super().__init__(config, vocabulary_size)
         # After the parameters are drawn, so that a seed gives the weights of model.py.
         for encoding in self.encoder:
@@ -141,9 +140,8 @@ class FastTransformer(Transformer):
     def accelerate(self) -> None:
         """Compile what training computes, at the first minibatch. Everything else stays as it is."""
         self._compiled = {function: compile_once(function) for function in (embed, encoder_layer, decoder_layer)}
-        for positions in (self.source_positions, self.target_positions):
-            if isinstance(positions, Sinusoids):
-                positions(0, LONGEST)  # so that it hardly ever grows later
+        for sinusoids in _sinusoids(self):
+            sinusoids(0, LONGEST)  # so that it hardly ever grows later
 
     def forward(self, batch: Batch) -> Tensor:
         """Compute the teacher-forced logits (B, T, V)."""
@@ -151,26 +149,26 @@ class FastTransformer(Transformer):
             return super().forward(batch)
         encode, decode = self._compiled[encoder_layer], self._compiled[decoder_layer]
         source_mask = batch.source_mask[:, None, None, :]  # (B, 1, 1, S)
-        source = self._stream(batch.source, self.source_positions)  # (B, S, d)
+        source = self._stream(batch.source, self.matrices.source, self.source_positions)  # (B, S, d)
         for encoding in self.encoder:
             source = encode(encoding, source, source_mask)  # (B, S, d)
-        x = self._stream(batch.previous, self.target_positions)  # (B, T, d)
+        x = self._stream(batch.previous, self.matrices.target, self.target_positions)  # (B, T, d)
         T = x.shape[1]
         causal_mask = torch.ones(T, T, dtype=torch.bool, device=x.device).tril()
         for layer in self.decoder:
             x = decode(layer, x, source, causal_mask, source_mask)  # (B, T, d)
         return self._logits(x)
 
-    def _stream(self, words: Tensor, positions: nn.Module) -> Tensor:
+    def _stream(self, words: Tensor, E: Tensor, positions: nn.Module) -> Tensor:
         """Embed words (B, T) in the type in which the layers hand on their vectors: (B, T, d)."""
         # Not compiled: the compiler's code would sum the gradients of a word in no fixed order.
-        vectors = F.embedding(words.clamp(min=0), self.E)  # (B, T, d)
+        vectors = F.embedding(words.clamp(min=0), E)  # (B, T, d)
         device = words.device.type
         mixed = torch.is_autocast_enabled(device)
         stream = torch.get_autocast_dtype(device) if mixed else vectors.dtype
         encodings = positions(0, words.shape[1])  # (T, d)
-        if isinstance(positions, Sinusoids):
-            self._tables[positions.PE.data_ptr()] = positions.PE
+        for sinusoids in _sinusoids(positions):
+            self._tables[sinusoids.PE.data_ptr()] = sinusoids.PE
         return self._compiled[embed](vectors, words, encodings, self.dropout, stream)
 
     def encode(self, source: Tensor, source_mask: Tensor) -> SharedState:
@@ -185,10 +183,16 @@ class FastTransformer(Transformer):
         """
         assert isinstance(state, SharedState)
         ancestors, mask = state.grown()  # (N, t + 1), (B, 1, k, (t + 1) k)
-        x = self._embed(previous.unsqueeze(1), self.target_positions, first=state.ancestors.shape[1])  # (N, 1, d)
+        t = state.ancestors.shape[1]
+        x = self._embed(previous.unsqueeze(1), self.matrices.target, self.target_positions, first=t)  # (N, 1, d)
         x = x.view(len(state.source_mask), state.rows, -1)  # (B, k, d)
         past = []
         for layer, before, source in zip(self.decoder, state.past, state.source, strict=True):
             x, now = layer(x, Growing.of(before), source, mask, state.source_mask)
             past.append(now)
         return self._logits(x.flatten(0, 1)), SharedState(state.source, state.source_mask, tuple(past), ancestors)
+
+
+def _sinusoids(module: nn.Module) -> Iterator[Sinusoids]:
+    """Yield the tables of sinusoids of a model, or of one side's positions."""
+    return (part for part in module.modules() if isinstance(part, Sinusoids))

@@ -8,14 +8,16 @@ Letters: B sentences in a batch, S source positions, T target positions given, t
 N = B x beam rows, V words, d = d_model, h heads, d_k and d_v the sizes of a key and a value in one head.
 
 Where the paper is silent this follows the authors' first public code (tensor2tensor v1.0, June 2017). README.md
-lists those places under "Open questions" and every departure under "Deviations".
+lists those places under "Open questions" and every departure under "Deviations". What that code has otherwise than the
+paper is in authors.py.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -249,15 +251,16 @@ class Sinusoids(nn.Module):
 
     PE: Tensor
 
-    def __init__(self, d_model: int, length: int = 256) -> None:
+    def __init__(self, d_model: int, length: int = 256, table: Callable[..., Tensor] = sinusoids) -> None:
         super().__init__()
-        self.register_buffer("PE", sinusoids(length, d_model).to(torch.get_default_dtype()), persistent=False)
+        self.table = table
+        self.register_buffer("PE", table(length, d_model).to(torch.get_default_dtype()), persistent=False)
 
     def forward(self, first: int, count: int) -> Tensor:
         """Return the encodings of positions first .. first + count - 1; (count, d)."""
         length, d_model = self.PE.shape
         if first + count > length:  # doubling makes growth rare
-            self.PE = sinusoids(max(first + count, 2 * length), d_model, self.PE.device).to(self.PE.dtype)
+            self.PE = self.table(max(first + count, 2 * length), d_model, self.PE.device).to(self.PE.dtype)
         return self.PE[first : first + count]
 
 
@@ -320,6 +323,14 @@ class AttentionMaps:
     """Attention of decoder positions to source positions, (N layers, B, h, T, S)."""
 
 
+class Matrices(NamedTuple):
+    """The matrices (V, d) by which words become vectors and vectors become logits."""
+
+    source: Tensor
+    target: Tensor
+    softmax: Tensor
+
+
 class Transformer(nn.Module):
     """Vaswani2017 Figure 1 "The Transformer": the `common.contract.Seq2SeqModel` of this paper."""
 
@@ -330,14 +341,19 @@ class Transformer(nn.Module):
         """Draw the parameters from torch's global generator."""
         super().__init__()
         self.d_model = config.d_model
-        # §3.4: one matrix E serves source embedding, target embedding and the pre-softmax transformation.
         self.E = nn.Parameter(torch.zeros(vocabulary_size, config.d_model))  # (V, d)
-        self.source_positions, self.target_positions = _positions(config), _positions(config)
+        self.source_positions: nn.Module = _positions(config)
+        self.target_positions: nn.Module = _positions(config)
         self.dropout = nn.Dropout(config.P_drop)
         # A ModuleList registers its layers' parameters and is used as the list it behaves as.
         self.encoder = cast("list[EncoderLayer]", nn.ModuleList(EncoderLayer(config) for _ in range(config.N)))
         self.decoder = cast("list[DecoderLayer]", nn.ModuleList(DecoderLayer(config) for _ in range(config.N)))
         initialise(self)
+
+    @property
+    def matrices(self) -> Matrices:
+        """Return the matrix of each use. §3.4: they are one matrix E."""
+        return Matrices(source=self.E, target=self.E, softmax=self.E)
 
     def forward(self, batch: Batch) -> Tensor:
         """Compute the teacher-forced logits (B, T, V)."""
@@ -347,7 +363,7 @@ class Transformer(nn.Module):
     def encode(self, source: Tensor, source_mask: Tensor) -> TransformerState:
         """Compute the state before the first target word. source and source_mask are (B, S)."""
         key_mask = source_mask[:, None, None, :]  # (B, 1, 1, S)
-        x = self._embed(source, self.source_positions, first=0)  # (B, S, d)
+        x = self._embed(source, self.matrices.source, self.source_positions, first=0)  # (B, S, d)
         for layer in self.encoder:
             x = layer(x, key_mask)  # (B, S, d); no norm after the last layer: post-norm layers end in one
         # All decoder layers attend to the same x, the top encoder layer's output, each through its own W^K and W^V.
@@ -391,7 +407,7 @@ class Transformer(nn.Module):
         Training calls it with all words and an empty past, decoding with one word. The same lines compute both.
         """
         t, T = state.past[0].length, words.shape[1]
-        x = self._embed(words, self.target_positions, first=t)  # (N, T, d)
+        x = self._embed(words, self.matrices.target, self.target_positions, first=t)  # (N, T, d)
         # §3.2.3: position i sees itself and what came before, (T, t + T). A single last position sees everything.
         # The target's padding needs no mask: it is on the right, so no real position sees it.
         causal_mask = torch.ones(T, t + T, dtype=torch.bool, device=words.device).tril(t) if T > 1 else None
@@ -401,19 +417,19 @@ class Transformer(nn.Module):
             past.append(now)
         return x, TransformerState(state.source, state.source_mask, tuple(past))
 
-    def _embed(self, words: Tensor, positions: nn.Module, first: int) -> Tensor:
+    def _embed(self, words: Tensor, E: Tensor, positions: nn.Module, first: int) -> Tensor:
         """Embed words (B, T) at positions first, first + 1, ..: Dropout(sqrt(d) E[word] + PE), (B, T, d).
 
         Vaswani2017 §3.4, §3.5, §5.4.
         """
-        vectors = F.embedding(words.clamp(min=0), self.E) * math.sqrt(self.d_model)  # (B, T, d)
+        vectors = F.embedding(words.clamp(min=0), E) * math.sqrt(self.d_model)  # (B, T, d)
         # START is no word: tensor2tensor v1.0 shifts the target after embedding it, so a zero vector comes first.
         vectors = vectors.masked_fill((words == START).unsqueeze(-1), 0.0)
         return self.dropout(vectors + positions(first, words.shape[1]))  # (B, T, d)
 
     def _logits(self, x: Tensor) -> Tensor:
         """Compute the pre-softmax transformation x E^T, Vaswani2017 §3.4, without bias or scale: (.., d) -> (.., V)."""
-        return x @ self.E.T
+        return x @ self.matrices.softmax.T
 
 
 # ----------------------------------------------------------------------------------------------------------------

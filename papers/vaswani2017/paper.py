@@ -10,8 +10,9 @@ from common.contract import Batch
 from common.paper import Optimization, Paper, ReportedTraining
 from common.recipe import Recipe, require
 from common.yaml_files import read_yaml
+from papers.vaswani2017.authors import AuthorsConfig, AuthorsTransformer
 from papers.vaswani2017.fast import FastTransformer
-from papers.vaswani2017.model import ModelConfig, Transformer
+from papers.vaswani2017.model import Transformer
 from papers.vaswani2017.optim import OptimizerConfig, build_optimization
 
 BLOCKS = {
@@ -23,6 +24,14 @@ BLOCKS = {
     "feed_forward_norm": "layer norms",
 }
 """Block of the model by the part of a layer, as parameter names have it."""
+MATRICES = {
+    "E": "embedding, shared by source, target and softmax",
+    "E_source": "source embedding",
+    "E_decoder": "embedding, shared by target and softmax",
+    "E_target": "target embedding",
+    "E_softmax": "softmax matrix",
+}
+"""Block of the model by the name of a matrix with a row for each word."""
 
 
 DEEPEST = 512
@@ -38,7 +47,7 @@ class Vaswani2017(Paper):
         "A. Vaswani, N. Shazeer, N. Parmar, J. Uszkoreit, L. Jones, A. N. Gomez, Ł. Kaiser and I. Polosukhin, "
         "NIPS 2017, arXiv:1706.03762 (v5 where the tables of the two differ)"
     )
-    model_config = ModelConfig
+    model_config = AuthorsConfig
     optimizer_config = OptimizerConfig
     hardware = {
         "2 CPU cores": {"base": 1.0e11},
@@ -53,9 +62,10 @@ class Vaswani2017(Paper):
     now compiles and records them, and its rate is not measured yet."""
 
     def build_model(self, recipe: Recipe) -> Transformer:
-        """Build the model of model.py or of fast.py, as the recipe says."""
+        """Build the model of model.py, authors.py or fast.py, as the recipe says."""
         require(recipe.model.N <= DEEPEST, "model.N", f"be at most {DEEPEST:,}")
-        kind = FastTransformer if recipe.run.path == "fast" else Transformer
+        readable = AuthorsTransformer if recipe.model.departs else Transformer
+        kind = FastTransformer if recipe.run.path == "fast" else readable
         return kind(recipe.model, recipe.text.vocabulary_size)
 
     def build_optimization(self, model: nn.Module, recipe: Recipe) -> Optimization:
@@ -78,11 +88,11 @@ class Vaswani2017(Paper):
         return None if hours is None else ReportedTraining(hours, training["hardware"], training["source"])
 
     def block(self, parameter: str) -> str:
-        """Return the block of a parameter: the shared embedding, learned positions, or a part of a stack."""
-        if parameter == "E":
-            return "embedding, shared by source, target and softmax"
-        if parameter.endswith("_positions.PE"):
-            return "learned positions"
+        """Return the block of a parameter: an embedding, what is added to it, or a part of a stack."""
+        if parameter in MATRICES:
+            return MATRICES[parameter]
+        if parameter.startswith(("source_positions", "target_positions")):
+            return "target-space vectors" if parameter.endswith("spaces") else "learned positions"
         stack, _, part = parameter.split(".")[:3]
         return f"{stack} {BLOCKS[part]}"
 

@@ -18,15 +18,17 @@ from torch._dynamo.utils import counters
 from common.contract import Batch, pad
 from common.ids import EOS
 from common.train.loss import compiled, cross_entropy_sum
+from papers.vaswani2017.authors import AuthorsConfig, AuthorsTransformer
 from papers.vaswani2017.fast import LONGEST, FastTransformer, add_and_norm
-from papers.vaswani2017.model import ModelConfig, Transformer
+from papers.vaswani2017.model import Sinusoids, Transformer
 from papers.vaswani2017.optim import build_optimization
 from papers.vaswani2017.paper import PAPER
 
 WORDS = 17
 CONFIGS = {
-    "sinusoidal": ModelConfig(3, 12, 10, 3, 5, 7, 0.0, False, "sinusoidal", None),
-    "learned": ModelConfig(2, 12, 10, 3, 4, 4, 0.0, True, "learned", 4),
+    "sinusoidal": AuthorsConfig(3, 12, 10, 3, 5, 7, 0.0, False, "sinusoidal", None),
+    "learned": AuthorsConfig(2, 12, 10, 3, 4, 4, 0.0, True, "learned", 4),
+    "authors": AuthorsConfig(2, 12, 10, 3, 4, 4, 0.0, True, "sinusoidal", None, "halves", 3, 3),
 }
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
@@ -45,18 +47,18 @@ def from_scratch() -> None:
     counters.clear()
 
 
-def twins(config: ModelConfig, dtype: torch.dtype = torch.float64) -> tuple[Transformer, FastTransformer]:
+def twins(config: AuthorsConfig, dtype: torch.dtype = torch.float64) -> tuple[Transformer, FastTransformer]:
     """Return model.py's model and the accelerated one, to be trained, with the same weights, none of them zero."""
     torch.manual_seed(7)
-    readable = Transformer(config, WORDS).to(dtype).train()
+    readable = AuthorsTransformer(config, WORDS).to(dtype).train()
     for parameter in readable.parameters():
         torch.nn.init.normal_(parameter, 0.0, 0.4)
     fast = FastTransformer(config, WORDS).to(dtype).train()
     fast.load_state_dict(readable.state_dict())
     PAPER.accelerate(fast)
-    if config.positions == "sinusoidal":  # `to` has rounded the table that was not made anew
-        for positions in (readable.source_positions, readable.target_positions):
-            positions(0, LONGEST)
+    for table in readable.modules():
+        if isinstance(table, Sinusoids):  # `to` has rounded the table that was not made anew
+            table(0, LONGEST)
     return readable, fast
 
 
@@ -105,14 +107,14 @@ def test_layers_of_a_kind_are_compiled_once_and_other_shapes_compile_nothing(fro
 
 
 @every_config
-def test_loss_and_gradients_are_the_readable_models(config: ModelConfig, no_code: None) -> None:
+def test_loss_and_gradients_are_the_readable_models(config: AuthorsConfig, no_code: None) -> None:
     readable, fast = twins(config)
     for seed in range(3):
         assert_same(loss_and_gradients(fast, batch(seed)), loss_and_gradients(readable, batch(seed)))
 
 
 @every_config
-def test_ten_updates_stay_together(config: ModelConfig, no_code: None) -> None:
+def test_ten_updates_stay_together(config: AuthorsConfig, no_code: None) -> None:
     models = twins(config)
     for model in models:
         optimization = build_optimization(model, PAPER.recipe("base", ["optimizer.epsilon=1.0e-6"]))
@@ -134,13 +136,13 @@ def test_bfloat16_stays_near(no_code: None) -> None:
     pairs = batch(3)
     expected = loss_and_gradients(readable, pairs)
     with torch.autocast("cpu", torch.bfloat16):
-        assert fast._stream(pairs.source, fast.source_positions).dtype == torch.bfloat16
+        assert fast._stream(pairs.source, fast.E, fast.source_positions).dtype == torch.bfloat16
     found = loss_and_gradients(fast, pairs, mixed=True)
     assert float(found[0]) == pytest.approx(float(expected[0]), rel=0.02)
     assert all(gradient.dtype == torch.float32 for gradient in found)
     together, apart = (torch.cat([g.flatten() for g in gradients[1:]]) for gradients in (expected, found))
     assert float((apart - together).norm() / together.norm()) < 0.05
-    assert fast._stream(pairs.source, fast.source_positions).dtype == torch.float32
+    assert fast._stream(pairs.source, fast.E, fast.source_positions).dtype == torch.float32
 
 
 def test_a_norm_is_computed_in_float32() -> None:
@@ -155,7 +157,7 @@ def test_a_norm_is_computed_in_float32() -> None:
 
 
 @every_config
-def test_rounded_shapes_change_nothing(config: ModelConfig, no_code: None) -> None:
+def test_rounded_shapes_change_nothing(config: AuthorsConfig, no_code: None) -> None:
     """More columns of padding, and more rows: one EOS in the source, no word in the target."""
     _, fast = twins(config)
     for seed in range(2):
@@ -171,7 +173,7 @@ def test_rounded_shapes_change_nothing(config: ModelConfig, no_code: None) -> No
 
 
 def test_dropout_is_drawn_anew_and_by_the_rate(no_code: None) -> None:
-    _, fast = twins(ModelConfig(1, 64, 8, 1, 8, 8, 0.25, False, "sinusoidal", None))
+    _, fast = twins(AuthorsConfig(1, 64, 8, 1, 8, 8, 0.25, False, "sinusoidal", None))
     words = batch(0).source
     drawn = [fast._stream(words, fast.source_positions) for _ in range(2)]
     assert not torch.equal(*drawn)

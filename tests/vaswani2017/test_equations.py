@@ -187,7 +187,7 @@ def test_a_position_sees_the_words_before_it_and_no_others() -> None:
 
 def test_start_is_the_zero_vector_and_so_trains_no_row_of_E() -> None:
     model = build()
-    vectors = model._embed(torch.tensor([[START, EOS]]), model.target_positions, first=0)
+    vectors = model._embed(torch.tensor([[START, EOS]]), model.E, model.target_positions, first=0)
     torch.testing.assert_close(vectors[0, 0], sinusoids(1, D)[0])
     assert torch.autograd.grad(vectors[0, 0].sum(), model.E)[0].count_nonzero() == 0
     torch.testing.assert_close(vectors[0, 1], model.E[EOS] * math.sqrt(D) + sinusoids(2, D)[1])
@@ -316,8 +316,8 @@ def test_dropout_spares_the_residual_and_takes_the_position_along() -> None:
     kept = torch.isclose(after, x + 2 * y)
     assert torch.equal(after[~kept], x[~kept]) and 0.3 < kept.float().mean() < 0.7
     model, words = build(P_drop=0.5), torch.tensor([[3, 4, 5, 6, 7]])
-    whole = model._embed(words, model.source_positions, first=0)
-    dropped = model.train()._embed(words, model.source_positions, first=0)
+    whole = model._embed(words, model.E, model.source_positions, first=0)
+    dropped = model.train()._embed(words, model.E, model.source_positions, first=0)
     kept = torch.isclose(dropped, 2 * whole)
     assert not dropped[~kept].any() and 0.2 < kept.double().mean() < 0.8
 
