@@ -43,7 +43,7 @@ class Data:
     """The text that is read. Fields without a default name the text. The others select from it."""
 
     corpus: str = field(metadata=AT_ANY_TIME)
-    """demo, demo-small, multi30k, wmt14, or the path of another's YAML file (common/corpus/declaration.py)."""
+    """A name, such as wmt14 (common/corpus/declared), or a YAML file's path (common/corpus/declaration.py)."""
     source: str
     """Language code of the source side."""
     target: str
@@ -203,6 +203,8 @@ class Evaluate:
     """BLEU of the tables: multi-bleu.perl, without or with the compound splitting of 2017."""
     no_unk: bool
     """Whether to score also the sentences without unknown words, UNK suppressed (Bahdanau2014 Table 1, No UNK)."""
+    brackets: bool = field(default=False, metadata=LATER)
+    """Whether the target side is trees (common/trees/linear.py), to be scored as EVALB does (Vaswani2017 Table 4)."""
 
     def __post_init__(self) -> None:
         require(self.average >= 1, "evaluate.average", "be at least 1")

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from common.errors import UserError
 from common.score.bleu import Statistics
+from common.score.parses import Parses
 from common.typed import checked
 
 FACTS = ("environment", "data_sha256", "matmul_flops_per_second", "commit", "dirty")
@@ -203,6 +204,8 @@ class ScoredSet:
     columns: dict[str, Column]
     longest: tuple[LongSentence, ...]
     """Sentences that are kept in full: those that the recipe names (`run.shown`), or the longest."""
+    parses: Parses | None = None
+    """The hypotheses scored as trees, if the recipe asks for it."""
 
     def __post_init__(self) -> None:
         if "all" not in self.columns:

@@ -259,7 +259,7 @@ def test_headers_show_no_score_that_nobody_printed(paper, path):
 FIELD = re.compile(
     r"(?<![\w./{])(data|text|batch|train|decode|evaluate|run|estimate|model|optimizer)\.([a-zA-Z_]\w*)(?![\w(/])"
 )
-ENDINGS = {"py", "json", "en", "fr", "tok", "safetensors", "lengths"}
+ENDINGS = {"py", "json", "en", "fr", "mrg", "tok", "safetensors", "lengths"}
 """After `train.` and the like these make the name of a file."""
 
 

@@ -9,8 +9,9 @@ the addresses of public files:
 
 `generated: true` marks text that a program made. Every table and page with its scores then says so.
 A path is a public file if `files` has it, otherwise a file on this machine. The member of an archive follows after a
-space. A file holds UTF-8 text with one sentence a line, or a set in WMT's SGML. It may be compressed by gzip, xz or
-bzip2.
+space. A file of trees (`.mrg`, `.tree`) has two sides, which follow after a space too: `train.mrg words` are its
+sentences, and `train.mrg brackets` its trees (common/trees/linear.py). Any other file holds UTF-8 text with one
+sentence a line, or a set in WMT's SGML. All may be compressed by gzip, xz or bzip2.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 from common.corpus.archives import ARCHIVE
 from common.corpus.fetch import File
 from common.errors import UserError
+from common.trees.linear import TREEBANK
 from common.typed import checked
 from common.yaml_files import is_path, read_yaml
 
@@ -171,8 +173,8 @@ def _place(text: str) -> Place:
     """Return the location that `ARCHIVE MEMBER` or a path names. Spellings of one path give the same Place."""
     if "\0" in text:
         raise ValueError(f"{text!r} is no path")
-    archive = ARCHIVE.fullmatch(text)
-    file, member = archive.groups() if archive else (text, None)
+    named = ARCHIVE.fullmatch(text) or TREEBANK.fullmatch(text)
+    file, member = named.groups() if named else (text, None)
     return Place(os.path.normpath(os.path.expanduser(file)), member)
 
 

@@ -6,6 +6,7 @@ one sentence a line is read in its own format (SGML) or refused.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from common.corpus.archives import Stream, compression, open_member
 from common.corpus.sgml import Segments, check_same_segments, is_sgml, read_sgml
 from common.errors import UserError
 from common.files import BLOCK, utf8_lines, without_mark
+from common.trees.linear import TREEBANK, VIEWS, view_lines
 
 LONGEST_LINE = 1 << 24
 """Largest line in bytes. A file with longer lines is not text of sentences and would fill the memory."""
@@ -40,9 +42,16 @@ class Readable(Protocol):
 def open_text(path: Path, member: str | None) -> Iterator[Stream]:
     """Open a file or a member of an archive with `open_member`, without a byte order mark.
 
+    `words` or `brackets` in place of a member is a side of a file of trees (common/trees/linear.py), which is held in
+    memory.
     Raises UserError as `open_member` does. It also refuses what `without_mark` refuses, XML that is not an SGML set,
-    HTML, and a .tsv file with more than one column.
+    HTML, a .tsv file with more than one column, and trees that are not bracketed.
     """
+    if member in VIEWS and TREEBANK.fullmatch(path.name):
+        with open_text(path, None) as trees:
+            lines = view_lines("\n".join(utf8_lines(trees.read(), trees.name)), trees.name, member)
+            yield Stream(io.BytesIO("".join(f"{line}\n" for line in lines).encode()), f"{trees.name} {member}")
+        return
     with open_member(path, member) as stream:
         stream.head = without_mark(stream.head, stream.name)
         if _MARKUP.match(stream.head) and not is_sgml(stream.head, stream.name):

@@ -238,10 +238,15 @@ def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) 
 def closing_parts(paper: Paper, scale: str, results: Mapping[str, Result]) -> list[str]:
     """Return the end of a section: every score by both metrics, and what the recipes change against the paper's."""
     parts = [f"## Every score{text_label(results)}\n\n{every_score(results)}"] if results else []
+    return [*parts, changes_part(paper, scale, results)]
+
+
+def changes_part(paper: Paper, scale: str, results: Mapping[str, Result]) -> str:
+    """Return the part on what a scale's recipes and the runs' own change against the paper's."""
     used = {recipe.system: recipe.to_dict() for recipe in map(paper.recipe, paper.systems(scale))}
     used |= {system: _with_title(result) for system, result in results.items()}
     recipes = {system: (ours, theirs) for system, ours in used.items() if (theirs := _original(paper, ours))}
-    return [*parts, f"## What these recipes change against the paper\n\n{changes(recipes)}"]
+    return f"## What these recipes change against the paper\n\n{changes(recipes)}"
 
 
 def _with_title(result: Result) -> dict[str, Any]:
@@ -257,6 +262,8 @@ def _original(paper: Paper, ours: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     names = {name.rpartition("/")[2]: name for name in paper.systems(OWN_SCALE)}
     system = ours["reproduces"]
+    if "/" in system:  # the paper's own recipe is in another folder
+        return paper.recipe(system).to_dict()
     if system not in names:  # a result that was made before recipes said what they reproduce
         with suppress(UserError):
             system = paper.recipe(ours["name"]).reproduces

@@ -43,8 +43,10 @@ from common.run.record import commit, environment
 from common.score.bleu import sacre_bleu, sacre_metric
 from common.score.by_length import without_unknown
 from common.score.files import notes, tokenised_scores
+from common.score.parses import score_parses
 from common.score.significance import bootstrap_interval
 from common.train.loop import negative_log_likelihood, read_log
+from common.trees.linear import bracket_labels
 from common.typed import plain
 
 _TRAIN_SAMPLE = 1000
@@ -183,7 +185,11 @@ def _evaluate_set(run: LoadedRun, prepared: Prepared, name: str, say: Callable[[
     chosen = named or np.argsort(-lengths, kind="stable")[:_LONGEST]
     kept = ((lines["source"][i], lines["reference"][i], columns["all"].hypotheses[i]) for i in chosen)
     sentences = tuple(LongSentence(source=s, reference=r, hypothesis=h) for s, r, h in kept)
-    return ScoredSet(columns=columns, longest=sentences)
+    parses = None
+    if run.recipe.evaluate.brackets:
+        phrases = bracket_labels(run.text.target_vocabulary.words)
+        parses = score_parses(lines["source"], lines["reference"], columns["all"].hypotheses, phrases, name)
+    return ScoredSet(columns=columns, longest=sentences, parses=parses)
 
 
 def known_sentences(run: LoadedRun, lines: Mapping[str, list[str]]) -> npt.NDArray[np.bool_]:
@@ -313,6 +319,7 @@ def summary(result: ResultFile) -> str:
     about = [f"  [{column.signature}]" for _, column in columns]
     about += [f"  [{column.sacrebleu_signature}]" for _, column in columns]
     about += [f"  note: {note}" for _, column in columns for note in column.notes or ()]
+    about += [f"  [{scored.parses.signature}]" for scored in result.sets.values() if scored.parses]
     title = f"{result.recipe}: {result.title}" + (" (generated text)" if result.generated else "")
     lines = [title, *dict.fromkeys(about)]
     for name, column in columns:
@@ -321,4 +328,5 @@ def summary(result: ResultFile) -> str:
             f"  {name}: BLEU {column.bleu:.2f} (95% {low:.2f} to {high:.2f}), "
             f"sacreBLEU {column.sacrebleu:.2f}, {column.sentences} sentences"
         )
+    lines += [f"  {name}: {scored.parses.summary}" for name, scored in result.sets.items() if scored.parses]
     return "\n".join(lines)

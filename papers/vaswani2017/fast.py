@@ -44,14 +44,15 @@ LONGEST = 4096
 """Positions for which `accelerate` tabulates the sinusoids."""
 
 
-def attend(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None) -> Tensor:
+def attend(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None, dropout: nn.Module | None) -> Tensor:
     """Compute `scaled_dot_product_attention`, on a CPU and for many queries by PyTorch's kernel.
 
     PyTorch's kernels for CUDA sum the gradients of long sentences in no fixed order. But a training that is killed and
-    resumed must end with the same weights as one that is not. So a GPU computes the formula of model.py.
+    resumed must end with the same weights as one that is not. So a GPU computes the formula of model.py. Dropout of the
+    weights needs them too.
     """
-    if Q.is_cuda or Q.shape[-2] < FEW:
-        return scaled_dot_product_attention(Q, K, V, mask)  # (.., T, d_v)
+    if Q.is_cuda or Q.shape[-2] < FEW or (dropout and dropout.training):
+        return scaled_dot_product_attention(Q, K, V, mask, dropout)  # (.., T, d_v)
     return F.scaled_dot_product_attention(Q, K, V, attn_mask=mask)  # (.., T, d_v)
 
 
@@ -63,10 +64,11 @@ class FusedAttention(MultiHeadAttention):
         self.h = attention.h
         # The same modules under the same names, so that a checkpoint fits both.
         self.W_Q, self.W_K, self.W_V, self.W_O = attention.W_Q, attention.W_K, attention.W_V, attention.W_O
+        self.dropout = attention.dropout
 
     def forward(self, x: Tensor, attended: KeysValues, mask: Tensor | None) -> Tensor:
         """Attend from positions x (B, T, d) to `attended` (B, h, S, ..) where mask (.., T, S) is True: (B, T, d)."""
-        heads = attend(self.queries(x), attended.K, attended.V, mask)  # (B, h, T, d_v)
+        heads = attend(self.queries(x), attended.K, attended.V, mask, self.dropout)  # (B, h, T, d_v)
         return self.W_O(heads.transpose(1, 2).flatten(2))  # (B, T, h x d_v) -> (B, T, d)
 
 
@@ -85,7 +87,7 @@ def heads_of(x: Tensor, h: int, *projections: Linear) -> list[Tensor]:
 
 def attention(own: MultiHeadAttention, Q: Tensor, K: Tensor, V: Tensor, mask: Tensor) -> Tensor:
     """Attend with queries, keys and values in heads (B, h, .., ..) where the mask is True: (B, T, d)."""
-    heads = scaled_dot_product_attention(Q, K, V, mask)  # (B, h, T, d_v); its three steps become one
+    heads = scaled_dot_product_attention(Q, K, V, mask, own.dropout)  # (B, h, T, d_v); its steps become one
     return own.W_O(heads.transpose(1, 2).flatten(2))  # (B, T, h x d_v) -> (B, T, d)
 
 

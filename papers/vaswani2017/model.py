@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from common.contract import Batch
 from common.ids import START
-from common.recipe import require
+from common.recipe import LATER, require
 
 LAYER_NORM_EPSILON = 1e-6
 """Added to the variance inside the square root (tensor2tensor v1.0). PyTorch's own default is 1e-5."""
@@ -50,12 +50,15 @@ class ModelConfig:
     """Kind of positional encoding. `learned` is Table 3 row E."""
     learned_positions: int | None
     """Rows of each stack's learned table, null with sinusoids. Positions past the end share the last row."""
+    attention_dropout: float = field(default=0.0, metadata=LATER)
+    """Dropout of the weights of every attention. Only parsing has it (§6.3)."""
 
     def __post_init__(self) -> None:
         for key in ("N", "d_model", "d_ff", "h", "d_k", "d_v"):
             require(getattr(self, key) > 0, f"model.{key}", "be positive")
         require(self.d_model % 2 == 0, "model.d_model", "be even: sines and cosines come in pairs")
-        require(0 <= self.P_drop < 1, "model.P_drop", "lie in [0, 1)")
+        for key in ("P_drop", "attention_dropout"):
+            require(0 <= getattr(self, key) < 1, f"model.{key}", "lie in [0, 1)")
         learned = self.positions == "learned"
         require((self.learned_positions or 0) > 0 or not learned, "model.learned_positions", "be positive when learned")
         require(self.learned_positions is None or learned, "model.learned_positions", "be null with sinusoids")
@@ -78,12 +81,15 @@ def attention_weights(Q: Tensor, K: Tensor, mask: Tensor | None) -> Tensor:
     return compatibility.softmax(dim=-1)  # over the keys
 
 
-def scaled_dot_product_attention(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None = None) -> Tensor:
+def scaled_dot_product_attention(
+    Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None = None, dropout: nn.Module | None = None
+) -> Tensor:
     """Compute Vaswani2017 Eq. (1) "Scaled Dot-Product Attention": softmax(Q K^T / sqrt(d_k)) V.
 
-    Q (.., T, d_k), K (.., S, d_k), V (.., S, d_v), mask as above; result (.., T, d_v).
+    Q (.., T, d_k), K (.., S, d_k), V (.., S, d_v), mask as above; result (.., T, d_v). dropout: of the weights (§6.3).
     """
-    return attention_weights(Q, K, mask) @ V
+    weights = attention_weights(Q, K, mask)  # (.., T, S)
+    return (dropout(weights) if dropout else weights) @ V
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ class MultiHeadAttention(nn.Module):
         d, keys, values, bias = config.d_model, config.h * config.d_k, config.h * config.d_v, config.attention_bias
         self.W_Q, self.W_K, self.W_V = Linear(d, keys, bias), Linear(d, keys, bias), Linear(d, values, bias)
         self.W_O = Linear(values, d, bias)  # h x d_v -> d
+        self.dropout = nn.Dropout(config.attention_dropout) if config.attention_dropout else None
 
     def queries(self, x: Tensor) -> Tensor:
         """Project to Q W_i^Q for every head: (B, T, d) -> (B, h, T, d_k)."""
@@ -145,8 +152,8 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, x: Tensor, attended: KeysValues, mask: Tensor | None) -> Tensor:
         """Attend from positions x (B, T, d) to `attended` (B, h, S, ..) where mask (.., T, S) is True: (B, T, d)."""
-        heads = scaled_dot_product_attention(self.queries(x), attended.K, attended.V, mask)  # (B, h, T, d_v)
-        concat = heads.transpose(1, 2).flatten(2)  # (B, T, h x d_v)
+        heads = scaled_dot_product_attention(self.queries(x), attended.K, attended.V, mask, self.dropout)
+        concat = heads.transpose(1, 2).flatten(2)  # (B, h, T, d_v) -> (B, T, h x d_v)
         return self.W_O(concat)  # (B, T, d)
 
     def _heads(self, x: Tensor) -> Tensor:

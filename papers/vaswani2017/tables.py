@@ -27,6 +27,7 @@ from common.run.plan import training_flops
 from common.score.bleu import bleu
 from common.score.seeds import bleu_interval, pooled
 from common.yaml_files import read_yaml
+from papers.vaswani2017 import parsing
 from papers.vaswani2017.claims import MODELS, PAIRS, claims, variation_claims
 from papers.vaswani2017.figures import attention_figures
 from papers.vaswani2017.table3 import SCALE as SEEDS_SCALE
@@ -62,6 +63,8 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
         return build_page(paper, reported["table3"]["rows"], variation_claims(reported), results, out)
     wu = read_yaml(paper.root / "reported-wu2021.yaml")
     runs = read_results(results)
+    if scale == parsing.SCALE:
+        return parsing.build_tables(paper, reported["table4"], runs, out)
     rows = table2_rows(reported, runs)
     outcomes = claim.evaluate(claims(reported), runs)
     drawings = next(

@@ -108,7 +108,7 @@ def test_another_layer_is_another_picture(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.undo()
 
-    def unscaled(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None) -> Tensor:
+    def unscaled(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None, dropout: None) -> Tensor:
         return (Q @ K.transpose(-2, -1)).softmax(-1) @ V
 
     monkeypatch.setattr(readable, "scaled_dot_product_attention", unscaled)

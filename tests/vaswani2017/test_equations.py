@@ -288,6 +288,22 @@ def test_dropout_acts_on_sublayer_outputs_and_embedding_sums_only() -> None:
     assert torch.equal(trained, model.eval()(batch()))
 
 
+def test_attention_dropout_acts_on_every_weight_of_every_attention() -> None:
+    """§6.3: in training each weight is 0 or 1 / (1 - p) times as large. Without P_drop nothing else is dropped."""
+    model = build(attention_dropout=0.25)
+    whole, dropped = model(batch()), []
+    dropouts = [module for module in model.train().modules() if isinstance(module, nn.Dropout) and module.p]
+    for module in dropouts:
+        module.register_forward_hook(lambda _module, inputs, output: dropped.append((inputs[0], output)))
+    assert not torch.allclose(model(batch()), whole)
+    assert len(dropouts) == len(dropped) == 3 * N
+    for weights, output in dropped:
+        torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
+        kept = torch.isclose(output, weights / 0.75)
+        assert not output[~kept].any()
+    torch.testing.assert_close(model.eval()(batch()), whole)
+
+
 def test_dropout_spares_the_residual_and_takes_the_position_along() -> None:
     """Dropout acts on a sub-layer's output y and on the sum of embedding and position, not on the residual x.
 

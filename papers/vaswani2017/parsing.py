@@ -1,0 +1,216 @@
+"""Vaswani2017 §6.3 "English Constituency Parsing": a trained parser at work, and Table 4.
+
+    python -m papers.vaswani2017.parsing RUN < sentences > trees    # one tokenised sentence a line
+
+A parser is a translation model from words to a linearised tree (common/trees/linear.py). So it is prepared, trained,
+averaged and scored as the others are (recipes/parsing). Here the symbols that it writes become trees again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common.corpus.lines import lines_as_they_come
+from common.errors import UserError
+from common.markdown import table
+from common.paper import Paper
+from common.report import page
+from common.report import tables as report
+from common.report.page import Section
+from common.report.results import Result
+from common.run.cli import Parser, guarded, utf8_output
+from common.run.evaluate import translate_lines
+from common.run.folder import LoadedRun, load_run
+from common.score.brackets import f1_of_sums
+from common.score.parses import Parses
+from common.score.significance import bootstrap_interval
+from common.trees.linear import bracket_labels, restore
+from common.trees.tree import Tree
+from papers.vaswani2017.paper import PAPER
+
+SCALE = "parsing"
+"""Folder of the parsers' recipes."""
+ROWS = {"wsj": "transformer-wsj", "semi": "transformer"}
+"""The paper's own rows of Table 4, by the recipe that stands for each."""
+ESCAPED = {"(": "-LRB-", ")": "-RRB-", "[": "-LSB-", "]": "-RSB-", "{": "-LCB-", "}": "-RCB-"}
+"""Brackets as the Penn Treebank writes them, because its own are round."""
+TOGETHER = 256
+"""Sentences that are read before the first tree is written."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse standard input. Return the exit status as common.run.cli does."""
+    utf8_output()
+    parser = Parser(prog="python -m papers.vaswani2017.parsing", description="Parse sentences with a trained run.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run of recipes/parsing")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as decode.beam=1, run.device=cpu")
+    options = parser.parse_intermixed_args(arguments)
+
+    def work() -> None:
+        run = load_run(PAPER, options.run, options.overrides)
+        repaired = sentences = 0
+        for tree, faults in parse(run, lines_as_they_come(sys.stdin.buffer, "standard input")):
+            print(tree or "", flush=True)
+            repaired, sentences = repaired + bool(faults), sentences + bool(tree)
+        print(f"{options.run}: {sentences:,} sentences, {repaired:,} outputs repaired", file=sys.stderr)
+
+    return guarded(work, parser.prog)
+
+
+def parse(run: LoadedRun, lines: Iterable[str]) -> Iterator[tuple[Tree | None, Mapping[str, int]]]:
+    """Yield the tree of each sentence, tokens joined by spaces, and what was repaired. An empty line has no tree.
+
+    Raises UserError if the run is no parser.
+    """
+    if not run.recipe.evaluate.brackets:
+        raise UserError(f"{run.path}: {run.recipe.name} is no parser (evaluate.brackets); use a run of recipes/{SCALE}")
+    phrases, stream = bracket_labels(run.text.target_vocabulary.words), iter(lines)
+    while taken := [[ESCAPED.get(word, word) for word in line.split()] for line in islice(stream, TOGETHER)]:
+        outputs = translate_lines(run, [" ".join(words) for words in taken], run.recipe.decode)
+        for words, ids in zip(taken, outputs, strict=True):
+            yield restore(run.text.target_tokens(ids), words, phrases) if words else (None, {})
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Table 4
+
+
+def build_tables(paper: Paper, printed: Mapping[str, Any], runs: Mapping[str, Result], out: Path) -> Section:
+    """Build the page of the scale `parsing` and write it to the folder `out`. printed: Table 4 of reported.yaml."""
+    parsers = {system: result for system, result in runs.items() if any(parses_of(result).values())}
+    remarks = notes(parsers)
+    parts = [
+        f"# {paper.title}\n\n{paper.citation}",
+        f"## {printed['title']}, and our parsers on other text\n\n{table4(printed, parsers)}",
+        provenance(parsers),
+        *(written(parsers) if parsers else []),
+        report.changes_part(paper, SCALE, runs),
+        "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
+    ]
+    section = Section(paper.title, "\n\n".join(parts), [], [], remarks)
+    page.write_section(section, out)
+    return section
+
+
+def parses_of(result: Result) -> dict[str, Parses]:
+    """Return the parses of each of a run's test sets that was scored as trees."""
+    return {name: scored.parses for name, scored in result.file.sets.items() if scored.parses}
+
+
+def counts_of(result: Result, kind: str, labelled: bool = True) -> npt.NDArray[np.int64]:
+    """Return matched, gold and test brackets by sentence, (sentences, 3), of all test sets. kind: a field of Parses."""
+    found = [getattr(parses, kind) for parses in parses_of(result).values()]
+    return np.concatenate([one.counts if labelled else one.unlabelled_counts for one in found])
+
+
+def f1(counts: npt.NDArray[np.int64]) -> float:
+    """Return F1 x 100 of all sentences together."""
+    return float(f1_of_sums(counts.sum(axis=0)))
+
+
+def table4(printed: Mapping[str, Any], runs: Mapping[str, Result]) -> str:
+    """Return Table 4: the paper's rows with its numbers, and a row for each of our texts and parsers with ours."""
+    header = ["parser", "trained on", "F1: paper, WSJ section 23", "F1: ours (95%)", "tested on", "the run behind it"]
+    cells = []
+    for key, row in printed["rows"].items():
+        result = next((runs[system] for system, own in ROWS.items() if own == key and system in runs), None)
+        cells.append([row["label"], row["training"], f"{row['F1']:.1f}", *_ours(result, "parser")])
+    for system, result in runs.items():
+        if system not in ROWS:
+            cells.append([result.title, result.corpus, "", *_ours(result, "parser")])
+    for text, result in {result.corpus: result for result in runs.values()}.items():
+        cells.append(["right-branching trees", "nothing", "", *_ours(result, "right_branching")[:1], text, ""])
+    return table(header, cells, right=(2, 3))
+
+
+def _ours(result: Result | None, kind: str) -> list[str]:
+    """Return our F1, the text that was tested on, and the run."""
+    if result is None:
+        return ["", "", ""]
+    counts = counts_of(result, kind)
+    return [report.score(f1(counts), bootstrap_interval(counts, f1_of_sums)), result.corpus, report.run_cell(result)]
+
+
+def written(runs: Mapping[str, Result]) -> list[str]:
+    """Return the parts on what the parsers wrote, over all test sets and by test set."""
+    return [f"## What the parsers wrote\n\n{outputs(runs)}", f"## F1 by test set\n\n{by_set(runs)}"]
+
+
+def outputs(runs: Mapping[str, Result]) -> str:
+    """Return what each parser wrote: how much had to be repaired, its brackets without labels, and its tags.
+
+    The perplexity is of the development set, on which dropout is chosen (§6.3).
+    """
+    header = ["parser", "dev perplexity", "sentences", "repaired", "places", "recall", "precision", "F1"]
+    header += ["F1 without labels", "right-branching without labels", "tags right", "left out by EVALB with own tags"]
+    cells = []
+    for result in runs.values():
+        parses, counts = [*parses_of(result).values()], counts_of(result, "parser")
+        faults: dict[str, int] = {}
+        for one in parses:
+            faults |= {fault: faults.get(fault, 0) + places for fault, places in one.faults.items()}
+        matched, gold, test = counts.sum(axis=0).tolist()
+        repaired = sum(one.ill_formed for one in parses)
+        cells.append(
+            [
+                result.title,
+                f"{result.dev.perplexity:.2f}",
+                f"{len(counts):,}",
+                f"{repaired:,} ({repaired / len(counts):.1%})",
+                ", ".join(f"{fault} {places:,}" for fault, places in sorted(faults.items())) or "none",
+                f"{100 * matched / max(1, gold):.2f}",
+                f"{100 * matched / max(1, test):.2f}",
+                f"{f1(counts):.2f}",
+                f"{f1(counts_of(result, 'parser', labelled=False)):.2f}",
+                f"{f1(counts_of(result, 'right_branching', labelled=False)):.2f}",
+                f"{sum(one.tags_right for one in parses) / max(1, sum(one.words for one in parses)):.1%}",
+                f"{sum(one.refused for one in parses):,}",
+            ]
+        )
+    return table(header, cells, right=(1, 2, 3, *range(5, 12)))
+
+
+def by_set(runs: Mapping[str, Result]) -> str:
+    """Return F1 of each test set of each parser."""
+    cells = [
+        [result.title, name, f"{len(parses.parser.labelled):,}", f"{f1(parses.parser.counts):.2f}"]
+        for result in runs.values()
+        for name, parses in parses_of(result).items()
+    ]
+    return table(["parser", "set", "sentences", "F1"], cells, right=(2, 3))
+
+
+def provenance(runs: Mapping[str, Result]) -> str:
+    """Return the lines under Table 4: how F1 is counted, then one line per run."""
+    if not runs:
+        return "No run stands behind this table yet."
+    signatures = sorted({parses.signature for result in runs.values() for parses in parses_of(result).values()})
+    lines = [f"- F1: `{one}`, intervals by bootstrap over sentences (95%, 1,000 draws)" for one in signatures]
+    return "\n".join(lines + [f"- {result.title}: {result.provenance}" for result in runs.values()])
+
+
+def notes(runs: Mapping[str, Result]) -> list[str]:
+    """Return what a reader must know to read the page."""
+    remarks = [
+        "The paper's figures are for newspaper text, section 23 of the Wall Street Journal. Ours on other text do not "
+        "compare with them, and no difference is shown.",
+        "Rows of earlier parsers show the paper's figures; none of them is reproduced here.",
+        "F1 is over the gold tags: EVALB finds punctuation by its tag and leaves out sentences in which the tags "
+        "differ on it, which would favour a parser that tags badly. The parser's own tags are counted by themselves.",
+        "An output that is no tree over its sentence is repaired, never left out (common/trees/linear.py says how).",
+        "Right-branching trees have `S` over the sentence and `VP` over every rest of it.",
+    ]
+    if missing := [f"`{SCALE}/{system}`" for system in ROWS if system not in runs]:
+        remarks.append(f"There is no run yet of {', '.join(missing)} (a licensed treebank): their cells stay empty.")
+    return remarks
+
+
+if __name__ == "__main__":
+    sys.exit(main())
