@@ -5,7 +5,7 @@ Printed numbers come from reported.yaml and have columns of their own. Ours come
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from common.paper import Paper
 from common.report import claims as claim
 from common.report import page
 from common.report import tables as report
-from common.report.claims import Claim, Finding, Verdict
+from common.report.claims import Claim, Finding, Outcome, Verdict
 from common.report.page import Figure, Section
 from common.report.results import Result, read_results
 from common.report.tables import number
@@ -37,6 +37,8 @@ LONG, LEAST = (50, 40), 10
 from which on the others count."""
 ENOUGH = 50
 """Fewest long sentences on which anything is decided."""
+FLOOR = 2.0
+"""BLEU below which two systems differ in little but the words that any sentence has. Ours."""
 
 
 def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
@@ -49,7 +51,7 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
     drawings = [figure for figure in (figures.bleu_by_length(rows), _alignments(rows)) if figure]
     analysed, more = analysis.build(reported, runs)
     outcomes = claim.evaluate(claims(reported), runs)
-    remarks = [*notes(reported, runs), *report.other_text_notes(paper, runs)]
+    remarks = [*notes(reported, runs), *report.other_text_notes(paper, runs), *why_claims_fail(outcomes, runs)]
     parts = [
         f"# {paper.title}\n\n{paper.citation}",
         f"## Table 1: BLEU on the test set{report.text_label(runs)}\n\n{table1(reported, runs, scale)}",
@@ -302,3 +304,28 @@ def notes(reported: Reported, runs: Results) -> list[str]:
     if missing:
         remarks.append(f"No run yet of {', '.join(missing)}: their cells stay empty.")
     return remarks
+
+
+def why_claims_fail(outcomes: Sequence[Outcome], runs: Results) -> list[str]:
+    """Return what other runs of the scale tell about the claims that fail here."""
+    failed = {outcome.claim.id for outcome in outcomes if outcome.verdict == "fails"}
+    reasons = []
+    if failed & {"search-keeps-with-length", "search-steady-with-length"} and "rnnsearch-50-star" in runs:
+        star = runs["rnnsearch-50-star"]
+        verdict, evidence, change = _steady(star)
+        mended = "More updates do not mend it" if verdict == "fails" else "Too few updates are the likely reason"
+        reasons.append(
+            f"RNNsearch-50 falls with length here. RNNsearch-50*, its training carried on to {report.updates(star)} "
+            f"updates: {claim.show(claim.fall(star))} BLEU above the median length; long against others: {evidence}."
+            + (f" {mended}." if change else "")
+        )
+    if "longer-sentences-encdec" in failed:
+        short, long = runs["rnnencdec-30"], runs["rnnencdec-50"]
+        better = long.dev.nll_per_sentence < short.dev.nll_per_sentence
+        floor = better and max(short.all.bleu, long.all.bleu) < FLOOR
+        reasons.append(
+            f"RNNencdec-50 is below RNNencdec-30 in BLEU and {'ahead' if better else 'behind too'} in likelihood: "
+            f"{long.dev.nll_per_sentence:.1f} against {short.dev.nll_per_sentence:.1f} nats for a development sentence."
+            + (" A BLEU this low says little: likely neither translates yet." if floor else "")
+        )
+    return reasons

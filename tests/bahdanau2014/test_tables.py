@@ -150,6 +150,29 @@ def test_keeping_up_with_length_fails_when_both_fall_alike(tmp_path):
     assert verdicts["encdec-falls-with-length"] == "holds" and verdicts["search-keeps-with-length"] == "fails"
 
 
+@pytest.mark.parametrize("star_falls, told", [(False, "Too few updates are the likely"), (True, "More updates do not")])
+def test_a_claim_that_fails_has_what_the_other_runs_tell(tmp_path, star_falls, told):
+    """RNNsearch-50 falls with length. RNNsearch-50* does too, or does not."""
+    lengths = [5, 20, 30, 55, 60] * 30
+
+    def scored(system: str, falls: bool, quality: float, nll: float):
+        noise = [0.05 * (k % 3 - 1) for k in range(len(lengths))]
+        kept = [quality - 0.5 * quality * (falls and n > 50) for n in lengths]
+        columns = {"all": made.column(made.statistics([q + e for q, e in zip(kept, noise, strict=True)]), lengths)}
+        file = made.result(PAPER.recipe(system), columns)
+        return replace(file, training=replace(file.training, dev=replace(file.training.dev, nll_per_sentence=nll)))
+
+    made.write(tmp_path, "rnnsearch-50", scored("rnnsearch-50", True, 0.8, 50.0))
+    made.write(tmp_path, "rnnsearch-50-star", scored("rnnsearch-50-star", star_falls, 0.9, 40.0))
+    made.write(tmp_path, "rnnencdec-50", scored("rnnencdec-50", True, 0.4, 90.5))
+    made.write(tmp_path, "rnnencdec-30", scored("rnnencdec-30", True, 0.6, 95.25))
+    section = build(tmp_path, tmp_path / "out")
+    (length,) = (note for note in section.notes if note.startswith("RNNsearch-50 falls with length here."))
+    assert told in length
+    (encdec,) = (note for note in section.notes if note.startswith("RNNencdec-50 is below RNNencdec-30"))
+    assert "ahead in likelihood: 90.5 against 95.2 nats" in encdec and "neither translates" not in encdec
+
+
 @pytest.mark.parametrize("above, quality, verdict", [(60, 0.9, "undecided"), (60, 0.2, "fails"), (45, 0.2, "fails")])
 def test_a_system_without_words_beyond_fifty_is_not_steady(above, quality, verdict):
     """It may fall by less than a third of what another falls by: only its own long sentences say that it is steady."""
