@@ -316,8 +316,8 @@ def why_claims_fail(outcomes: Sequence[Outcome], runs: Results) -> list[str]:
         mended = "More updates do not mend it" if verdict == "fails" else "Too few updates are the likely reason"
         reasons.append(
             f"RNNsearch-50 falls with length here. RNNsearch-50*, its training carried on to {report.updates(star)} "
-            f"updates: {claim.show(claim.fall(star))} BLEU above the median length; long against others: {evidence}."
-            + (f" {mended}." if change else "")
+            f"updates: {claim.show(claim.fall(star))} BLEU above the median length"
+            + (f"; long against others: {evidence}. {mended}." if change else ".")
         )
     if "longer-sentences-encdec" in failed:
         short, long = runs["rnnencdec-30"], runs["rnnencdec-50"]
