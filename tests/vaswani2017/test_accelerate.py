@@ -28,7 +28,9 @@ WORDS = 17
 CONFIGS = {
     "sinusoidal": AuthorsConfig(3, 12, 10, 3, 5, 7, 0.0, False, "sinusoidal", None),
     "learned": AuthorsConfig(2, 12, 10, 3, 4, 4, 0.0, True, "learned", 4),
-    "authors": AuthorsConfig(2, 12, 10, 3, 4, 4, 0.0, True, "sinusoidal", None, "halves", 3, 3),
+    "authors": AuthorsConfig(
+        2, 12, 10, 3, 4, 4, 0.0, True, "sinusoidal", None, sinusoids="halves", target_spaces=3, embedding_matrices=3
+    ),
 }
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
@@ -175,7 +177,7 @@ def test_rounded_shapes_change_nothing(config: AuthorsConfig, no_code: None) -> 
 def test_dropout_is_drawn_anew_and_by_the_rate(no_code: None) -> None:
     _, fast = twins(AuthorsConfig(1, 64, 8, 1, 8, 8, 0.25, False, "sinusoidal", None))
     words = batch(0).source
-    drawn = [fast._stream(words, fast.source_positions) for _ in range(2)]
+    drawn = [fast._stream(words, fast.matrices.source, fast.source_positions) for _ in range(2)]
     assert not torch.equal(*drawn)
     assert float((drawn[0] == 0).double().mean()) == pytest.approx(0.25, abs=0.03)
 
@@ -185,7 +187,7 @@ def test_a_table_that_training_has_read_is_kept_when_a_longer_one_is_made(no_cod
     _, fast = twins(CONFIGS["sinusoidal"])
     read = []
     for length in (3, LONGEST + 1, 2 * LONGEST + 1):
-        fast._stream(torch.ones(1, length, dtype=torch.long), fast.source_positions)
+        fast._stream(torch.ones(1, length, dtype=torch.long), fast.matrices.source, fast.source_positions)
         read.append(weakref.ref(fast.source_positions.PE))
     assert len({id(table()) for table in read}) == 3 and None not in [table() for table in read]
 
