@@ -1,6 +1,6 @@
 """Table 3 on Multi30k: every row in the proportions of the paper's, with several seeds.
 
-`python -m papers.vaswani2017 seeds --scale multi30k-table3` trains them all. `tables.py` has the claims.
+`python -m papers.vaswani2017 seeds --scale multi30k-table3` trains them all. `claims.py` has the claims.
 """
 
 from __future__ import annotations

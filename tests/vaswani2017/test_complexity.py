@@ -295,7 +295,6 @@ def test_where_self_attention_costs_less_than_a_recurrence(measurement):
     assert {row[f"FLOPs: {whole}"][0] for row in rows} == {"0"}
 
 
-@pytest.mark.skipif(not page.RESULT.exists(), reason="not measured yet: python -m benchmarks.complexity")
 def test_the_page_is_current(tmp_path):
     copy = tmp_path / page.RESULT.name
     copy.write_bytes(page.RESULT.read_bytes())
@@ -305,7 +304,6 @@ def test_the_page_is_current(tmp_path):
     assert page.RESULT.with_suffix(".png").exists()
 
 
-@pytest.mark.skipif(not page.RESULT.exists(), reason="not measured yet: python -m benchmarks.complexity")
 def test_the_measured_flops_and_counts_are_the_expected_ones():
     measured = page.Measured(page.RESULT)
     kinds = {kind.label: kind for kind in TYPES}
