@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from common.align.record import read_analysis
 from common.errors import UserError
 from common.files import write_json
 from common.result import Example, Start, Training, Weights, read_attention, read_result, read_starts, read_training
@@ -37,8 +38,9 @@ def test_a_committed_result_is_what_its_classes_write(path: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("path", [path for path in COMMITTED if path not in RESULTS], ids=named)
-def test_a_committed_attention_is_what_its_classes_write(path: Path) -> None:
-    assert plain(read_attention(path)) == json.loads(path.read_text(encoding="utf-8"))
+def test_what_is_committed_beside_a_result_is_what_its_classes_write(path: Path) -> None:
+    read = {"attention": read_attention, "analysis": read_analysis}[path.stem.rpartition(".")[2]]
+    assert plain(read(path)) == json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
