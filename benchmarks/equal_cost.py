@@ -25,6 +25,8 @@ from benchmarks.train import make_update
 from common.contract import Batch
 from common.errors import UserError
 from common.files import write_json
+from common.paper import Paper
+from common.recipe import Recipe
 from common.run.cli import Parser, utf8_output
 from common.run.folder import prepare_data
 from common.run.record import commit, environment
@@ -41,10 +43,8 @@ SCALE = "europarl-same-small"
 class Measured:
     """One system, with its minibatches and the seconds that it took for each."""
 
-    def __init__(self, key: str, overrides: list[str], runs: Path, count: int) -> None:
-        name, system = key.split("/")
-        paper = PAPERS[name]
-        self.key, self.recipe = key, paper.recipe(f"{SCALE}/{system}", overrides)
+    def __init__(self, key: str, paper: Paper, recipe: Recipe, runs: Path, count: int) -> None:
+        self.key, self.recipe = key, recipe
         train = prepare_data(self.recipe, runs).train
         source, target = np.asarray(train.source_lengths), np.asarray(train.target_lengths)
         order = minibatches(source, target, self.recipe.batch, self.recipe.train.seed, 0)
@@ -68,6 +68,26 @@ class Measured:
     def rate(self) -> float:
         """CPU seconds of an update: the mean over the minibatches of the median over their turns."""
         return statistics.mean(map(statistics.median, self.seconds))
+
+
+def take_turns(systems: list[Measured], turns: int) -> None:
+    """Let every system make the updates of all its minibatches, `turns` times."""
+    step = 0
+    for turn in range(turns + 1):
+        for index in range(len(systems[0].batches) if turn else 1):
+            step += 1
+            for system in systems[step % len(systems) :] + systems[: step % len(systems)]:
+                system.take(index, step)
+        if not turn:  # the first update also makes memory and optimizer
+            for system in systems:
+                system.seconds[0].clear()
+
+
+def system_of(key: str, overrides: list[str], runs: Path, count: int) -> Measured:
+    """Return the system `paper/system` of the scale."""
+    name, system = key.split("/")
+    paper = PAPERS[name]
+    return Measured(key, paper, paper.recipe(f"{SCALE}/{system}", overrides), runs, count)
 
 
 def rows(systems: list[Measured]) -> list[dict[str, Any]]:
@@ -104,16 +124,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"{others[0]}: only data.corpus=FILE can be given; other fields make other systems")
     torch.set_num_threads(1)
     keys = [key for systems in SYSTEMS.values() for key in systems.values()]
-    systems = [Measured(key, given.overrides, given.runs, given.minibatches) for key in keys]
-    started, step = time.monotonic(), 0
-    for turn in range(given.turns + 1):
-        for index in range(given.minibatches if turn else 1):
-            step += 1
-            for system in systems[step % len(systems) :] + systems[: step % len(systems)]:
-                system.take(index, step)
-        if not turn:  # the first update also makes memory and optimizer
-            for system in systems:
-                system.seconds[0].clear()
+    systems = [system_of(key, given.overrides, given.runs, given.minibatches) for key in keys]
+    started = time.monotonic()
+    take_turns(systems, given.turns)
     measured = rows(systems)
     about = {"seconds": round(time.monotonic() - started, 1), "environment": plain(environment("cpu"))}
     write_json(given.out, {"scale": SCALE, "rows": measured, **about, **commit(Path(__file__).resolve().parent.parent)})

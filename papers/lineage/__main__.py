@@ -8,6 +8,7 @@ from pathlib import Path
 from common.recipe import SCALES
 from common.run.cli import Parser, guarded, utf8_output
 from papers.lineage import front
+from papers.lineage.deletion import SCALE as DELETION
 from papers.lineage.pages import build_page
 
 
@@ -19,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     utf8_output()
     parser = Parser(prog="python -m papers.lineage", description="What needs both papers.")
     parser.add_argument("verb", choices=["tables", "readme"])
-    parser.add_argument("--scale", choices=SCALES, help="default: demo")
+    parser.add_argument("--scale", choices=[*SCALES, DELETION], help="default: demo")
     parser.add_argument(
         "--runs", type=Path, help="folder of finished runs, as in reproduce.sh (default: the committed results)"
     )
