@@ -13,6 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAPERS = ("bahdanau2014", "vaswani2017")
 SOURCES = sorted(path for folder in ("common", "papers") for path in (ROOT / folder).rglob("*.py"))
+NOTEBOOKS = set(ROOT.glob("papers/*/notebook.py"))
+"""Sources of notebooks. test_notebooks.py executes them, and the prose between cells explains their functions."""
 CEILING = 60
 TOP_LEVEL = {
     "papers",
@@ -128,7 +130,9 @@ def test_functions_stay_short(path):
             assert length <= CEILING, f"{path}:{node.lineno} {node.name} has {length} lines"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [path for path in SOURCES if path not in NOTEBOOKS], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_public_names_are_documented(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree), f"{path} has no module docstring"
@@ -209,7 +213,7 @@ def test_deviations_are_numbered_once_and_cited(paper):
 
 def test_every_module_can_be_imported():
     """Those too that no test runs, such as the GPU's benchmark."""
-    paths = [*SOURCES, *(ROOT / "benchmarks").glob("*.py")]
+    paths = [*(path for path in SOURCES if path not in NOTEBOOKS), *(ROOT / "benchmarks").glob("*.py")]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
     for name in names:
         if name != "common.no_package":  # it refuses

@@ -1,12 +1,13 @@
-"""The notebooks run, show what they showed when they were committed, and show the real code.
+"""The notebooks are what is built from their sources, show the real code, and say whether an answer is right.
 
-A stale notebook is refreshed, in the repository's root, by
-jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False papers/*/notebook.ipynb
+A stale notebook is built again, in the repository's root, by
+python -m common.run.notebooks papers/*/notebook.py
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,25 +15,28 @@ from typing import Any
 
 import nbformat
 import pytest
-from ipykernel.kernelspec import write_kernel_spec
-from nbclient import NotebookClient
+import torch
 
-from common.report.notebook import committed, show
+from common.errors import UserError
+from common.report.notebook import check, committed, equations, exercise, show
 from common.report.page import Figure, Section
 from common.report.results import export
+from common.run.notebooks import build, execute, read
+from papers.bahdanau2014.model import AlignmentModel
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from tests import made_results as made
 
 ROOT = Path(__file__).resolve().parent.parent
-PAPERS = ("bahdanau2014", "vaswani2017")
+SOURCES = sorted(ROOT.glob("papers/*/notebook.py"))
+OF_EACH = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.parent.name)
 
 
-def notebook(paper: str) -> Any:
-    return nbformat.read(ROOT / "papers" / paper / "notebook.ipynb", as_version=4)
+def committed_notebook(source: Path) -> Any:
+    return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
 
 
-def code_cells(paper: str) -> list[Any]:
-    return [cell for cell in notebook(paper).cells if cell.cell_type == "code"]
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def shown(cell: Any) -> list[tuple[str, str]]:
@@ -49,42 +53,124 @@ def shown(cell: Any) -> list[tuple[str, str]]:
     return seen
 
 
-@pytest.mark.parametrize("paper", PAPERS)
-def test_runs_and_shows_what_was_committed(paper, tmp_path, monkeypatch):
-    """The kernel is this very Python, without the user's own settings. A cell that fails raises."""
-    write_kernel_spec(tmp_path / "kernels" / "python3")
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    fresh = notebook(paper)
-    NotebookClient(fresh, timeout=120, resources={"metadata": {"path": str(ROOT / "papers" / paper)}}).execute()
-    again = [cell for cell in fresh.cells if cell.cell_type == "code"]
-    for before, after in zip(code_cells(paper), again, strict=True):
-        assert shown(before) == shown(after), f"{paper}: stale; execute it again as this file's first lines say"
+def test_every_paper_has_a_notebook():
+    assert {"bahdanau2014", "vaswani2017"} <= {source.parent.name for source in SOURCES}
 
 
-@pytest.mark.parametrize("paper", PAPERS)
-def test_outputs_are_clean(paper):
-    cells = code_cells(paper)
-    assert notebook(paper).metadata.kernelspec.name == "python3"
-    assert all(cell.outputs for cell in cells), "every cell shows something"
-    kinds = [kind for cell in cells for kind, _ in shown(cell)]
+@OF_EACH
+def test_the_cells_are_those_of_the_source(source):
+    def cells(notebook: Any) -> list[tuple[str, str]]:
+        return [(cell.cell_type, cell.source) for cell in notebook.cells]
+
+    assert cells(read(source)) == cells(committed_notebook(source)), "stale; build it as this file's first lines say"
+
+
+@OF_EACH
+def test_runs_and_shows_what_was_committed(source):
+    """A cell that fails raises."""
+    fresh = read(source)
+    execute(fresh, source.parent)
+    for before, after in zip(code_cells(committed_notebook(source)), code_cells(fresh), strict=True):
+        assert shown(before) == shown(after), f"{source}: stale; build it as this file's first lines say"
+
+
+@OF_EACH
+def test_outputs_are_clean(source):
+    notebook = committed_notebook(source)
+    assert notebook.metadata.kernelspec.name == "python3"
+    seen = [output for cell in code_cells(notebook) for output in shown(cell)]
+    kinds, printed = {kind for kind, _ in seen}, "\n".join(text for _, text in seen)
     assert "stderr" not in kinds and "picture" in kinds
-    printed = "\n".join(text for cell in cells for _, text in shown(cell))
     assert str(Path.home()) + "/" not in printed and str(ROOT) not in printed and "Traceback" not in printed
+    assert not re.search(r"<[\w.]+ (object )?at 0x", printed), "an object without a text of its own was shown"
 
 
-@pytest.mark.parametrize("paper", PAPERS)
-def test_imports_the_model_and_defines_none(paper):
-    trees = [ast.parse(cell.source) for cell in code_cells(paper)]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    assert any(isinstance(node, ast.ImportFrom) and node.module == f"papers.{paper}.model" for node in nodes)
+@OF_EACH
+def test_imports_the_model_and_defines_none(source):
+    nodes = list(ast.walk(ast.parse(source.read_text(encoding="utf-8"))))
+    modules = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    paper = source.parent.name
+    assert any(re.fullmatch(r"papers\.\w+\.model", name) for name in modules)
+    assert paper == "lineage" or f"papers.{paper}.model" in modules
     assert not [node.name for node in nodes if isinstance(node, ast.ClassDef)]
+
+
+PAGE = '''# %% [markdown]
+r"""
+# Title
+
+$$ \\alpha $$
+"""
+
+# %%
+import sys
+
+import common
+
+print(3)
+sys.stdout.flush()
+print(common.__name__)
+
+# %%
+2 + 2
+'''
+
+
+def test_a_percent_file_becomes_an_executed_notebook(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (tmp_path / "notebook.py").write_text(PAGE, encoding="utf-8")
+    out = build(tmp_path / "notebook.py")
+    first = out.read_bytes()
+    made = nbformat.read(out, as_version=4)
+    assert made.cells[0].source == "# Title\n\n$$ \\alpha $$"
+    assert [shown(cell) for cell in code_cells(made)] == [[("stdout", "3\ncommon\n")], [("text", "4")]]
+    build(tmp_path / "notebook.py")
+    assert out.read_bytes() == first
+
+
+def test_only_percent_files_are_built(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.py: no such percent file; name a notebook\.py"):
+        read(tmp_path / "gone.py")
+
+
+def test_an_equation_stands_beside_the_statement_that_computes_it():
+    text = equations(AlignmentModel, {"c =": "c_i", "alpha =": r"\alpha_{ij}"}).data
+    c, alpha = text.split("$$ \\alpha_{ij} $$")
+    assert c.startswith("$$ c_i $$\n\n```python\nc = torch.bmm(") and "alpha = torch.softmax(" in alpha
+    with pytest.raises(ValueError, match="AlignmentModel has 0 statements that begin with 'beta ='"):
+        equations(AlignmentModel, {"beta =": r"\beta"})
+
+
+def test_a_check_says_what_holds(monkeypatch):
+    said: list[Any] = []
+    monkeypatch.setattr("common.report.notebook.display", said.append)
+    check(torch.tensor(True), "Two is even.")
+    assert [line.data for line in said] == ["✓ Two is even."]
+    with pytest.raises(AssertionError, match="This does not hold: Three is even"):
+        check(False, "Three is even.")
+
+
+@pytest.mark.parametrize(
+    ("yours", "verdict"),
+    [
+        (None, "○"),
+        (torch.tensor([0.25, 0.75]), "✓ Right."),
+        (torch.tensor([0.25, 0.75], dtype=torch.float64), "✓ Right."),
+        (torch.tensor([[0.25, 0.75]]), r"✗ Not yet: your shape is \(1, 2\), and \(2,\) is wanted"),
+        (torch.tensor([0.5, 0.5]), "✗ Not yet: the largest difference is 0.25"),
+    ],
+)
+def test_an_exercise_is_marked(yours, verdict, monkeypatch):
+    said: list[Any] = []
+    monkeypatch.setattr("common.report.notebook.display", said.append)
+    exercise(yours, torch.tensor([0.25, 0.75]))
+    assert re.match(verdict, said[0].data)
 
 
 def test_without_results_a_notebook_says_so_in_one_line(tmp_path, capsys):
     show(committed(replace(BAHDANAU, root=tmp_path), "demo"), "Table 1", "Claims")
     printed = capsys.readouterr().out
-    assert printed.startswith("No demo results are committed yet") and printed.count("\n") == 1
+    assert printed.startswith("No results of this scale are committed yet") and printed.count("\n") == 1
 
 
 def test_committed_results_become_tables(tmp_path):

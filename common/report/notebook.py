@@ -1,16 +1,20 @@
-"""What the papers' notebooks show: source code, drawings and parts of the committed results."""
+"""What the notebooks show: equations with their code, checks, exercises, drawings, parts of the committed results."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import tempfile
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure as Drawing
+from torch import Tensor
 
 from common.paper import Paper
 from common.report.page import Section, png
@@ -21,6 +25,43 @@ def code(*objects: Any) -> Markdown:
     """Return the source of functions and classes as it is in their files."""
     sources = (textwrap.dedent(inspect.getsource(item)).rstrip() for item in objects)
     return Markdown("```python\n" + "\n\n\n".join(sources) + "\n```")
+
+
+def equations(item: Any, typeset: Mapping[str, str]) -> Markdown:
+    """Return equations, each with the lines of an item's source that compute it.
+
+    item: a function or class. typeset: LaTeX by the first words of the statement.
+    Raises ValueError if no statement of the item begins with these words, or more than one.
+    """
+    source = textwrap.dedent(inspect.getsource(item))
+    statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+    parts = []
+    for words, latex in typeset.items():
+        found = ["\n".join(source.splitlines()[node.lineno - 1 : node.end_lineno]) for node in statements]
+        found = [textwrap.dedent(lines) for lines in found if lines.lstrip().startswith(words)]
+        if len(found) != 1:
+            raise ValueError(f"{item.__qualname__} has {len(found)} statements that begin with {words!r}")
+        parts.append(f"$$ {latex} $$\n\n```python\n{found[0]}\n```")
+    return Markdown("\n\n".join(parts))
+
+
+def check(holds: Any, what: str) -> None:
+    """Assert that something holds, and say so. holds: a truth value or a tensor of one. what: a sentence."""
+    assert bool(holds), f"This does not hold: {what}"
+    display(Markdown(f"✓ {what}"))
+
+
+def exercise(yours: Tensor | float | None, wanted: Tensor | float) -> None:
+    """Say whether the reader's answer is the wanted one. It may be None, which means that there is none yet."""
+    if yours is None:
+        verdict = "○ Not answered yet. Write your lines above and run the cell again."
+    elif (mine := torch.as_tensor(yours)).shape != (right := torch.as_tensor(wanted)).shape:
+        verdict = f"✗ Not yet: your shape is {tuple(mine.shape)}, and {tuple(right.shape)} is wanted."
+    elif torch.allclose(mine.to(right.dtype), right, rtol=1e-4, atol=1e-5):
+        verdict = "✓ Right."
+    else:
+        verdict = f"✗ Not yet: the largest difference is {(mine.to(right.dtype) - right).abs().max():.3g}."
+    display(Markdown(verdict))
 
 
 def drawn(drawing: Drawing, alt: str) -> Image:
@@ -44,7 +85,7 @@ def committed(paper: Paper, scale: str) -> Section | None:
 def show(section: Section | None, *headings: str) -> None:
     """Display the parts of a section whose headings begin with one of `headings`, with their figures."""
     if section is None:
-        print("No demo results are committed yet; ./reproduce.sh demo makes them.")
+        print("No results of this scale are committed yet; reproduce.sh makes them.")
         return
     parts = [part for part in re.split(r"(?m)^## ", section.markdown) if part.startswith(headings)]
     if not parts:
