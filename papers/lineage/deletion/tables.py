@@ -100,8 +100,10 @@ def notes(paper: Paper, scale: str, runs: Results) -> list[str]:
         "All steps read the same text in the same minibatches, by sub-words, for the same number of updates. All have "
         "the Transformer's optimizer at half its rate, with gradients of norm 1 at most. Nothing is tuned for any "
         "step. There is no dropout and no label smoothing.",
-        "What a step gives depends on the order of the steps. Positions do little without anything that mixes words, "
-        "and much after it. Another order would share out the same total otherwise.",
+        "What a step gives depends on the order of the steps, and on how far so many updates go. A step can score "
+        "below the one before although its model can do more. With one head and no residual sum, a single average must "
+        "carry a word and what is around it, and that is learned slowly (the curves). Of several heads one may keep to "
+        "the word.",
         "The second step keeps the matrices of the alignment model: W_a s is the query, and U_a h_j are the keys. From "
         "the third on, attention is that of Vaswani et al. 2017 with matrices for values and output too, and its first "
         "weights are drawn as there. Annotations then have size d and no longer 2d.",
@@ -141,7 +143,7 @@ def ladder(runs: Results, speeds: Mapping[str, Mapping[str, Any]]) -> Figure | N
             left.plot(scores, [row] * len(scores), "o", color="#222222", markersize=3)
         else:
             left.plot(run.all.interval, [row, row], color="#222222", linewidth=1.5)
-        left.text(1, row, f"{np.mean(scores):.1f}", va="center", color="white" if np.mean(scores) > 12 else "#222222")
+        left.text(102, row, f"{np.mean(scores):.1f}", va="center", ha="right")
         if name in speeds:
             rate = speeds[name]["target_tokens_per_cpu_second"]
             right.barh(row, rate / 1000, color=_colour(run), height=0.62)
@@ -149,7 +151,7 @@ def ladder(runs: Results, speeds: Mapping[str, Mapping[str, Any]]) -> Figure | N
     left.set_yticks(range(len(runs)), [run.title for run in runs.values()])
     left.invert_yaxis()
     left.set(xlabel="BLEU", xlim=(0, 100))
-    right.set(xlabel="thousand target tokens a CPU second, training")
+    right.set(xlabel="training: thousand target tokens\na CPU second")
     right.margins(x=0.12)
     for axes in (left, right):
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -174,6 +176,7 @@ def alignments(runs: Results) -> Figure | None:
     for axes, (run, example) in zip(panels.flat, shown, strict=False):
         draw_weights(axes, example.weights("source"), example.source, example.target, labels=6)
         axes.set_title(run.title, fontsize=9)
+        axes.set_anchor("N")
     for axes in panels.flat[len(shown) :]:
         axes.set_axis_off()
     caption = (
