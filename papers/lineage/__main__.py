@@ -1,18 +1,23 @@
-"""`python -m papers.lineage tables` builds the page of both papers on the same text, `readme` the README's results."""
+"""`python -m papers.lineage tables` builds the page of both papers on the same text.
+
+`readme` builds what is drawn from all scales: the README's results, the verdicts in the papers' reproducibility.md, and
+the page of every score.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+from common.files import write_whole
 from common.recipe import SCALES
 from common.run.cli import Parser, guarded, utf8_output
-from papers.lineage import front
+from papers.lineage import cells, front
 from papers.lineage.pages import build_page
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build and print the page of one scale, or write the README's results.
+    """Build and print the page of one scale, or write what is drawn from all.
 
     Return the exit status as common.run.cli does.
     """
@@ -27,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.verb == "readme":
         if options.scale or options.runs:
             parser.error("readme takes no --scale and no --runs: it shows the committed results of its own scales")
-        return guarded(lambda: front.write(Path(__file__).parents[2] / "README.md"), parser.prog)
+        return guarded(write_all, parser.prog)
     return guarded(lambda: tables(options.scale or "demo", options.runs), parser.prog)
 
 
@@ -36,6 +41,13 @@ def tables(scale: str, runs: Path | None) -> None:
     out = runs / scale / "lineage" if runs else Path(__file__).parent / "results" / scale
     print(build_page(scale, runs, out).markdown)
     print(f"written to {out}", file=sys.stderr)
+
+
+def write_all() -> None:
+    """Write what is drawn from the committed results of all scales."""
+    for page, block in front.blocks().items():
+        front.write(page, block())
+    write_whole(cells.PAGE, cells.page())
 
 
 if __name__ == "__main__":

@@ -1,18 +1,21 @@
-"""The README's block of results: our scores beside the papers'.
+"""What stands between two markers in pages for readers, from committed results.
 
-The block is written between two markers, from committed results.
+In the README it is our scores beside the papers', in each paper's reproducibility.md the verdicts at every scale.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from common.errors import UserError
 from common.files import write_whole
 from common.markdown import table
+from common.paper import Paper
 from common.report.results import Result, read_results
 from common.report.tables import number, score
 from common.yaml_files import read_yaml
@@ -43,16 +46,38 @@ TEXTS = {
 """What is to be said of each scale's text."""
 
 
-def write(readme: Path) -> None:
-    """Bring the block in `readme` up to date. Raise UserError if it has no block."""
-    text = readme.read_text(encoding="utf-8")
+def blocks() -> dict[Path, Callable[[], str]]:
+    """Return what makes the block of each page, by the page's path."""
+    reports = {paper.root / "reproducibility.md": partial(verdicts, paper) for paper in PAPERS.values()}
+    return {Path(__file__).parents[2] / "README.md": scores, **reports}
+
+
+def write(page: Path, block: str) -> None:
+    """Bring the block of a page up to date. Raise UserError if it has none."""
+    text = page.read_text(encoding="utf-8")
     if not BLOCK.search(text):
-        raise UserError(f"{readme}: has no lines `<!-- results: ... -->` and `<!-- end of results -->`; give them back")
-    write_whole(readme, BLOCK.sub(lambda markers: f"{markers[1]}{block()}\n{markers[2]}", text))
+        raise UserError(f"{page}: has no lines `<!-- results: ... -->` and `<!-- end of results -->`; give them back")
+    write_whole(page, BLOCK.sub(lambda markers: f"{markers[1]}{block}\n{markers[2]}", text))
 
 
-def block() -> str:
-    """Return the block in markdown: a table of committed runs, and below it what they were scored on."""
+def verdicts(paper: Paper) -> str:
+    """Return a table of the paper's claims and what each committed scale says of them, in markdown."""
+    decided: dict[str, dict[str, str]] = {}
+    said: dict[str, list[str]] = {}
+    for path in sorted((paper.root / "results").glob("*/claims.json")):
+        claims = json.loads(path.read_text(encoding="utf-8"))
+        if any(claim["verdict"] != "not run" for claim in claims):
+            decided[path.parent.name] = {claim["id"]: claim["verdict"] for claim in claims}
+        said |= {claim["id"]: [claim["statement"], claim["source"]] for claim in claims}
+    rows = [
+        [*words, *(verdict if (verdict := found.get(name, "")) != "not run" else "" for found in decided.values())]
+        for name, words in said.items()
+    ]
+    return table(["claim", "where", *(f"[{scale}](results/{scale}/tables.md)" for scale in decided)], rows)
+
+
+def scores() -> str:
+    """Return the README's block in markdown: a table of committed runs, and below it what they were scored on."""
     rows, texts = [], []
     for scale, systems in SYSTEMS.items():
         for name, shown in systems.items():
@@ -66,10 +91,12 @@ def block() -> str:
         "newstest2014. A score here compares with another here of the same test set and languages, and with the one "
         "beside it only where text and model are the same."
     )
-    return "\n\n".join([table(header, rows, right=(3, 5)), note, *verdicts(folders(SEEDS_SCALE, None)["vaswani2017"])])
+    return "\n\n".join(
+        [table(header, rows, right=(3, 5)), note, *table3_verdicts(folders(SEEDS_SCALE, None)["vaswani2017"])]
+    )
 
 
-def verdicts(folder: Path) -> list[str]:
+def table3_verdicts(folder: Path) -> list[str]:
     """Return the verdicts on Table 3 of Vaswani et al. 2017 from a folder of results with several seeds.
 
     Return nothing without results. Claims whose rows were not run are left out.

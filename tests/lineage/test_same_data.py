@@ -126,7 +126,7 @@ def test_the_readme_is_of_committed_results_and_has_a_block(tmp_path, capsys):
     assert ended.value.code == 2 and "readme takes no --scale and no --runs" in capsys.readouterr().err
     (tmp_path / "README.md").write_text("No block.\n")
     with pytest.raises(UserError, match="README.md: has no lines `<!-- results: "):
-        front.write(tmp_path / "README.md")
+        front.write(tmp_path / "README.md", "| a table |")
 
 
 def test_the_page_is_rebuilt_from_runs_by_its_command(runs, command):
