@@ -1,4 +1,4 @@
-"""The README's block of results: our scores beside the papers'.
+"""Our scores beside the papers': the README's block of results, and the rows that a scale's report begins with.
 
 The block is written between two markers, from committed results.
 """
@@ -32,6 +32,8 @@ SYSTEMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
 }
 """The runs that are shown, by scale and paper."""
+HEADER = ("model", "languages", "test set here", "BLEU here (95%)", "trained here", "BLEU there", "there")
+"""Headings of the cells that `row` returns."""
 SEEDS_SCALE = "multi30k-table3"
 """The scale of Vaswani et al. 2017 whose verdicts rest on several seeds."""
 TEXTS = {
@@ -41,6 +43,12 @@ TEXTS = {
     "them in 2014 and 36M pairs in 2017.",
 }
 """What is to be said of each scale's text."""
+THERE = (
+    "There: as printed, for larger models trained on other text where the last column says newstest2014. A score "
+    "here compares with another here of the same test set and languages, and with the one beside it only where text "
+    "and model are the same."
+)
+"""What is to be said of the printed scores."""
 
 
 def write(readme: Path) -> None:
@@ -57,16 +65,16 @@ def block() -> str:
     for scale, systems in SYSTEMS.items():
         for name, shown in systems.items():
             results = read_results(folders(scale, None)[name])
-            rows += [_row(name, results[system]) for system in shown if system in results]
+            rows += [row(name, results[system]) for system in shown if system in results]
             if results and TEXTS[scale] not in texts:
                 texts.append(TEXTS[scale])
-    header = ["model", "languages", "test set here", "BLEU here (95%)", "trained here", "BLEU there", "there"]
-    note = (
-        f"{' '.join(texts)} There: as printed, for larger models trained on other text where the last column says "
-        "newstest2014. A score here compares with another here of the same test set and languages, and with the one "
-        "beside it only where text and model are the same."
+    return "\n\n".join(
+        [
+            table(HEADER, rows, right=(3, 5)),
+            " ".join([*texts, THERE]),
+            *verdicts(folders(SEEDS_SCALE, None)["vaswani2017"]),
+        ]
     )
-    return "\n\n".join([table(header, rows, right=(3, 5)), note, *verdicts(folders(SEEDS_SCALE, None)["vaswani2017"])])
 
 
 def verdicts(folder: Path) -> list[str]:
@@ -90,22 +98,24 @@ def verdicts(folder: Path) -> list[str]:
     return [text, table(["claim", "where", "here", "evidence here (95%)"], rows)]
 
 
-def _row(paper: str, result: Result) -> list[str]:
+def row(paper: str, result: Result) -> list[str]:
     """Return the cells of a run."""
     updates = f"{result.updates}, {result.hardware.split(',')[0]}"
     ours = score(result.all.bleu, result.all.interval)
-    others = _others(paper, result.system, result.pair)
-    return [result.title, result.pair, f"`{result.test_set}`", ours, updates, *others]
+    return [result.title, result.pair, f"`{result.test_set}`", ours, updates, *printed(paper, result)]
 
 
-def _others(paper: str, system: str, pair: str) -> tuple[str, str]:
-    """Return the printed BLEU beside which a run is shown, and who printed it."""
+def printed(paper: str, result: Result) -> tuple[str, str]:
+    """Return the printed BLEU beside which a run is shown, and who printed it. Empty if nobody did."""
+    reported = read_yaml(PAPERS[paper].root / "reported.yaml")["tables"]
+    system = str(result.recipe["reproduces"]).rpartition("/")[2]
     if paper == "bahdanau2014":
-        row = read_yaml(PAPERS[paper].root / "reported.yaml")["tables"]["table1"]["rows"][system]
-        return number(row["All"]), "the paper, newstest2014"
-    if (model := system.removesuffix("-enfr")) in ("base", "big"):
-        row = read_yaml(PAPERS[paper].root / "reported.yaml")["tables"]["table2"]["rows"][model]
-        return number(row[pair]), f"the paper's {model} model, newstest2014"
+        found = reported["table1"]["rows"].get(system) if result.pair == "EN-FR" else None
+        return (number(found["All"]), "the paper, newstest2014") if found else ("", "")
     others = read_yaml(PAPERS[paper].root / "reported-wu2021.yaml")
-    printed = others["scores"][pair]["test_2016_flickr"]
-    return number(printed["BLEU"]), f"{others['label']}, same text and model ({printed['source']})"
+    if result.system in others["systems"]:
+        known = others["scores"][result.pair]["test_2016_flickr"]
+        return number(known["BLEU"]), f"{others['label']}, same text and model ({known['source']})"
+    model = system.removesuffix("-enfr")
+    found = reported["table2"]["rows"].get(model) if model in ("base", "big") else None
+    return (number(found[result.pair]), f"the paper's {model} model, newstest2014") if found else ("", "")
