@@ -86,7 +86,7 @@ class Meter:
         total = self._size()
         with progress(total, description, "line" if total is None else "B") as bar:
             if total is not None:
-                bar.bar_format = "{l_bar}{bar}| {postfix}, {remaining} left"
+                bar.bar_format = "{l_bar}{bar}| {remaining} left{postfix}"
             for answer in answers:
                 yield answer
                 size = self._sizes.popleft()

@@ -40,9 +40,7 @@ def pipeline(recipe: Recipe) -> TextPipeline:
     if segmenter:
         counts = Counter(piece for word, count in counts.items() for piece in segmenter.split([word]) * count)
     vocabulary = Vocabulary.build(counts, text.vocabulary_size)
-    return TextPipeline(
-        data.source, data.target, text.lowercase, text.tokeniser, vocabulary, vocabulary, segmenter
-    )
+    return TextPipeline(data.source, data.target, text.lowercase, text.tokeniser, vocabulary, vocabulary, segmenter)
 
 
 def drawn(paper: Paper, recipe: Recipe) -> nn.Module:

@@ -409,20 +409,25 @@ def _translate(paper: Paper, options: argparse.Namespace) -> None:
     _say(f"{options.run}: decoded with {run.decoded}")
 
 
+_DRAWN = 50
+"""Most sentences in a page of attention. A model of base's size has up to half a megabyte for each."""
+
+
 def _draw_attention(paper: Paper, run: LoadedRun, lines: Iterator[str], out: Path) -> None:
     """Print the translations of a few lines, and write a page with the attention between both."""
-    from common.report.attention import MOST, write_page
+    from common.report.web import write_attention
     from common.run.evaluate import attention_examples
 
-    chosen = list(islice(lines, MOST + 1))
-    if not chosen or len(chosen) > MOST:
-        raise UserError(f"--attention draws 1 to {MOST} sentences; choose some: head -n {MOST} FILE")
+    chosen = list(islice(lines, _DRAWN + 1))
+    if not chosen or len(chosen) > _DRAWN:
+        raise UserError(f"--attention draws 1 to {_DRAWN} sentences; choose some: head -n {_DRAWN} FILE")
     examples = attention_examples(paper, run, chosen)
     if not examples:
         raise UserError(f"{run.path}: {run.recipe.title} has no attention; leave --attention out")
     for example in examples:
         print(run.text.detokenise(run.text.joined(example.target[:-1])))
-    write_page(out, run.recipe.title, f"{run.recipe.data.source} to {run.recipe.data.target}", run.decoded, examples)
+    pair = f"{run.recipe.data.source} to {run.recipe.data.target}"
+    write_attention(f"{run.recipe.title}, {pair}", [f"Decoded with {run.decoded}"], examples, out)
     _say(f"{out}: the attention of {len(examples)} sentences, decoded with {run.decoded}")
 
 

@@ -107,7 +107,9 @@ def _own(paper: Paper) -> Format:
     def write(run: LoadedRun, folder: Path) -> None:
         save_weights(folder / "model.safetensors", run.model.state_dict(), plain(run.weights))
 
-    usage = f"from papers.{paper.name}.paper import PAPER\nmodel = PAPER.load(FOLDER)\nprint(model.translate([SENTENCE]))"
+    usage = (
+        f"from papers.{paper.name}.paper import PAPER\nmodel = PAPER.load(FOLDER)\nprint(model.translate([SENTENCE]))"
+    )
     return Format(write, usage)
 
 
@@ -115,7 +117,7 @@ def model_card(paper: Paper, run: LoadedRun, result: Result, kind: Format, out: 
     """Return the README of an exported folder. All numbers are those of the result."""
     recipe, decode = run.recipe, result.recipe["decode"]
     pair = f"{recipe.data.source} to {recipe.data.target}"
-    results = {result.system: result}
+    results, program = {result.system: result}, str(commit(REPOSITORY)["commit"])[:7]
     usage = kind.usage.replace("FOLDER", json.dumps(out.name)).replace("SENTENCE", _sentence(result))
     alpha = f" with alpha {decode['alpha']:g}" if decode["length_penalty"] == "gnmt" else ""
     parts = [
@@ -124,9 +126,8 @@ def model_card(paper: Paper, run: LoadedRun, result: Result, kind: Format, out: 
         f"{_parameters(result)}The model of *{paper.title}* ({paper.citation}), trained by the recipe `{recipe.name}` "
         f"on {result.corpus}{' (generated text)' if result.generated else ''}.",
         f"## Use\n\n```python\n{usage}\n```",
-        "Run it in a checkout of the program, or with PYTHONPATH set to one "
-        f"({'commit ' + str(commit(REPOSITORY)['commit'])[:10]} wrote this folder). `recipe.yaml` has every field of the "
-        "model, and `text/` all that is needed between text and ids.",
+        f"Run it in a checkout of the program, or with PYTHONPATH set to one (commit {program} wrote this folder). "
+        "`recipe.yaml` has every field of the model, and `text/` all that is needed between text and ids.",
         "\n".join(f"- {remark}" for remark in kind.remarks),
         f"## Scores\n\n{every_score(results)}\n{provenance(results)}\n"
         f"- Search: beam {decode['beam']}, length penalty {decode['length_penalty']}{alpha}\n"

@@ -124,7 +124,9 @@ def write_ctranslate2(run: LoadedRun, folder: Path) -> None:
     about = spec.config
     about.layer_norm_epsilon, about.add_source_eos = LAYER_NORM_EPSILON, True
     about.eos_token, about.unk_token = names["target"][EOS], names["target"][UNK]
-    about.bos_token = about.decoder_start_token = about.eos_token  # it stands in the place of START, and is not looked up
+    about.bos_token = about.decoder_start_token = (
+        about.eos_token
+    )  # it stands in the place of START, and is not looked up
     spec.validate()
     spec.optimize()  # equal matrices are stored once
     spec.save(str(folder))
@@ -313,11 +315,12 @@ FORMATS: Mapping[str, Format] = {
         "model = CTranslate2(FOLDER)\n"
         "print(model.translate([SENTENCE]))",
         (
-            "It needs `pip install ctranslate2`. The weights are float32; CTranslate2(..., compute_type=\"int8\") rounds "
-            "them when it loads them.",
+            "It needs `pip install ctranslate2`. The weights are float32. With another `compute_type`, such as int8, "
+            "`CTranslate2(..., compute_type=...)` rounds them when it loads them.",
             f"A source or translation has at most {POSITIONS:,} pieces.",
-            "Log-probabilities are the same. Of the search two rules differ: an end of sentence counts only among the k "
-            f"best continuations and not the 2k best, and a sentence is over with {PATIENCE}k finished translations.",
+            "Log-probabilities are the same. Two rules of the search differ: an end of sentence counts only among the "
+            f"k best continuations and not the 2 k best, and {PATIENCE} k finished translations end it. So a "
+            "translation may be another one now and then.",
             "`ctranslate2.Translator` alone takes pieces, not text, and divides a log-probability by |Y|^alpha, not by "
             "((5 + |Y|) / 6)^alpha. `CTranslate2` asks it for all that it found and ranks them by the latter.",
         ),
