@@ -211,12 +211,7 @@ def _parser(paper: Paper) -> Parser:
     translating = verb(
         "translate", _translate, "translate untokenised sentences, one a line, from standard input to standard output"
     )
-    translating.add_argument("run", type=_path, metavar="RUN")
-    _overrides(translating, _DECODING)
-    _replace_option(translating)
-    translating.add_argument(
-        "--attention", type=_path, metavar="HTML", help="also write a page with the attention of each sentence"
-    )
+    _translate_options(translating)
     scoring = verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
     _score_options(scoring, paper)
     seeding = verb("seeds", _seeds, "train and score systems of a scale with several seeds each, and tabulate them")
@@ -230,14 +225,7 @@ def _parser(paper: Paper) -> Parser:
     analysing.add_argument("run", type=_path, metavar="RUN")
     _overrides(analysing, _DECODING)
     exporting = verb("export", _export, "write a scored run as a folder for use elsewhere: weights, text, model card")
-    exporting.add_argument("run", type=_path, metavar="RUN")
-    exporting.add_argument("--out", type=_path, required=True, metavar="DIR", help="a new folder")
-    exporting.add_argument(
-        "--format",
-        choices=("safetensors", *paper.formats),
-        default="safetensors",
-        help="default: safetensors, which this program reads",
-    )
+    _export_options(exporting, paper)
     tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
     _tables_options(tables, paper)
     return parser
@@ -261,6 +249,25 @@ def _replace_option(parser: argparse.ArgumentParser) -> None:
         help="replace each UNK by the translation of the source word that attention gives most weight, or else by that "
         "word itself; a text file of two columns (an empty one copies only). RUN/result.json stays without it",
     )
+
+
+def _translate_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `translate`."""
+    parser.add_argument("run", type=_path, metavar="RUN", help="a run folder, or one that `export` made")
+    _overrides(parser, _DECODING)
+    _replace_option(parser)
+    parser.add_argument(
+        "--attention", type=_path, metavar="HTML", help="also write a page with the attention of each sentence"
+    )
+
+
+def _export_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
+    """Add the options of `export`."""
+    parser.add_argument("run", type=_path, metavar="RUN")
+    parser.add_argument("--out", type=_path, required=True, metavar="DIR", help="a new folder")
+    own = "safetensors"
+    text = f"default: {own}, which this program reads"
+    parser.add_argument("--format", choices=(own, *paper.formats), default=own, help=text)
 
 
 def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:

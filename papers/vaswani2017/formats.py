@@ -96,7 +96,8 @@ def write_ctranslate2(run: LoadedRun, folder: Path) -> None:
     if decode.search != "fixed" or decode.retry:
         raise UserError(f"{run.path}: CTranslate2 has only decode.search=fixed, without decode.retry; choose these")
     spec = _ctranslate2().specs.TransformerSpec.from_config(config.N, config.h, pre_norm=False)
-    for layer, ours in zip([*spec.encoder.layer, *spec.decoder.layer], [*model.encoder, *model.decoder], strict=True):
+    layers: list[EncoderLayer | DecoderLayer] = [*model.encoder, *model.decoder]
+    for layer, ours in zip([*spec.encoder.layer, *spec.decoder.layer], layers, strict=True):
         own = ours.self_attention
         _set_linear(layer.self_attention.linear[0], own.W_Q, own.W_K, own.W_V)
         _set_linear(layer.self_attention.linear[1], own.W_O)
@@ -243,7 +244,8 @@ def write_marian(run: LoadedRun, folder: Path) -> None:
         "model.shared.weight": torch.cat([model.E[:, order], torch.zeros(1, d)]),  # (V + 1, d), START last
         "final_logits_bias": torch.tensor([[0.0] * rows + [-math.inf]]),  # (1, V + 1)
     }
-    for stack, layers in (("encoder", [*model.encoder]), ("decoder", [*model.decoder])):
+    stacks: dict[str, Sequence[EncoderLayer | DecoderLayer]] = {"encoder": model.encoder, "decoder": model.decoder}
+    for stack, layers in stacks.items():
         for number, layer in enumerate(layers):
             tensors |= {f"model.{stack}.layers.{number}.{name}": one for name, one in _marian_layer(layer, order)}
     save_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
