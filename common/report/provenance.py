@@ -83,7 +83,8 @@ def _training(run: Result) -> str:
     """Return updates, time and machine."""
     training, environment, threads = run.file.training, run.environment, run.recipe["run"]["threads"]
     time = datetime.timedelta(seconds=round(run.seconds))
-    starts = f", in {len(training.starts)} starts" if len(training.starts or ()) > 1 else ""
+    count = len(training.starts or ())
+    starts = f", in {count} starts" if count > 1 else ""
     facts = [
         f"{run.updates} in {time} (h:m:s){starts}",
         f"{run.hardware}, {threads} thread{'s' if threads > 1 else ''}, {environment.platform}",

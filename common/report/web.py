@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from common.result import Example
 _HERE = Path(__file__).parent
 LONG = 50
 """Characters above which the text of a cell is broken into lines."""
-_THEIRS = re.compile(r"\b(paper|theirs|there)$|the paper's")
+_THEIRS = re.compile(r"\b(paper|paper's.*|theirs|there|printed)$")
 """Heading of a column of printed numbers."""
 _CLAIMS = re.compile(r"(?ms)^## Claims\n.*?(?=^## |\Z)")
 """The claims in a section's markdown. The report has them at its beginning."""
@@ -145,7 +146,7 @@ def render(chapter: Chapter) -> str:
     tokens = parser.parse(_CLAIMS.sub("", chapter.section.markdown))
     pictures = {f"figures/{one.name}.png": base64.b64encode(one.png).decode() for one in chapter.section.figures}
     used: dict[str, int] = {}
-    for token, inline in zip(tokens, [*tokens[1:], None], strict=True):
+    for token, inline in zip_longest(tokens, tokens[1:]):
         if token.type in ("heading_open", "heading_close"):  # the page itself has the first heading
             token.tag = f"h{int(token.tag[1]) + 1}"
         if token.type == "heading_open" and token.tag == "h3" and inline:
@@ -168,7 +169,7 @@ def render(chapter: Chapter) -> str:
 def _folded(tokens: Sequence[Token]) -> Iterator[Token]:
     """Yield the tokens, with the lists of metrics and runs under tables folded. The cards have more of both."""
     folded = False
-    for token, text in zip(tokens, [*tokens[3:], None, None, None], strict=True):
+    for token, text in zip_longest(tokens, tokens[3:]):
         if token.type == "bullet_list_open" and text and text.content.startswith("BLEU: `"):
             folded = True
             yield Token("html_block", "", 0, content="<details><summary>metric and runs</summary>\n")
@@ -308,7 +309,7 @@ def _example(example: Example) -> dict[str, Any]:
     for name in example.maps:
         weights = example.weights(name)
         weights = weights.reshape((1,) * (4 - weights.ndim) + weights.shape)
-        exact = np.rint(weights * 10_000).astype("<u2")  # attention.json has four decimals
+        exact = np.rint(weights * 10_000).astype("<u2")  # four decimals, as new files have
         maps[name] = {"shape": weights.shape, "weights": base64.b64encode(exact.tobytes()).decode()}
     source, target = (list(map(html.unescape, tokens)) for tokens in (example.source, example.target))
     return {"line": example.line, "source": source, "target": target, "maps": maps}
