@@ -91,7 +91,7 @@ def _ctranslate2() -> Any:
 
 
 def write_ctranslate2(run: LoadedRun, folder: Path) -> None:
-    """Write model.bin, config.json and the vocabularies of CTranslate2's `TransformerSpec`."""
+    """Write the weights, the configuration and the vocabularies of CTranslate2's `TransformerSpec`."""
     model, config, decode = _model(run, "CTranslate2"), run.recipe.model, run.recipe.decode
     if decode.search != "fixed" or decode.retry:
         raise UserError(f"{run.path}: CTranslate2 has only decode.search=fixed, without decode.retry; choose these")
@@ -240,15 +240,14 @@ def write_marian(run: LoadedRun, folder: Path) -> None:
     }
     write_json(folder / "generation_config.json", search)
     order = torch.cat([torch.arange(0, d, 2), torch.arange(1, d, 2)])  # the sines' dimensions, then the cosines'
-    tensors = {
-        "model.shared.weight": torch.cat([model.E[:, order], torch.zeros(1, d)]),  # (V + 1, d), START last
-        "final_logits_bias": torch.tensor([[0.0] * rows + [-math.inf]]),  # (1, V + 1)
-    }
+    tensors = {"shared.weight": torch.cat([model.E[:, order], torch.zeros(1, d)])}  # (V + 1, d), START last
     stacks: dict[str, Sequence[EncoderLayer | DecoderLayer]] = {"encoder": model.encoder, "decoder": model.decoder}
     for stack, layers in stacks.items():
         for number, layer in enumerate(layers):
-            tensors |= {f"model.{stack}.layers.{number}.{name}": one for name, one in _marian_layer(layer, order)}
-    save_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
+            tensors |= {f"{stack}.layers.{number}.{name}": one for name, one in _marian_layer(layer, order)}
+    named = {f"model.{name}": tensor for name, tensor in tensors.items()}
+    named["final_logits_bias"] = torch.tensor([[0.0] * rows + [-math.inf]])  # (1, V + 1)
+    save_tensors(folder / "model.safetensors", named, {"format": "pt"})
 
 
 def marian_config(recipe: Recipe, rows: int) -> dict[str, Any]:
