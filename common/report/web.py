@@ -286,7 +286,7 @@ def _explorer(runs: Sequence[Result]) -> str:
     return (
         "<p>Choose a run, a sentence and what looks at what; point at a word or a cell. Weights have two decimals, and "
         "each row sums to 1. Translations are the run's own.</p>"
-        "<noscript><p>This needs a script. The figures above show the same weights.</p></noscript>"
+        "<noscript><p>This needs a script. The figures above need none.</p></noscript>"
         f'<div class="explorer"><script type="application/json">{text}</script></div>'
     )
 
