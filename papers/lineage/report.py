@@ -64,7 +64,7 @@ def _chapter(paper: Paper, scale: str, results: Path, out: Path) -> Chapter:
 def write(papers: Sequence[Paper], scale: str, runs: Path | None, path: Path) -> str:
     """Write the page of a scale to `path`. Return its gist, in a screenful."""
     chapters = build(papers, scale, runs)
-    title = TITLES.get(scale.removesuffix(SMALL), scale)
+    title = TITLES.get(scale.removesuffix(SMALL), scale) + ", small" * scale.endswith(SMALL)
     own = [(chapter.name, result) for chapter in chapters if chapter.learning for result in chapter.results.values()]
     rows = [front.row(name, result) for name, result in own if any(front.printed(name, result))]
     beginning = ["# Scores beside printed ones", table(front.HEADER, rows, right=(3, 5))] if rows else []
