@@ -148,7 +148,9 @@ function explore(place) {
     show(0, null);
   }
 
-  place.append(choice("run", runs.map((one) => one.title)), bar, view);
+  const run = choice("run", runs.map((one) => one.title));
+  run.hidden = runs.length === 1;
+  place.append(run, bar, view);
   choices();
   draw();
 }

@@ -78,13 +78,25 @@ def write_report(title: str, overview: str, chapters: Sequence[Chapter], path: P
         "</section>",
     ]
     contents = [_contents("verdicts", "Verdicts"), *map(_headings, chapters, bodies), _contents("runs", "The runs")]
+    nav = "\n".join(contents)
+    _write_page(path, title, gist, f'<nav aria-label="Contents"><ul>\n{nav}\n</ul></nav>', "\n".join(main))
+
+
+def write_attention(title: str, remarks: Sequence[str], examples: Sequence[Example], path: Path) -> None:
+    """Write a page with the attention of sentences, which needs no other file. remarks: lines below the title."""
+    gist = "".join(f"<li>{html.escape(remark)}</li>" for remark in remarks)
+    _write_page(path, title, gist, "", _explorer({title: examples}, "Choose a sentence"))
+
+
+def _write_page(path: Path, title: str, gist: str, nav: str, main: str) -> None:
+    """Write a page with its styles and its script. gist, nav, main: HTML."""
     page = _PAGE.format(
         title=html.escape(title),
         gist=gist,
         style=(_HERE / "web.css").read_text(encoding="utf-8"),
         script=(_HERE / "web.js").read_text(encoding="utf-8"),
-        contents="\n".join(contents),
-        main="\n".join(main),
+        nav=nav,
+        main=main,
     )
     write_whole(path, page)
 
@@ -94,7 +106,7 @@ def _chapter(chapter: Chapter) -> str:
     parts = [render(chapter)]
     if chapter.learning:
         drawn = charts.learning_curves(chapter.runs)
-        explorer = _explorer(chapter.runs)
+        explorer = _explored(chapter.runs)
         parts += [f"{_heading(chapter, 'Learning curves, run by run')}\n{drawn}"] if drawn else []
         parts += [f"{_heading(chapter, 'Attention, sentence by sentence')}\n{explorer}"] if explorer else []
     return "\n".join(parts)
@@ -272,23 +284,23 @@ def _runs(runs: Iterable[Result]) -> str:
 # Attention
 
 
-def _explorer(runs: Sequence[Result]) -> str:
-    """Return the place that web.js fills with the attention of these runs, the best run first. Nothing without any."""
-    shown = sorted((run for run in runs if run.attention), key=lambda run: -run.all.bleu)
-    if not shown:
-        return ""
-    data = [
-        {"title": f"{run.label}: {run.title}, {run.pair}", "examples": [_example(one) for one in run.attention]}
-        for run in shown
-    ]
+def _explorer(examples: Mapping[str, Sequence[Example]], choose: str) -> str:
+    """Return the place that web.js fills with the attention of these examples, by run. choose: what to choose first."""
+    data = [{"title": title, "examples": [_example(one) for one in kept]} for title, kept in examples.items()]
     # A token may be anything, `</script>` too.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return (
-        "<p>Choose a run, a sentence and what looks at what; point at a word or a cell. Weights have two decimals, and "
-        "each row sums to 1. Translations are the run's own.</p>"
-        "<noscript><p>This needs a script. The figures above need none.</p></noscript>"
+        f"<p>{choose} and what looks at what; point at a word or a cell. Weights have two decimals, and each row sums "
+        "to 1. Translations are the run's own.</p><noscript><p>This needs a script.</p></noscript>"
         f'<div class="explorer"><script type="application/json">{text}</script></div>'
     )
+
+
+def _explored(runs: Sequence[Result]) -> str:
+    """Return the attention of these runs, the best run first. Nothing without any."""
+    shown = sorted((run for run in runs if run.attention), key=lambda run: -run.all.bleu)
+    examples = {f"{run.label}: {run.title}, {run.pair}": run.attention for run in shown}
+    return _explorer(examples, "Choose a run, a sentence") if shown else ""
 
 
 def _example(example: Example) -> dict[str, Any]:
@@ -314,9 +326,7 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <header><h1>{title}</h1><ul>{gist}</ul></header>
-<nav aria-label="Contents"><ul>
-{contents}
-</ul></nav>
+{nav}
 <main>
 {main}
 </main>
