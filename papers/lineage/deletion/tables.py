@@ -20,7 +20,7 @@ from common.report import tables as report
 from common.report.claims import Results, compare, show
 from common.report.page import COLOURS, Figure, Section, png
 from common.report.results import Result, read_results
-from common.report.variants import bleu_measure, dev_curve, dev_measure
+from common.report.variants import bleu_measure, dev_curve, dev_measure, spreads
 from papers.bahdanau2014.figures import draw_weights
 
 SPEED = Path(__file__).parents[3] / "benchmarks" / "results" / "deletion.json"
@@ -73,7 +73,7 @@ def read_speeds() -> dict[str, dict[str, Any]]:
 
 def steps_table(runs: Results, speeds: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a row for each step: what it changes, score, difference from the step before, size and speed."""
-    header = ["step", "changes", "BLEU (95%)", "from the step before (95%)", NLL.name, "parameters"]
+    header = ["step", "changes", "BLEU (95%)", "by seed", "from the step before (95%)", NLL.name, "parameters"]
     header += ["CPU ms an update", "target tokens a CPU second"]
     rows, before = [], None
     for name, run in runs.items():
@@ -83,6 +83,7 @@ def steps_table(runs: Results, speeds: Mapping[str, Mapping[str, Any]]) -> str:
                 run.title,
                 CHANGES[run.recipe["model"]["step"]],
                 BLEU.mean_cell(runs, name) if run.others else report.score(run.all.bleu, run.all.interval),
+                ", ".join(BLEU.show(training.all.bleu) for training in run.trainings),
                 show(compare(runs, name, before)) if before else "",
                 NLL.show(NLL.mean(run)),
                 f"{run.parameters or 0:,}",
@@ -114,6 +115,12 @@ def notes(paper: Paper, scale: str, runs: Results) -> list[str]:
         "makes its loop over the words in Python: with matrices this small, much of its time is that of calls.",
         *report.standard_notes(runs),
     ]
+    if spread := spreads(runs, min(runs, default=""), BLEU):
+        remarks.append(
+            f"The spread over seeds is taken to be the same for all steps{spread}. It is not: some steps are still "
+            "learning fast at the end and their seeds lie far apart (`by seed`), so the intervals are too narrow for "
+            "these and too wide for the others."
+        )
     remarks += [
         f"Unfinished: {run.label}, {run.updates}."
         for result in runs.values()
