@@ -26,29 +26,28 @@ All of it runs on one core of a processor in about two minutes and downloads not
 
 ## Contents
 
-- [1 and 2 Introduction and background](#1-and-2-Introduction-and-background)
-- [3 Model architecture](#3-Model-architecture)
-  - [3.1 Encoder and decoder stacks](#3.1-Encoder-and-decoder-stacks)
-  - [3.2 Attention](#3.2-Attention):
-    [3.2.1 scaled dot products](#3.2.1-Scaled-dot-product-attention),
-    [3.2.2 several heads](#3.2.2-Multi-head-attention),
-    [3.2.3 its three uses, and masks](#3.2.3-Applications-of-attention)
-  - [3.3 Position-wise feed-forward networks](#3.3-Position-wise-feed-forward-networks)
-  - [3.4 Embeddings and softmax](#3.4-Embeddings-and-softmax)
-  - [3.5 Positional encoding](#3.5-Positional-encoding)
-- [4 Why self-attention](#4-Why-self-attention)
-- [5 Training](#5-Training):
-  [5.1 data and batching](#5.1-Training-data-and-batching),
-  [5.2 hardware and schedule](#5.2-Hardware-and-schedule),
-  [5.3 optimiser](#5.3-Optimiser),
-  [5.4 regularisation](#5.4-Regularisation),
-  [all of it at work](#The-training,-whole)
-- [6 Results](#6-Results)
-  - [6.1 Machine translation](#6.1-Machine-translation): your own sentence, and our scores on real text
-  - [6.2 Model variations](#6.2-Model-variations): Table 3, and how many parameters there are
-  - [6.3 English constituency parsing](#6.3-English-constituency-parsing)
-  - [Attention visualisations](#Attention-visualisations): Figures 3 to 5
-- [7 Where to go from here](#7-Where-to-go-from-here)
+| section | in the paper | here |
+|---|---|---|
+| [1 and 2 Introduction and background](#1-and-2-Introduction-and-background) | Table 2 | the claim in one picture |
+| [3 Model architecture](#3-Model-architecture) | Figure 1 | drawn from the model; real tensors and their shapes |
+| [3.1 Encoder and decoder stacks](#3.1-Encoder-and-decoder-stacks) | | the residual sum, and the norm after it |
+| [3.2.1 Scaled dot-product attention](#3.2.1-Scaled-dot-product-attention) | Eq. (1) | by hand, and why it is scaled |
+| [3.2.2 Multi-head attention](#3.2.2-Multi-head-attention) | Figure 2 | the heads one by one and together |
+| [3.2.3 Applications of attention](#3.2.3-Applications-of-attention) | | masks, and what the model really sees |
+| [3.3 Position-wise feed-forward networks](#3.3-Position-wise-feed-forward-networks) | Eq. (2) | each position alone |
+| [3.4 Embeddings and softmax](#3.4-Embeddings-and-softmax) | | one matrix, three uses |
+| [3.5 Positional encoding](#3.5-Positional-encoding) | | words without order, and waves that give it |
+| [4 Why self-attention](#4-Why-self-attention) | Table 1 | counted on graphs, measured on a processor |
+| [5.1 Training data and batching](#5.1-Training-data-and-batching) | | sub-words and padding |
+| [5.2 Hardware and schedule](#5.2-Hardware-and-schedule) | Table 2 | the cost of training, counted |
+| [5.3 Optimiser](#5.3-Optimiser) | Eq. (3) | Adam by hand, and the learning rate |
+| [5.4 Regularisation](#5.4-Regularisation) | | dropout and label smoothing |
+| [The training, whole](#The-training,-whole) | | a Transformer trained in a minute, as the paper trains |
+| [6.1 Machine translation](#6.1-Machine-translation) | Table 2 | **your own sentence**, and our scores on real text |
+| [6.2 Model variations](#6.2-Model-variations) | Table 3 | what each change does; all parameters counted |
+| [6.3 English constituency parsing](#6.3-English-constituency-parsing) | Table 4 | trees as sentences |
+| [Attention visualisations](#Attention-visualisations) | Figures 3 to 5 | your sentence, and a photograph's |
+| [7 Where to go from here](#7-Where-to-go-from-here) | | |
 """
 
 # %%
