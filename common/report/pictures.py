@@ -1,8 +1,10 @@
-"""Pictures for notebooks: matrices and curves, several side by side."""
+"""Pictures for notebooks: matrices and curves, several side by side. They take few bytes: a notebook keeps them all."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,9 @@ from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
+from PIL import Image as Pixels
 
-from common.report.notebook import drawn
-from common.report.page import COLOURS
+from common.report.page import COLOURS, Section, png
 
 Labels = Sequence[str] | Mapping[str, Sequence[str]]
 """Names of columns or rows: for all panels, or by the titles of those that show them. Without any there are numbers."""
@@ -27,6 +29,24 @@ FEW = 20
 """The most points of a curve that are marked."""
 LETTER = 0.085
 """Inches: about the width of a letter of a label."""
+
+
+def image(picture: bytes, alt: str) -> Image:
+    """Return a PNG as a notebook shows it, in few colours. `alt` describes it for readers who cannot see it."""
+    return Image(few_colours(picture), retina=True, alt=alt)
+
+
+def few_colours(picture: bytes) -> bytes:
+    """Return a PNG in at most 256 colours. A drawing then takes a third of the bytes."""
+    buffer = io.BytesIO()
+    pixels = Pixels.open(io.BytesIO(picture)).convert("RGB")
+    pixels.quantize(256, Pixels.Quantize.MEDIANCUT, dither=Pixels.Dither.NONE).save(buffer, "png", optimize=True)
+    return buffer.getvalue()
+
+
+def lighter(section: Section) -> Section:
+    """Return the section with its figures in few colours."""
+    return replace(section, figures=[replace(one, png=few_colours(one.png)) for one in section.figures])
 
 
 def heat(
@@ -62,7 +82,7 @@ def heat(
         _label(axes, across, down, title)
         if numbers:
             _write(axes, matrix, top)
-    return drawn(drawing, alt)
+    return image(png(drawing), alt)
 
 
 def _names(labels: Labels, title: str) -> Sequence[str]:
@@ -108,7 +128,7 @@ def plot(panels: Mapping[str, Mapping[str, Any]], alt: str, *, log: str = "") ->
             axes.legend(frameon=False, fontsize=9)
     if alike:
         axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))  # where it hides nothing
-    return drawn(drawing, alt)
+    return image(png(drawing), alt)
 
 
 def _logarithmic(axes: Axes, letters: str, x: Sequence[float]) -> None:

@@ -56,10 +56,11 @@ import sys
 sys.path.insert(0, "../..")  # the repository's root, seen from this notebook's folder
 
 import torch
-from IPython.display import Image, Markdown, display
+from IPython.display import Markdown, display
 
-from common.report.notebook import check, code, drawn, equations, exercise
-from common.report.pictures import heat, plot
+from common.report.notebook import check, code, equations, exercise
+from common.report.page import png
+from common.report.pictures import heat, image, lighter, plot
 from papers.vaswani2017.paper import PAPER
 
 torch.set_num_threads(1)  # at these sizes one thread is fastest, and it adds in the same order every time
@@ -97,9 +98,9 @@ for number, row in enumerate(row for row in table2.values() if f"FLOPs {language
     axes.annotate(row["label"], (x, y), xytext=(6, -10 if number % 2 else 4), textcoords="offset points", fontsize=9)
 axes.set(xscale="log", xlabel="FLOPs of training, as the paper estimates them", ylabel=f"BLEU, {languages}")
 axes.set_title("As printed in Table 2, newstest2014", fontsize=10)
-axes.margins(x=0.25, y=0.12)
+axes.margins(x=0.4, y=0.12)
 axes.spines[["top", "right"]].set_visible(False)
-drawn(drawing, "BLEU by training cost: both Transformers lie above the others, the base model far to the left")
+image(png(drawing), "BLEU by training cost: both Transformers lie above the others, the base model far to the left")
 
 # %% [markdown]
 r"""
@@ -133,7 +134,7 @@ name = "base"
 from papers.vaswani2017.architecture import figures
 
 figure1, figure2 = figures(PAPER.recipe(name))
-display(Image(figure1.png, retina=True, alt=figure1.title), Markdown(figure1.caption))
+display(image(figure1.png, figure1.title), Markdown(figure1.caption))
 
 # %% [markdown]
 r"""
@@ -397,7 +398,7 @@ There are no biases. Figure 2, again drawn from the model that was run:
 """
 
 # %%
-display(Image(figure2.png, retina=True, alt=figure2.title), Markdown(figure2.caption))
+display(image(figure2.png, figure2.title), Markdown(figure2.caption))
 
 # %% [markdown]
 r"""
@@ -792,9 +793,9 @@ recurrent layer where $n < d$, "which is most often the case" for sentences.
 from papers.vaswani2017.complexity import page as costs
 
 measured = costs.Measured(costs.RESULT)
-picture = drawn(costs.drawing(measured, reported["tables"]["table1"]["rows"]), "FLOPs and seconds of the layers by n")
+drawing = costs.drawing(measured, reported["tables"]["table1"]["rows"])
 parts = [costs.RIVALS_NOTE, costs.rivals_table(measured), costs.provenance(measured)]
-display(picture, Markdown("\n\n".join(parts)))
+display(image(png(drawing), "FLOPs and seconds of the layers by n"), Markdown("\n\n".join(parts)))
 
 # %% [markdown]
 r"""
@@ -1115,7 +1116,7 @@ check(min(losses) > floor, "The smoothed loss stays above its lowest possible va
 updates = range(1, len(losses) + 1)
 curves = {
     "training, smoothed": (updates, losses),
-    "development": ([*dev], [*dev.values()]),
+    "development, not smoothed": ([*dev], [*dev.values()]),
     "lowest possible, smoothed": ([1, len(losses)], [floor, floor]),
 }
 display(plot({"nats a token | update | ": curves}, "All fall fast; the smoothed loss nears its lowest possible value"))
@@ -1281,7 +1282,7 @@ axes.set_yticks(range(len(bars)), [label for label, *_ in bars], fontsize=9)
 axes.set_xlabel("BLEU, lower-cased and tokenised")
 axes.legend(frameon=False, fontsize=9)
 axes.spines[["top", "right"]].set_visible(False)
-display(drawn(drawing, "Our BLEU on three test sets, beside published scores"), Markdown(theirs["source"]))
+display(image(png(drawing), "Our BLEU on three test sets, beside published scores"), Markdown(theirs["source"]))
 
 # %% [markdown]
 r"""
@@ -1322,7 +1323,7 @@ axes.axvline(0, color="black", linewidth=0.8)
 axes.set_xlabel(f"{measure} above or below the base model's {base}, newstest2013, as printed")
 axes.tick_params(labelsize=9)
 axes.spines[["top", "right"]].set_visible(False)
-drawn(drawing, "Table 3 as bars: fewer layers and no dropout do most harm, larger models help")
+image(png(drawing), "Table 3 as bars: fewer layers and no dropout do most harm, larger models help")
 
 # %% [markdown]
 r"""
@@ -1356,7 +1357,7 @@ axes = drawing.subplots()
 axes.barh([*counts][::-1], [count / 1e6 for count in counts.values()][::-1], color="#0072B2")
 axes.set_xlabel("million parameters")
 axes.spines[["top", "right"]].set_visible(False)
-drawn(drawing, "Parameters by part: the embedding and the feed-forward networks have most")
+image(png(drawing), "Parameters by part: the embedding and the feed-forward networks have most")
 
 # %% [markdown]
 r"""
@@ -1442,10 +1443,10 @@ because it looks good. First your own sentence in the model that you trained, th
 from papers.vaswani2017.figures import unlike_heads, whole_words
 
 own = unlike_heads(whole_words(across, maps.encoder[-1, 0].double().numpy()), "Your sentence, last layer")
-Image(own.png, retina=True, alt="Lines between two copies of your sentence, for two heads")
+image(own.png, "Lines between two copies of your sentence, for two heads")
 
 # %%
-show(sections["multi30k"], "Figure")
+show(lighter(sections["multi30k"]), "Figure")
 
 # %% [markdown]
 r"""

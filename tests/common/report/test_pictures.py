@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib import colormaps
-from matplotlib.image import imread
+from matplotlib.image import imread, imsave
 
-from common.report.page import COLOURS
-from common.report.pictures import WIDTH, heat, plot
+from common.report.page import COLOURS, Figure, Section, png
+from common.report.pictures import WIDTH, few_colours, heat, lighter, plot
 
 
 def pixels(image: Any) -> np.ndarray:
@@ -46,7 +46,7 @@ def test_a_picture_is_no_wider_than_a_page():
 def drawings(monkeypatch) -> list[Any]:
     """The drawings that are made."""
     made: list[Any] = []
-    monkeypatch.setattr("common.report.pictures.drawn", lambda drawing, alt: made.append(drawing))
+    monkeypatch.setattr("common.report.pictures.png", lambda drawing: made.append(drawing) or png(drawing))
     return made
 
 
@@ -85,3 +85,22 @@ def test_a_curve_goes_through_its_points(drawings):
 def test_curves_of_the_same_names_share_a_legend(panels, legends, drawings):
     plot(panels, "curves")
     assert [axes.get_legend() is not None for axes in drawings[0].axes] == legends
+
+
+def test_few_colours_keep_the_picture():
+    """No colour of a gradient of 1,024 moves far."""
+    ramp = np.zeros((4, 1024, 3), dtype=np.uint8)
+    ramp[..., 0], ramp[..., 1] = np.arange(1024) // 4, np.arange(1024) % 4
+    buffer = io.BytesIO()
+    imsave(buffer, ramp, format="png")
+    made = few_colours(buffer.getvalue())
+    got = (imread(io.BytesIO(made))[..., :3] * 255).round().astype(int)
+    assert abs(got - ramp).max() <= 4 and few_colours(buffer.getvalue()) == made
+    section = Section("title", "text", [Figure("name", "title", "caption", buffer.getvalue())], [], [])
+    assert lighter(section).figures[0].png == made and lighter(section).markdown == "text"
+
+
+def test_a_drawing_in_few_colours_is_smaller(drawings):
+    plot({"title | x | y": {"a": [1, 3, 2], "b": [2, 1, 3]}}, "two curves")
+    drawing = png(drawings[0])
+    assert len(few_colours(drawing)) < len(drawing) / 2
