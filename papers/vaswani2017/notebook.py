@@ -174,7 +174,8 @@ german = [*text.target_pieces(target[0].tolist()), "</s>"]
 
 ids = [[str(value) if real else f"*{value}*" for value, real in zip(*row, strict=True)]
        for row in zip(source.tolist(), source_mask.tolist(), strict=True)]  # fmt: skip
-display(Markdown(table(["source", *english], [["sentence 1", *ids[0]], ["sentence 2", *ids[1]]])))
+header = ["source", *(f"`{piece}`" for piece in english)]
+display(Markdown(table(header, [["sentence 1", *ids[0]], ["sentence 2", *ids[1]]])))
 Markdown("In italics: padding. It has the number of `</s>`, and the mask keeps everyone from looking at it.")
 
 # %% [markdown]
@@ -927,7 +928,8 @@ about 28 tokens, which is our estimate.)
 
 # %%
 yours = None
-exercise(yours, 12 * 3600 / 100_000)
+said = reported["training"]["rows"]["base"]
+exercise(yours, said["hours"] * 3600 / said["updates"])
 
 # %% [markdown]
 r"""
@@ -1003,7 +1005,7 @@ r"""
 **Residual dropout.** While it trains, the model sets each entry of every sub-layer's output to 0 with probability
 $P_{drop}$, before the sum, and multiplies the others by $1 / (1 - P_{drop})$. It does the same with the sums of
 embeddings and positions. It does it nowhere else: not inside the feed-forward network, not on the weights of attention.
-Many implementations do both.
+Many implementations do both. (The parser of §6.3 alone drops weights of attention.)
 
 **Label smoothing.** The target is not sure of itself: the true word $y$ gets $1 - \epsilon_{ls}$, with
 $\epsilon_{ls} = 0.1$, and the other words share the rest. The loss is the cross-entropy against this target:
@@ -1196,8 +1198,9 @@ check(right > 100, "Of 200 sentences that it has never seen, it translates more 
 r"""
 ### Your own sentence
 
-Write one and run the cell. The language is small: these words are most of it. The grammar has main and subordinate
-clauses, questions, passives, negation, relative clauses, and adverbs, in all tenses.
+Write one and run the cell below the next. The language is small: these words are most of it. The grammar has main and
+subordinate clauses, relative clauses, questions, passives, negation, adverbs and numbers, in present, past, perfect and
+future.
 """
 
 # %%
