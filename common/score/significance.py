@@ -1,13 +1,13 @@
-"""How far a BLEU score, or a difference of two, could move with another sample of test sentences."""
+"""How far a score, or a difference of two, could move with another sample of test sentences."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError
-from common.score.bleu import Statistics, Sums, bleu, bleu_of_sums
+from common.score.bleu import Score, Statistics, Sums, bleu, bleu_of_sums
 
 Samples = npt.NDArray[np.float64]
 """A score on each drawn test set, (SAMPLES,)."""
@@ -58,6 +58,24 @@ def paired_bootstrap(a: Statistics, b: Statistics) -> Difference:
         )
     scores = resample(np.random.default_rng(SEED), a, b)
     return interval_difference(bleu(a) - bleu(b), scores[0] - scores[1])
+
+
+def paired_difference(a: Score, b: Score) -> Difference:
+    """Compare two outputs for the same sentences by the same metric, with the same sentences drawn for both.
+
+    For BLEU this is `paired_bootstrap`. `p` is the share of draws in which a is not the better one, which for TER is
+    the one with fewer edits.
+    """
+    scores = resample(np.random.default_rng(SEED), a.statistics, b.statistics, of_sums=a.of_sums)
+    drawn = scores[0] - scores[1]
+    found = interval_difference(a.value - b.value, drawn)
+    return replace(found, p=float(np.mean(drawn >= 0))) if a.lower_is_better else found
+
+
+def plain_difference(a: Score, b: Score) -> dict[str, float]:
+    """Return `paired_difference` as plain values."""
+    found = paired_difference(a, b)
+    return {"difference": found.value, "low": found.low, "high": found.high, "p": found.p}
 
 
 def resample(
