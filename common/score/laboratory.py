@@ -149,12 +149,12 @@ PROTOCOLS = {
         _multi_bleu("moses-2016", split=True),
     ),
     "moses-2016-split-quotes": Protocol(
-        "the same, ASCII quotes in the reference",
+        "..., compounds split, ASCII quotes in the reference",
         "the reference published with tensor2tensor's checkpoint",
         _multi_bleu("moses-2016", split=True, quotes=True),
     ),
     "moses-2016-split-quotes-punctuation": Protocol(
-        "the same, ASCII punctuation in the output too",
+        "..., the same and ASCII punctuation in the output",
         "get_ende_bleu.sh since April 2018, with that reference",
         _multi_bleu("moses-2016", split=True, quotes=True, punctuation=True),
     ),
