@@ -52,7 +52,7 @@ Step = tuple[str, Callable[[Waterfall], float]]
 """A step's name and what it adds."""
 STEPS: Sequence[Step] = (
     (METRIC, lambda fall: fall.metric),
-    *((text, lambda fall, factor=factor: fall.gain(factor)) for factor, text in FACTORS.items()),  # type: ignore[misc]
+    *((text, lambda fall, factor=factor: fall.gain(factor)) for factor, text in FACTORS.items()),
 )
 """The steps of the waterfall in their order."""
 
@@ -81,7 +81,7 @@ def _signed(value: float) -> str:
 
 def waterfall_drawing(falls: Sequence[Waterfall]) -> Drawing:
     """Draw the waterfall: of one output, or of the mean of several with a dot for what a step adds to each."""
-    names = [OF_TODAY, *(name for name, _ in STEPS), "then"]
+    names = [OF_TODAY, *(name for name, _ in STEPS), "all of these"]
     starts = np.array([fall.start for fall in falls])
     gains = np.array([[gain(fall) for _, gain in STEPS] for fall in falls])  # (outputs, steps)
     levels = starts.mean() + np.concatenate([[0.0], gains.mean(axis=0).cumsum()])

@@ -69,8 +69,9 @@ def read_member(path: Path, member: str) -> list[str]:
 
 def published(mirror: Path, system: str) -> Texts:
     """Return a published output with its references."""
-    both = (f"{PUBLISHED[system]}.en-de.detok", "newstest2017.deu")
-    return Texts(*(read_member(mirror / ARCHIVE, f"wmt17/{name}") for name in both), "de")
+    names = f"{PUBLISHED[system]}.en-de.detok", "newstest2017.deu"
+    hypotheses, lines = (read_member(mirror / ARCHIVE, f"wmt17/{name}") for name in names)
+    return Texts(hypotheses, lines, "de")
 
 
 def references(mirror: Path, name: str) -> tuple[list[str], str]:
