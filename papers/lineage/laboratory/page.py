@@ -73,8 +73,8 @@ GUIDE = """\
 2. **It has a reference length.** `score --recover LINE --reference FILE --target-language de` counts the references'
    words by every tokenisation and names those that fit. The tables above show newstest's. A length that fits none
    means other sentences, sub-words, or text that was normalised first.
-3. **Two tokenisations fit.** The states of Moses' script of 2014 and of 2016 count the same words in these
-   references, and on these outputs their scores differ by at most {years:.2f} BLEU. So the year may stay open.
+3. **Two tokenisations fit.** The states of Moses' script of 2014 and of 2016 count the same words in newstest2014's
+   references, and on the outputs above their scores differ by at most {years:.2f} BLEU. So the year may stay open.
 4. **There is a signature.** It names sacreBLEU's tokeniser, case and version. It cannot say whether the text was
    detokenised before.
 5. **There is a number and no more.** Look at what the paper's code calls. In English-German papers of 2015 to 2019 a
@@ -82,8 +82,9 @@ GUIDE = """\
    already, and `@-@` in the output shows it. Of English-German scores on newstest2014 also ask how the reference
    writes quotes.
 6. **Nothing says it.** Then the number stands for a range. BLEU by the protocols above that are no mistake lies up to
-   {span:.1f} points apart for one and the same of these outputs. A smaller difference between two papers shows nothing
-   if their protocols are unknown."""
+   {span:.1f} points apart for one and the same of these outputs, and for the checkpoint under “Quotes”, on
+   newstest2014, {checkpoint:.1f}. A smaller difference between two papers shows nothing if their protocols are
+   unknown."""
 
 
 def write_page(path: Path) -> None:
@@ -92,7 +93,8 @@ def write_page(path: Path) -> None:
     printed = read_yaml(PRINTED)
     falls = [Waterfall(**row["waterfall"]) for row in record["outputs"]]
     figure = path.with_name(f"{path.stem}-waterfall.png")
-    years, span = _years(record), _span(record)
+    known = [float(row["newstest2014"]) for row in printed["checkpoint"]["scores"].values()]
+    ranges = {"years": _years(record), "span": _span(record), "checkpoint": max(known) - min(known)}
     parts = [
         f"# The BLEU laboratory\n\n{WHY}",
         f"## What each step is worth\n\n{waterfall_table(falls)}\n\n{ORDER}\n\n![Waterfall]({figure.name})\n\n"
@@ -108,7 +110,7 @@ def write_page(path: Path) -> None:
         "words of French become tokens of their own, which both sides have.",
         f"## Which script counted\n\n{lengths_table(record)}\n\n{LENGTHS}",
         f"## Printed lines\n\n{lines_table(record, printed)}\n\n{LINES}",
-        f"## How to find a printed number's protocol\n\n{GUIDE.format(years=years, span=span)}",
+        f"## How to find a printed number's protocol\n\n{GUIDE.format(**ranges)}",
         f"## Make it again\n\n{COMMANDS}\n\n{_provenance(record)}",
     ]
     write_whole(figure, page.png(waterfall_drawing(falls)))
@@ -119,8 +121,9 @@ QUOTES = """\
 The last columns score the references themselves, as a translation that is perfect but for ASCII quotes. Each quote
 costs the n-grams around it. 13a costs more: it leaves „ and “ on their words, so that the words do not match either.
 The reference of newstest2017 has ASCII quotes only, so that the steps on quotes are worth nothing above. On
-newstest2014 they are not: the authors of tensor2tensor made its quotes ASCII, and a system that writes them so gains
-what the table says it would lose. One of their checkpoints, scored by somebody else:"""
+newstest2014 they are worth something: the reference that came with a checkpoint of tensor2tensor has ASCII quotes,
+and a system that writes them no longer loses what the table shows. That checkpoint was scored by somebody else, and
+only on newstest2014 is its last score far above the first: newstest2013 has no other quotes."""
 
 LENGTHS = """\
 Words of the references, which is the reference length that the tools print. 2018 brought the rule of the last full
@@ -190,10 +193,14 @@ def spread_table(record: Mapping[str, Any]) -> str:
 
 def _spread_note(record: Mapping[str, Any]) -> str:
     count = len(record["outputs"])
+    most = max(_swapped(record, key) for key in PROTOCOLS if key not in ("chrf", "chrf++", "ter"))
+    agreed = f"A BLEU changes the order of at most {most}." if most else "No BLEU changes the order of any."
     return (
         f"Means over the {count} outputs; of their {count * (count - 1) // 2} pairs, how many a protocol puts in "
-        "another order than 13a does. The last two protocols are mistakes that are easily made. For the second "
-        "sacreBLEU prints the signature of a right score, because it cannot see what was done to its text before."
+        f"another order than 13a does. {agreed} What differs is the number. So the order of outputs under one protocol "
+        "can be trusted as far as its intervals go, and a comparison across two protocols cannot. The last two "
+        "protocols are mistakes that are easily made. For the second sacreBLEU prints the signature of a right score, "
+        "because it cannot see what was done to its text before."
     )
 
 
@@ -210,19 +217,30 @@ def outputs_table(record: Mapping[str, Any], printed: Mapping[str, Any]) -> str:
 
 
 def _outputs_note(record: Mapping[str, Any], printed: Mapping[str, Any]) -> str:
-    scores = {row["system"]: row["scores"][TODAY]["score"] for row in record["outputs"]}
+    found = {row["system"]: row["scores"] for row in record["outputs"]}
     shown = printed["outputs"]["scores"]
-    same = [system for system, text in shown.items() if f"{scores[system]:.{len(text.partition('.')[2])}f}" == text]
-    others = [
-        f"{system} ({text} there, {scores[system]:.2f} here)" for system, text in shown.items() if system not in same
-    ]
+    others = {system: text for system, text in shown.items() if TODAY not in _giving(found[system], text)}
     note = (
         f"Printed: {printed['outputs']['source']}, sacreBLEU with 13a, cased, where the figure was seen. Of "
-        f"{len(shown)} printed scores {len(same)} are those of the published outputs, to the last digit."
+        f"{len(shown)} printed scores {len(shown) - len(others)} are those of the published outputs, to the last digit."
     )
-    return note + (
-        f" Not so: {', '.join(others)}; no protocol here gives that output the printed score." if others else ""
+    for system, text in others.items():
+        labels = [PROTOCOLS[key].label for key in _giving(found[system], text)]
+        giving = "; ".join(label for label in labels if not label.startswith("..."))
+        note += (
+            f" {system} has {text} printed, and its output scores {found[system][TODAY]['score']:.2f}. "
+            + (f"It scores {text} by {giving}; how the figure came about is not known." if giving else "")
+        ).rstrip()
+    return (
+        f"{note} Neural Monkey's output has `<unk>` in place of commas and quotes, which most tokenisers take for "
+        "three words."
     )
+
+
+def _giving(scores: Mapping[str, Any], text: str) -> list[str]:
+    """Return the protocols by which an output's score is the printed one, rounded to its digits."""
+    digits = len(text.partition(".")[2])
+    return [key for key, value in scores.items() if f"{value['score']:.{digits}f}" == text]
 
 
 def neighbours_table(record: Mapping[str, Any]) -> str:
