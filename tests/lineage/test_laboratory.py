@@ -79,7 +79,9 @@ def test_what_the_page_says_in_words_holds() -> None:
     record = json.loads(RESULT.read_text(encoding="utf-8"))
     sets = {row["set"]: row for row in record["references"]}
     assert sets["newstest2017 DE"]["unicode_quotes"] == 0 < sets["newstest2014 DE"]["unicode_quotes"]
-    assert all(row["with_ascii_quotes"]["13a"] <= row["with_ascii_quotes"]["moses-2016-split"] for row in sets.values())
+    for row in sets.values():
+        by_13a, by_moses = (round(row["with_ascii_quotes"][key], 6) for key in ("13a", "moses-2016-split"))
+        assert by_13a < by_moses < 100 if row["unicode_quotes"] else by_13a == by_moses == 100
     assert sets["newstest2013 DE"]["unicode_quotes"] == 0
     for name in ("newstest2014 DE", "newstest2014 FR"):
         lengths = sets[name]["lengths"]
@@ -90,7 +92,7 @@ def test_what_the_page_says_in_words_holds() -> None:
 
 def test_neural_monkey_writes_unk_for_commas(mirror: Path) -> None:
     lines = published(mirror, "Neural Monkey groundhog").hypotheses
-    assert sum(line.count("<unk>") for line in lines) > 3000 and not any("," in line for line in lines)
+    assert sum(line.count("<unk>") for line in lines) > 3000 and not any(", " in line or '"' in line for line in lines)
 
 
 def test_our_own_output_is_a_committed_result() -> None:
