@@ -9,8 +9,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,6 +19,7 @@ from common.corpus.lines import lines_as_they_come
 from common.errors import Terminated, UserError
 from common.paper import Paper
 from common.prepare.workers import end_with
+from common.progress import Meter
 from common.recipe import OWN_SCALE
 from common.run.plan import describe, plan
 from common.run.suite import SUITE, read_slots
@@ -25,6 +27,7 @@ from common.train.parallel import about_to_say, is_first, is_one_of_several, joi
 from common.typed import plain
 
 if TYPE_CHECKING:
+    from common.run.folder import LoadedRun
     from common.run.unknown import Replacer
 
 TERMINATED = 143
@@ -139,9 +142,10 @@ def guarded(work: Callable[[], object], program: str) -> int:
         if is_first():
             print(f"{program}: {stop}", file=sys.stderr)
         return TERMINATED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if is_first():
-            print(f"\n{program}: interrupted; the same command goes on from the last saved state", file=sys.stderr)
+            how = str(stop) or "the same command goes on from the last saved state"
+            print(f"\n{program}: interrupted; {how}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         _drop_output()  # the reader (head, less) has ended
@@ -207,9 +211,7 @@ def _parser(paper: Paper) -> Parser:
     translating = verb(
         "translate", _translate, "translate untokenised sentences, one a line, from standard input to standard output"
     )
-    translating.add_argument("run", type=_path, metavar="RUN")
-    _overrides(translating, _DECODING)
-    _replace_option(translating)
+    _translate_options(translating)
     scoring = verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
     _score_options(scoring, paper)
     seeding = verb("seeds", _seeds, "train and score systems of a scale with several seeds each, and tabulate them")
@@ -222,6 +224,8 @@ def _parser(paper: Paper) -> Parser:
     analysing = verb("analyse", _analyse, "compare a run's attention with a statistical aligner, and its checkpoints")
     analysing.add_argument("run", type=_path, metavar="RUN")
     _overrides(analysing, _DECODING)
+    exporting = verb("export", _export, "write a scored run as a folder for use elsewhere: weights, text, model card")
+    _export_options(exporting, paper)
     tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
     _tables_options(tables, paper)
     return parser
@@ -245,6 +249,25 @@ def _replace_option(parser: argparse.ArgumentParser) -> None:
         help="replace each UNK by the translation of the source word that attention gives most weight, or else by that "
         "word itself; a text file of two columns (an empty one copies only). RUN/result.json stays without it",
     )
+
+
+def _translate_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `translate`."""
+    parser.add_argument("run", type=_path, metavar="RUN", help="a run folder, or one that `export` made")
+    _overrides(parser, _DECODING)
+    _replace_option(parser)
+    parser.add_argument(
+        "--attention", type=_path, metavar="HTML", help="also write a page with the attention of each sentence"
+    )
+
+
+def _export_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
+    """Add the options of `export`."""
+    parser.add_argument("run", type=_path, metavar="RUN")
+    parser.add_argument("--out", type=_path, required=True, metavar="DIR", help="a new folder")
+    own = "safetensors"
+    text = f"default: {own}, which this program reads"
+    parser.add_argument("--format", choices=(own, *paper.formats), default=own, help=text)
 
 
 def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
@@ -378,22 +401,56 @@ def _average(paper: Paper, options: argparse.Namespace) -> None:
 
 
 def _translate(paper: Paper, options: argparse.Namespace) -> None:
-    """Translate standard input."""
+    """Translate standard input, line by line as it comes, so that a file of any size needs little memory."""
     from common.run.evaluate import translate
     from common.run.folder import load_run
     from common.text.doubts import watched
 
+    if options.attention and options.replace_unk:
+        raise UserError("--attention draws the words that the model wrote; leave --replace-unk out")
     replacer = _replacer(paper, options) if options.replace_unk else None
     run = replacer.run if replacer else load_run(paper, options.run, options.overrides)
     if sys.stdin is None:
         raise UserError("standard input is closed; give it the sentences: translate RUN < FILE")
-    given = lines_as_they_come(sys.stdin.buffer, "standard input")
-    lines = watched(given, "standard input", run.recipe.text.tokeniser)
+    meter = Meter(sys.stdin.buffer)
+    lines = watched(lines_as_they_come(meter, "standard input"), "standard input", run.recipe.text.tokeniser)
+    if options.attention:
+        _draw_attention(paper, run, lines, options.attention)
+        return
     together = 1 if sys.stdin.isatty() else 512
-    for line in translate(run, lines, together, replacer.tokens if replacer else None):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+    done = translate(run, lines, together, replacer.tokens if replacer else None)
+    try:
+        # A bar would stand between translations that are read on the same terminal.
+        for line in done if sys.stdout.isatty() or sys.stdin.isatty() else meter.shown(done, "translating"):
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+            meter.written += 1
+    except KeyboardInterrupt:
+        rest = f"for the rest give it `tail -n +{meter.written + 1} FILE`"
+        raise KeyboardInterrupt(f"{meter.written:,} translations are written; {rest}") from None
     _say(f"{options.run}: decoded with {run.decoded}")
+
+
+_DRAWN = 50
+"""Most sentences in a page of attention. A model of base's size has up to half a megabyte for each."""
+
+
+def _draw_attention(paper: Paper, run: LoadedRun, lines: Iterator[str], out: Path) -> None:
+    """Print the translations of a few lines, and write a page with the attention between both."""
+    from common.report.web import write_attention
+    from common.run.evaluate import attention_examples
+
+    chosen = list(islice(lines, _DRAWN + 1))
+    if not chosen or len(chosen) > _DRAWN:
+        raise UserError(f"--attention draws 1 to {_DRAWN} sentences; choose some: head -n {_DRAWN} FILE")
+    examples = attention_examples(paper, run, chosen)
+    if not examples:
+        raise UserError(f"{run.path}: {run.recipe.title} has no attention; leave --attention out")
+    for example in examples:
+        print(run.text.detokenise(run.text.joined(example.target[:-1])))
+    pair = f"{run.recipe.data.source} to {run.recipe.data.target}"
+    write_attention(f"{run.recipe.title}, {pair}", [f"Decoded with {run.decoded}"], examples, out)
+    _say(f"{out}: the attention of {len(examples)} sentences, decoded with {run.decoded}")
 
 
 def _replacer(paper: Paper, options: argparse.Namespace) -> Replacer:
@@ -529,6 +586,14 @@ def _analyse(paper: Paper, options: argparse.Namespace) -> None:
 
     analyse_run(paper, options.run, options.runs, _say, options.overrides)
     print(options.run / "analysis.json")
+
+
+def _export(paper: Paper, options: argparse.Namespace) -> None:
+    """Export a run, and print where it is."""
+    from common.run.export import export_run
+
+    export_run(paper, options.run, options.out, options.format)
+    print(options.out)
 
 
 def _tables(paper: Paper, options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ changes the number, the language and the year of the tokenisation included.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from sacrebleu.metrics.bleu import BLEU
 
 from common.corpus.lines import check_parallel
 from common.errors import UserError
+from common.progress import progress
 from common.text.moses import base_language
 
 Statistics = npt.NDArray[np.int64]
@@ -74,8 +75,8 @@ def tokenised_bleu(
         references = [ascii_quotes(line) for line in references]
     statistics = _count(
         BLEU(tokenize="none", effective_order=True),
-        (_as_perl_reads(line, compound_split) for line in hypotheses),
-        (_as_perl_reads(line, compound_split) for line in references),
+        [_as_perl_reads(line, compound_split) for line in hypotheses],
+        [_as_perl_reads(line, compound_split) for line in references],
     )
     signature = (
         f"multi-bleu|nrefs:1{f'|subset:{subset}' if subset else ''}|{tokenization}"
@@ -176,11 +177,17 @@ def _as_perl_reads(line: str, compound_split: bool) -> str:
     return (split_compounds(line) if compound_split else line).translate(_OTHER_SPACES)
 
 
-def _count(metric: BLEU, hypotheses: Iterable[str], references: Iterable[str]) -> Statistics:
-    """Count the n-grams of each sentence with sacreBLEU."""
-    # The caller's metric has effective order only because sacreBLEU warns without it. The counts do not depend on it.
-    scores = (metric.sentence_score(hyp, [ref]) for hyp, ref in zip(hypotheses, references, strict=True))
-    return np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores], dtype=np.int64)
+def _count(metric: BLEU, hypotheses: Sequence[str], references: Sequence[str]) -> Statistics:
+    """Count the n-grams of each sentence with sacreBLEU. If it takes long, show how far it is."""
+    counts = np.empty((len(hypotheses), 10), dtype=np.int64)
+    with progress(len(hypotheses), "counting n-grams", " sentences") as bar:
+        for row, (hypothesis, reference) in enumerate(zip(hypotheses, references, strict=True)):
+            # The caller's metric has effective order only because sacreBLEU warns without it. The counts do not depend
+            # on it.
+            found = metric.sentence_score(hypothesis, [reference])
+            counts[row] = [*found.counts, *found.totals, found.sys_len, found.ref_len]
+            bar.update()
+    return counts
 
 
 def _multi_bleu_line(statistics: Statistics) -> str:
