@@ -1,6 +1,6 @@
 """How far a score, or a difference of two, could move with another sample of test sentences."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -19,6 +19,8 @@ CONFIDENCE = 0.95
 """Share of the resamples that an interval encloses."""
 SEED = 12345
 """Seed of the draws: a score has the same interval wherever it is computed."""
+_TOGETHER = 10_000_000
+"""Numbers that are drawn at a time, 80 MB: all those of 10,000 sentences. Of more sentences they are drawn in parts."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +94,31 @@ def resample(
     sentences = len(systems[0])
     if sentences == 0:
         raise UserError("no sentences to resample: the selection is empty; widen it")
-    draws = _draws(generator, sentences) if generator else _usual_draws(sentences)
-    return [of_sums(draws @ statistics) for statistics in systems]
+    blocks = _draws(generator or np.random.default_rng(SEED), sentences)
+    if not generator and SAMPLES * sentences <= _TOGETHER:
+        blocks = iter(_usual_draws(sentences))
+    sums = zip(*([draws @ statistics for statistics in systems] for draws in blocks), strict=True)
+    return [of_sums(np.concatenate(parts)) for parts in sums]
 
 
-def _draws(generator: np.random.Generator, sentences: int) -> Samples:
-    """Return how often each sentence is in each drawn test set, (SAMPLES, sentences).
+def _draws(generator: np.random.Generator, sentences: int) -> Iterator[Samples]:
+    """Yield how often each sentence is in each drawn test set, (.., sentences) for some of the SAMPLES at a time.
 
-    One matrix product then sums all draws. It is in floats because NumPy has a fast product for these only. Sums of
+    One matrix product then sums these draws. It is in floats because NumPy has a fast product for these only. Sums of
     counts are whole numbers and stay exact.
     """
-    return generator.multinomial(sentences, np.full(sentences, 1 / sentences), size=SAMPLES).astype(np.float64)
+    together = max(1, _TOGETHER // sentences)
+    for start in range(0, SAMPLES, together):
+        drawn = min(together, SAMPLES - start)
+        yield generator.multinomial(sentences, np.full(sentences, 1 / sentences), size=drawn).astype(np.float64)
 
 
 @lru_cache(maxsize=1)
-def _usual_draws(sentences: int) -> Samples:
+def _usual_draws(sentences: int) -> tuple[Samples, ...]:
     """Return the draws of SEED. Drawing takes nearly all of an interval's time, so the last ones are kept."""
-    draws = _draws(np.random.default_rng(SEED), sentences)
-    draws.flags.writeable = False
+    draws = tuple(_draws(np.random.default_rng(SEED), sentences))
+    for block in draws:
+        block.flags.writeable = False
     return draws
 
 
