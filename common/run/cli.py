@@ -285,6 +285,21 @@ def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     )
     parser.add_argument("--target-language", metavar="CODE", help="of the files (default: the recipe's)")
     parser.add_argument("--lowercase", action="store_true", help="for files: score lower-cased text")
+    parser.add_argument(
+        "--against", type=_path, metavar="F", help="another output: adds the differences, by paired bootstrap"
+    )
+    parser.add_argument(
+        "--laboratory",
+        action="store_true",
+        help="for files of plain text: every protocol of 2014 to 2026, step by step",
+    )
+    parser.add_argument("--figure", type=_path, metavar="PNG", help="with --laboratory: draw what each step is worth")
+    parser.add_argument(
+        "--recover",
+        metavar="LINE",
+        help='check a printed line, "BLEU = 27.31, 59.2/33.2/20.8/13.5 (BP=1.000 ...)", against itself and, with '
+        "--reference, by which tokens it was computed",
+    )
 
 
 def _seeds_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
@@ -469,7 +484,7 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
     from common.score.files import score_files
 
     if options.run is not None:
-        for name in ("hypothesis", "reference", "source", "recipe", "target_language", "lowercase"):
+        for name in _FOR_FILES:
             if getattr(options, name):
                 raise UserError(
                     f"--{name.replace('_', '-')} is for files; a RUN is scored as its recipe says, on the sets it names"
@@ -483,13 +498,51 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
         return
     if options.replace_unk:
         raise UserError("--replace-unk needs a RUN, whose attention finds the source words; files have none")
-    if options.hypothesis is None or options.reference is None:
-        raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")
     recipe = paper.recipe(options.recipe or paper.systems(OWN_SCALE)[0], options.overrides)
+    if options.laboratory or options.recover:
+        _score_laboratory(options, options.target_language or recipe.data.target)
+        return
+    _check_files(options)
     scores = score_files(
-        options.hypothesis, options.reference, options.source, recipe, options.target_language, options.lowercase
+        options.hypothesis,
+        options.reference,
+        options.source,
+        recipe,
+        options.target_language,
+        options.lowercase,
+        options.against,
     )
     print(json.dumps(scores, indent=2, ensure_ascii=False) if options.json else "\n".join(_score_lines(scores)))
+
+
+_FOR_FILES = (
+    *("hypothesis", "reference", "source", "recipe", "target_language", "lowercase"),
+    *("against", "laboratory", "figure", "recover"),
+)
+"""Options of `score` that are not for a RUN."""
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Raise UserError unless both files are named."""
+    if options.hypothesis is None or options.reference is None:
+        raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")
+
+
+def _score_laboratory(options: argparse.Namespace, language: str) -> None:
+    """Check a printed line, or score a file by every protocol."""
+    from common.run.laboratory import laboratory_text, recover_line, score_by_protocols
+
+    if options.recover:
+        found = recover_line(options.recover, options.reference, language)
+        text = found["text"]
+    else:
+        _check_files(options)
+        if options.source or options.lowercase:
+            raise UserError("--laboratory takes no --source, and has lower-cased protocols without --lowercase")
+        files = options.hypothesis, options.reference, options.against
+        found = score_by_protocols(*files, language, options.figure)
+        text = laboratory_text(found)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else text)
 
 
 def _score_lines(scores: dict[str, Any]) -> list[str]:
@@ -498,11 +551,16 @@ def _score_lines(scores: dict[str, Any]) -> list[str]:
     lines += [
         f"{name}: {score['bleu']:.2f} (95% {score['low']:.2f} to {score['high']:.2f})  [{score['signature']}]"
         for name, score in scores.items()
-        if isinstance(score, dict)
+        if isinstance(score, dict) and "bleu" in score
     ]
     lines += [
         f"  {row['score']}, source length {row['low']}-{row['high']}: {row['bleu']:.2f} ({row['sentences']} sentences)"
         for row in scores.get("by_length", [])
+    ]
+    lines += [
+        f"  {name} minus that of --against: {row['difference']:+.2f} "
+        f"(95% {row['low']:+.2f} to {row['high']:+.2f}, paired bootstrap), p {row['p']:.3f} that it is not better"
+        for name, row in scores.get("differences", {}).items()
     ]
     return lines + [f"note: {note}" for note in scores["notes"]]
 

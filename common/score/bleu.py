@@ -37,10 +37,10 @@ separates words there. sacreBLEU splits as Python does, also at French no-break 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A BLEU score with its provenance."""
+    """A score with its provenance: BLEU here, and chrF and TER, whose statistics are others (chrf_ter.py)."""
 
     value: float
-    """BLEU x 100."""
+    """The score x 100."""
     signature: str
     """Every choice that changes the number."""
     statistics: Statistics
@@ -49,6 +49,8 @@ class Score:
     """Precisions, brevity penalty and lengths, as the metric's own tool prints them."""
     of_sums: Callable[[Sums], npt.NDArray[np.float64]]
     """The same score as a function of summed statistics, (..., 10) to (...)."""
+    lower_is_better: bool = False
+    """Whether a smaller value is the better one: of TER, not of BLEU."""
 
 
 def tokenised_bleu(
@@ -91,32 +93,33 @@ def sacre_bleu(
     *,
     lowercase: bool = False,
     subset: str | None = None,
+    tokenize: str | None = None,
 ) -> Score:
     """Compute sacreBLEU on detokenised text with one reference, with the signature that sacreBLEU prints.
 
-    sacreBLEU chooses its tokeniser by the target `language`.
+    tokenize: sacreBLEU's name of a tokeniser. Without it sacreBLEU chooses by the target `language`.
     `subset`: as in `tokenised_bleu`.
     Raise UserError if the inputs are empty or of unequal length, and as `sacre_metric` does.
     """
     check_parallel(hypotheses, references, ("the hypotheses", "the references"))
-    metric = sacre_metric(language, lowercase)
+    metric = sacre_metric(language, lowercase, tokenize)
     score = metric.corpus_score(hypotheses, [references])
     signature = metric.get_signature()
     signature.update("subset", subset)
     # A second metric for the counts, so that the signature is the one of sacreBLEU's default settings.
-    statistics = _count(sacre_metric(language, lowercase, effective_order=True), hypotheses, references)
+    statistics = _count(sacre_metric(language, lowercase, tokenize, effective_order=True), hypotheses, references)
     return Score(score.score, f"BLEU|{signature}", statistics, str(score), sacre_bleu_of_sums)
 
 
-def sacre_metric(language: str, lowercase: bool, effective_order: bool = False) -> BLEU:
-    """Set sacreBLEU up for a target language, as its command line does.
+def sacre_metric(language: str, lowercase: bool, tokenize: str | None = None, *, effective_order: bool = False) -> BLEU:
+    """Set sacreBLEU up for a target language, as its command line does. tokenize: as in `sacre_bleu`.
 
     sacreBLEU knows languages by two letters: zh, not zh-TW. Raise UserError if the packages that split the language
     into words are not installed.
     """
     base = base_language(language)
     try:
-        return BLEU(lowercase=lowercase, effective_order=effective_order, trg_lang=base)
+        return BLEU(lowercase=lowercase, tokenize=tokenize, effective_order=effective_order, trg_lang=base)
     except (RuntimeError, AssertionError):  # no MeCab, or another dictionary than sacreBLEU's
         raise UserError(
             f'sacreBLEU needs MeCab to split `{language}` into words; install it: pip install "sacrebleu[{base}]"'
