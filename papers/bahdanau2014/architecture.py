@@ -187,8 +187,10 @@ def _box(axes: Axes, middle: Point, size: tuple[float, float], label: str, colou
     face = to_rgba(colour, 1 if colour == "white" else 0.5)
     corner = (x - width / 2, y - height / 2)
     for paint in ("white", face):  # lines that pass behind do not shine through
-        style = {"boxstyle": "round,pad=0,rounding_size=0.12", "edgecolor": "black", "zorder": 2}
-        axes.add_patch(FancyBboxPatch(corner, width, height, facecolor=paint, **style))
+        rounded = "round,pad=0,rounding_size=0.12"
+        axes.add_patch(
+            FancyBboxPatch(corner, width, height, boxstyle=rounded, facecolor=paint, edgecolor="black", zorder=2)
+        )
     axes.text(x, y, label, ha="center", va="center", fontsize=9, zorder=3)
 
 
