@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -19,3 +20,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
         return f"| {' | '.join(padded)} |"
 
     return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
+
+
+def without_columns(text: str, *beginnings: str) -> str:
+    """Return Markdown text with the columns of its tables left out whose headings begin with one of `beginnings`."""
+    lines, left_out = [], set()
+    for line, after in zip(rows := text.split("\n"), [*rows[1:], ""], strict=True):
+        cells = re.split(r"(?<!\\)\|", line)[1:-1]
+        if re.fullmatch(r"\|( ?-+:? ?\|)+", after):  # the line below a heading
+            left_out = {column for column, cell in enumerate(cells) if cell.strip().startswith(beginnings)}
+        kept = [cell for column, cell in enumerate(cells) if column not in left_out]
+        lines.append(f"|{'|'.join(kept)}|" if cells and line.startswith("|") else line)
+    return "\n".join(lines)

@@ -17,6 +17,7 @@ from common.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
     from common.report.page import Section
+    from common.run.export import Format, Translator
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Paper(ABC):
     hardware: ClassVar[Mapping[str, Mapping[str, float]]]
     """FLOP/s that named hardware sustained, by the system that it was measured on. The first system is taken for those
     that were not measured."""
+    formats: ClassVar[Sequence[str]] = ()
+    """Formats of other programs to which `export` can convert the model."""
 
     @abstractmethod
     def build_model(self, recipe: Recipe) -> nn.Module:
@@ -108,6 +111,19 @@ class Paper(ABC):
         """
         section: Section = importlib.import_module(f"papers.{self.name}.tables").build_tables(self, scale, results, out)
         return section
+
+    def load(self, folder: str | Path) -> Translator:
+        """Open a run's folder, or one that `export` made, to translate with it.
+
+        common/run/export.py does this. It is imported only here, because it imports all that a run needs.
+        """
+        translator: Translator = importlib.import_module("common.run.export").load(self, Path(folder))
+        return translator
+
+    def format(self, name: str) -> Format:
+        """Return one of `formats`, as papers/<paper>/formats.py defines it."""
+        found: Format = importlib.import_module(f"papers.{self.name}.formats").FORMATS[name]
+        return found
 
     @property
     def scales(self) -> list[str]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from tqdm import tqdm
 
@@ -61,6 +64,43 @@ def progress(total: int | None, description: str, unit: str, initial: int = 0) -
         position=None if terminal else 0,
         file=sys.stderr,
     )
+
+
+class Meter:
+    """The lines of a stream, and how far work that answers each of them with one line has come."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.written = 0
+        """Lines that were answered."""
+        self._stream = stream
+        self._sizes: deque[int] = deque()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the stream's lines."""
+        for line in self._stream:
+            self._sizes.append(len(line))
+            yield line
+
+    def shown(self, answers: Iterable[str], description: str) -> Iterator[str]:
+        """Yield the answers, and show how many there are, how fast they come and, for a file, the time left."""
+        total = self._size()
+        with progress(total, description, "line" if total is None else "B") as bar:
+            if total is not None:
+                bar.bar_format = "{l_bar}{bar}| {remaining} left{postfix}"
+            for answer in answers:
+                yield answer
+                size = self._sizes.popleft()
+                rate = self.written / max(bar.format_dict["elapsed"], 1e-9)
+                bar.set_postfix_str(f"{self.written:,} lines, {rate:,.1f}/s", refresh=False)
+                bar.update(1 if total is None else size)
+
+    def _size(self) -> int | None:
+        """Return the number of bytes that are still to be read. None if the stream is no file."""
+        try:
+            status = os.fstat(self._stream.fileno())
+            return status.st_size - self._stream.tell() if stat.S_ISREG(status.st_mode) else None
+        except (OSError, ValueError):  # something in memory
+            return None
 
 
 @contextmanager

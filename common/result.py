@@ -265,20 +265,20 @@ class Example:
 
     def __post_init__(self) -> None:
         try:
-            fits = all(np.array(weights, dtype=float).ndim >= 2 for weights in self._maps.values())
+            fits = all(np.array(weights, dtype=float).ndim >= 2 for weights in self.maps.values())
         except (TypeError, ValueError):
             fits = False
-        if not fits or not self._maps:
+        if not fits or not self.maps:
             raise UserError(f"the attention of `{self.line[:40]}` is no matrix")
 
     @property
-    def _maps(self) -> dict[str, Any]:
+    def maps(self) -> dict[str, Any]:
         """Attention by name."""
         return self.attention if isinstance(self.attention, dict) else {"source": self.attention}
 
     def weights(self, name: str) -> npt.NDArray[np.float64]:
         """Return the attention of that name, (..., words that look, words looked at)."""
-        return np.array(self._maps[name])
+        return np.array(self.maps[name])
 
 
 def read_result(path: Path) -> ResultFile:

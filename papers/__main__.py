@@ -14,24 +14,12 @@ from common.errors import UserError
 from common.paper import Paper
 from common.progress import clock
 from common.recipe import OWN_SCALE
-from common.report.page import Section, write_report
 from common.run.cli import Parser, guarded, split_overrides, utf8_output
 from common.run.folder import prepare_data
 from common.run.plan import describe, describe_together, plan
 from common.run.suite import Job, check_slots, jobs_of, read_slots, run_jobs, slots_of
-from papers.lineage import PAPERS, same_data
-from papers.lineage.pages import build_page
+from papers.lineage import PAPERS, report
 
-TITLES = {
-    "demo": "Both papers in miniature, on generated text",
-    "multi30k": "Both papers' systems on Multi30k",
-    "europarl": "Both papers' systems on Europarl v7",
-    "europarl-same": "Both papers on Europarl v7 at equal cost",
-    OWN_SCALE: "Both papers on WMT14",
-}
-"""Title of the report, by scale."""
-SMALL = "-small"
-"""End of the folder with a scale's recipes in a size for CPU cores."""
 LARGE = ("europarl", "europarl-same")
 """The scales that have such a folder. They need a GPU."""
 
@@ -40,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Train, score and tabulate every system of a scale. Return the exit status as common.run.cli does."""
     utf8_output()
     parser = Parser(prog="python -m papers", description="Train, score and tabulate every system of a scale.")
-    parser.add_argument("scale", choices=list(TITLES))
+    parser.add_argument("scale", choices=list(report.TITLES))
     parser.add_argument(
         "words",
         nargs="*",
@@ -64,8 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{unknown[0]} is no paper; choose one of {', '.join(PAPERS)}, or all")
     if options.small and options.scale not in LARGE:
         parser.error(f"--small is for {' and '.join(LARGE)}; {options.scale} has one size")
-    title, options.scale = TITLES[options.scale], options.scale + SMALL * options.small
-    return guarded(lambda: reproduce(title, chosen(names, options.scale), options), "reproduce")
+    options.scale += report.SMALL * options.small
+    return guarded(lambda: reproduce(chosen(names, options.scale), options), "reproduce")
 
 
 def chosen(names: list[str], scale: str) -> list[Paper]:
@@ -80,7 +68,7 @@ def chosen(names: list[str], scale: str) -> list[Paper]:
     return named if named and "all" not in names else [paper for paper in PAPERS.values() if paper.systems(scale)]
 
 
-def reproduce(title: str, papers: list[Paper], options: argparse.Namespace) -> None:
+def reproduce(papers: list[Paper], options: argparse.Namespace) -> None:
     """Make one scale of the chosen papers, from data to report."""
     started = time.monotonic()
     if options.fresh:
@@ -95,24 +83,8 @@ def reproduce(title: str, papers: list[Paper], options: argparse.Namespace) -> N
     if options.slots:
         check_slots(options.slots)
     run_jobs(jobs, options.runs, options.slots or slots_of(jobs))
-    sections = build_sections(papers, options.scale, options.runs)
-    report = options.runs / options.scale / "report.html"
-    write_report(title, sections, report)
-    print(f"\nDone in {clock(time.monotonic() - started)}. Report with figures: {report.resolve()}")
-
-
-def build_sections(papers: list[Paper], scale: str, runs: Path) -> list[Section]:
-    """Print and write the section of each paper. Once both papers' systems have run, add the page of both together."""
-    sections = []
-    for paper in papers:
-        results = runs / scale / paper.name
-        sections.append(paper.build_tables(scale, results, results))
-    folders = same_data.folders(scale, runs)
-    if all(any(folder.glob("*/result.json")) for folder in folders.values()):
-        sections.append(build_page(scale, runs, runs / scale / "lineage"))
-    for section in sections:
-        print(section.markdown)
-    return sections
+    print(report.write(papers, options.scale, options.runs, options.runs / options.scale / "report.html"))
+    print(f"done    in {clock(time.monotonic() - started)}")
 
 
 def print_plans(jobs: list[Job]) -> None:

@@ -21,7 +21,8 @@ from common.yaml_files import read_yaml
 from papers.lineage import PAPERS, front
 from tests.conftest import ROOT
 
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("papers/*/README.md"), *ROOT.glob("papers/*/results/README.md")])
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("papers/*/README.md"), *ROOT.glob("papers/*/results/README.md"),
+                *ROOT.glob("papers/*/reproducibility.md")])  # fmt: skip
 UNITS = "million|GiB|MiB|ms|s|h|hours?|minutes?|times|points?"
 SCORE = re.compile(rf"(?<![\w.])\d\d\.\d\d?\b(?!\.\d)(?! ?(?:%|(?:{UNITS})\b))")
 MEASURED = ("bleu", "sacrebleu", "interval")

@@ -40,10 +40,11 @@ def test_tables_are_current(folder, tmp_path):
     assert {path.name for path in tmp_path.glob("figures/*")} == {path.name for path in folder.glob("figures/*")}
 
 
-def test_the_readme_shows_the_committed_results():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("page", "block"), front.blocks().items(), ids=lambda value: getattr(value, "name", ""))
+def test_what_is_drawn_from_all_scales_shows_the_committed_results(page, block):
+    text = page.read_text(encoding="utf-8")
     start, end = front.BLOCK.search(text).span()
-    assert f"\n{front.block()}\n" in text[start:end], "run: python -m papers.lineage readme"
+    assert f"\n{block()}\n" in text[start:end], "run: python -m papers.lineage readme"
     rest = text[:start] + text[end:]
     assert not re.findall(r"\b\d\d\.\d\d?\b", rest), "a score typed by hand; the block shows scores"
 

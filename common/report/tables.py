@@ -182,6 +182,20 @@ def provenance(results: Mapping[str, Result]) -> str:
     return "\n".join(lines + [f"- {run.title}: {run.provenance}" for run in trainings])
 
 
+def numbers_of(result: Result) -> set[str]:
+    """Return the texts by which tables show the numbers of a run."""
+    training, dev = result.file.training, result.dev
+    scores = {score(column.bleu, column.interval) for column in _columns(result)}
+    scores |= {number(value) for column in _columns(result) for value in (column.bleu, column.sacrebleu)}
+    parameters = training.parameters or 0
+    others = [
+        *(f"{parameters:,}", f"{parameters / 1e6:.3g} M", *cost(result), number(result.epochs, ".1f")),
+        *(f"{training.progress.seconds / 3600:.2f}", f"{dev.perplexity:.2f}", f"{dev.nll_per_token:.3f}"),
+        *(f"{likelihood.nll_per_sentence:.1f}" for likelihood in (result.train, dev)),
+    ]
+    return (scores | set(others)) - {""}
+
+
 def every_score(results: Mapping[str, Result]) -> str:
     """Return a table of all test sets and columns that were scored, by both metrics."""
     rows = []
@@ -284,10 +298,6 @@ def claims_table(outcomes: Sequence[Outcome], results: Mapping[str, Result]) -> 
 
     results: those that the claims were decided on.
     """
-    counts: Counter[str] = Counter(outcome.verdict for outcome in outcomes)
-    summary = ", ".join(
-        f"{counts[verdict]} {verdict}" for verdict in ("holds", "fails", "undecided", "not run") if counts[verdict]
-    )
     rows = [
         [
             outcome.claim.statement,
@@ -301,12 +311,28 @@ def claims_table(outcomes: Sequence[Outcome], results: Mapping[str, Result]) -> 
     rules = [
         f"- {outcome.claim.statement}: {outcome.claim.criterion}" for outcome in outcomes if outcome.claim.criterion
     ]
+    return "\n".join(
+        [
+            f"Verdicts: {verdicts(outcomes)}. Unless a line below says otherwise, {rule(results)}",
+            "",
+            table(["claim", "where", "printed", "verdict", "evidence here"], rows),
+            "",
+            *rules,
+        ]
+    )
+
+
+def verdicts(outcomes: Sequence[Outcome]) -> str:
+    """Return how often there is each verdict: `6 holds, 2 fails`."""
+    counts: Counter[str] = Counter(outcome.verdict for outcome in outcomes)
+    return ", ".join(f"{counts[name]} {name}" for name in ("holds", "fails", "undecided", "not run") if counts[name])
+
+
+def rule(results: Mapping[str, Result]) -> str:
+    """Return how claims without a rule of their own are decided on these results."""
     seeds = any(result.others for result in results.values())
     over = "over seeds and test sentences" if seeds else "paired bootstrap over the test sentences"
-    explained = (
-        f"Verdicts: {summary}. Unless a line below says otherwise, a claim holds when the 95% interval of the "
-        f"difference ({over}) lies above 0, fails when it lies below, and is undecided in between."
-    )
-    return "\n".join(
-        [explained, "", table(["claim", "where", "printed", "verdict", "evidence here"], rows), "", *rules]
+    return (
+        f"a claim holds when the 95% interval of the difference ({over}) lies above 0, fails when it lies below, and "
+        "is undecided in between."
     )

@@ -9,8 +9,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,6 +19,7 @@ from common.corpus.lines import lines_as_they_come
 from common.errors import Terminated, UserError
 from common.paper import Paper
 from common.prepare.workers import end_with
+from common.progress import Meter
 from common.recipe import OWN_SCALE
 from common.run.plan import describe, plan
 from common.run.suite import SUITE, read_slots
@@ -25,6 +27,7 @@ from common.train.parallel import about_to_say, is_first, is_one_of_several, joi
 from common.typed import plain
 
 if TYPE_CHECKING:
+    from common.run.folder import LoadedRun
     from common.run.unknown import Replacer
 
 TERMINATED = 143
@@ -139,9 +142,10 @@ def guarded(work: Callable[[], object], program: str) -> int:
         if is_first():
             print(f"{program}: {stop}", file=sys.stderr)
         return TERMINATED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if is_first():
-            print(f"\n{program}: interrupted; the same command goes on from the last saved state", file=sys.stderr)
+            how = str(stop) or "the same command goes on from the last saved state"
+            print(f"\n{program}: interrupted; {how}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         _drop_output()  # the reader (head, less) has ended
@@ -207,9 +211,7 @@ def _parser(paper: Paper) -> Parser:
     translating = verb(
         "translate", _translate, "translate untokenised sentences, one a line, from standard input to standard output"
     )
-    translating.add_argument("run", type=_path, metavar="RUN")
-    _overrides(translating, _DECODING)
-    _replace_option(translating)
+    _translate_options(translating)
     scoring = verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
     _score_options(scoring, paper)
     seeding = verb("seeds", _seeds, "train and score systems of a scale with several seeds each, and tabulate them")
@@ -222,6 +224,8 @@ def _parser(paper: Paper) -> Parser:
     analysing = verb("analyse", _analyse, "compare a run's attention with a statistical aligner, and its checkpoints")
     analysing.add_argument("run", type=_path, metavar="RUN")
     _overrides(analysing, _DECODING)
+    exporting = verb("export", _export, "write a scored run as a folder for use elsewhere: weights, text, model card")
+    _export_options(exporting, paper)
     tables = verb("tables", _tables, "rebuild the paper's tables and figures from finished runs")
     _tables_options(tables, paper)
     return parser
@@ -247,6 +251,25 @@ def _replace_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _translate_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `translate`."""
+    parser.add_argument("run", type=_path, metavar="RUN", help="a run folder, or one that `export` made")
+    _overrides(parser, _DECODING)
+    _replace_option(parser)
+    parser.add_argument(
+        "--attention", type=_path, metavar="HTML", help="also write a page with the attention of each sentence"
+    )
+
+
+def _export_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
+    """Add the options of `export`."""
+    parser.add_argument("run", type=_path, metavar="RUN")
+    parser.add_argument("--out", type=_path, required=True, metavar="DIR", help="a new folder")
+    own = "safetensors"
+    text = f"default: {own}, which this program reads"
+    parser.add_argument("--format", choices=(own, *paper.formats), default=own, help=text)
+
+
 def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     """Add the options of `score`."""
     parser.add_argument(
@@ -262,6 +285,21 @@ def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     )
     parser.add_argument("--target-language", metavar="CODE", help="of the files (default: the recipe's)")
     parser.add_argument("--lowercase", action="store_true", help="for files: score lower-cased text")
+    parser.add_argument(
+        "--against", type=_path, metavar="F", help="another output: adds the differences, by paired bootstrap"
+    )
+    parser.add_argument(
+        "--laboratory",
+        action="store_true",
+        help="for files of plain text: every protocol of 2014 to 2026, step by step",
+    )
+    parser.add_argument("--figure", type=_path, metavar="PNG", help="with --laboratory: draw what each step is worth")
+    parser.add_argument(
+        "--recover",
+        metavar="LINE",
+        help='check a printed line, "BLEU = 27.31, 59.2/33.2/20.8/13.5 (BP=1.000 ...)", against itself and, with '
+        "--reference, by which tokens it was computed",
+    )
 
 
 def _seeds_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
@@ -363,22 +401,56 @@ def _average(paper: Paper, options: argparse.Namespace) -> None:
 
 
 def _translate(paper: Paper, options: argparse.Namespace) -> None:
-    """Translate standard input."""
+    """Translate standard input, line by line as it comes, so that a file of any size needs little memory."""
     from common.run.evaluate import translate
     from common.run.folder import load_run
     from common.text.doubts import watched
 
+    if options.attention and options.replace_unk:
+        raise UserError("--attention draws the words that the model wrote; leave --replace-unk out")
     replacer = _replacer(paper, options) if options.replace_unk else None
     run = replacer.run if replacer else load_run(paper, options.run, options.overrides)
     if sys.stdin is None:
         raise UserError("standard input is closed; give it the sentences: translate RUN < FILE")
-    given = lines_as_they_come(sys.stdin.buffer, "standard input")
-    lines = watched(given, "standard input", run.recipe.text.tokeniser)
+    meter = Meter(sys.stdin.buffer)
+    lines = watched(lines_as_they_come(meter, "standard input"), "standard input", run.recipe.text.tokeniser)
+    if options.attention:
+        _draw_attention(paper, run, lines, options.attention)
+        return
     together = 1 if sys.stdin.isatty() else 512
-    for line in translate(run, lines, together, replacer.tokens if replacer else None):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+    done = translate(run, lines, together, replacer.tokens if replacer else None)
+    try:
+        # A bar would stand between translations that are read on the same terminal.
+        for line in done if sys.stdout.isatty() or sys.stdin.isatty() else meter.shown(done, "translating"):
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+            meter.written += 1
+    except KeyboardInterrupt:
+        rest = f"for the rest give it `tail -n +{meter.written + 1} FILE`"
+        raise KeyboardInterrupt(f"{meter.written:,} translations are written; {rest}") from None
     _say(f"{options.run}: decoded with {run.decoded}")
+
+
+_DRAWN = 50
+"""Most sentences in a page of attention. A model of base's size has up to half a megabyte for each."""
+
+
+def _draw_attention(paper: Paper, run: LoadedRun, lines: Iterator[str], out: Path) -> None:
+    """Print the translations of a few lines, and write a page with the attention between both."""
+    from common.report.web import write_attention
+    from common.run.evaluate import attention_examples
+
+    chosen = list(islice(lines, _DRAWN + 1))
+    if not chosen or len(chosen) > _DRAWN:
+        raise UserError(f"--attention draws 1 to {_DRAWN} sentences; choose some: head -n {_DRAWN} FILE")
+    examples = attention_examples(paper, run, chosen)
+    if not examples:
+        raise UserError(f"{run.path}: {run.recipe.title} has no attention; leave --attention out")
+    for example in examples:
+        print(run.text.detokenise(run.text.joined(example.target[:-1])))
+    pair = f"{run.recipe.data.source} to {run.recipe.data.target}"
+    write_attention(f"{run.recipe.title}, {pair}", [f"Decoded with {run.decoded}"], examples, out)
+    _say(f"{out}: the attention of {len(examples)} sentences, decoded with {run.decoded}")
 
 
 def _replacer(paper: Paper, options: argparse.Namespace) -> Replacer:
@@ -412,7 +484,7 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
     from common.score.files import score_files
 
     if options.run is not None:
-        for name in ("hypothesis", "reference", "source", "recipe", "target_language", "lowercase"):
+        for name in _FOR_FILES:
             if getattr(options, name):
                 raise UserError(
                     f"--{name.replace('_', '-')} is for files; a RUN is scored as its recipe says, on the sets it names"
@@ -426,13 +498,51 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
         return
     if options.replace_unk:
         raise UserError("--replace-unk needs a RUN, whose attention finds the source words; files have none")
-    if options.hypothesis is None or options.reference is None:
-        raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")
     recipe = paper.recipe(options.recipe or paper.systems(OWN_SCALE)[0], options.overrides)
+    if options.laboratory or options.recover:
+        _score_laboratory(options, options.target_language or recipe.data.target)
+        return
+    _check_files(options)
     scores = score_files(
-        options.hypothesis, options.reference, options.source, recipe, options.target_language, options.lowercase
+        options.hypothesis,
+        options.reference,
+        options.source,
+        recipe,
+        options.target_language,
+        options.lowercase,
+        options.against,
     )
     print(json.dumps(scores, indent=2, ensure_ascii=False) if options.json else "\n".join(_score_lines(scores)))
+
+
+_FOR_FILES = (
+    *("hypothesis", "reference", "source", "recipe", "target_language", "lowercase"),
+    *("against", "laboratory", "figure", "recover"),
+)
+"""Options of `score` that are not for a RUN."""
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Raise UserError unless both files are named."""
+    if options.hypothesis is None or options.reference is None:
+        raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")
+
+
+def _score_laboratory(options: argparse.Namespace, language: str) -> None:
+    """Check a printed line, or score a file by every protocol."""
+    from common.run.laboratory import laboratory_text, recover_line, score_by_protocols
+
+    if options.recover:
+        found = recover_line(options.recover, options.reference, language)
+        text = found["text"]
+    else:
+        _check_files(options)
+        if options.source or options.lowercase:
+            raise UserError("--laboratory takes no --source, and has lower-cased protocols without --lowercase")
+        files = options.hypothesis, options.reference, options.against
+        found = score_by_protocols(*files, language, options.figure)
+        text = laboratory_text(found)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else text)
 
 
 def _score_lines(scores: dict[str, Any]) -> list[str]:
@@ -441,11 +551,16 @@ def _score_lines(scores: dict[str, Any]) -> list[str]:
     lines += [
         f"{name}: {score['bleu']:.2f} (95% {score['low']:.2f} to {score['high']:.2f})  [{score['signature']}]"
         for name, score in scores.items()
-        if isinstance(score, dict)
+        if isinstance(score, dict) and "bleu" in score
     ]
     lines += [
         f"  {row['score']}, source length {row['low']}-{row['high']}: {row['bleu']:.2f} ({row['sentences']} sentences)"
         for row in scores.get("by_length", [])
+    ]
+    lines += [
+        f"  {name} minus that of --against: {row['difference']:+.2f} "
+        f"(95% {row['low']:+.2f} to {row['high']:+.2f}, paired bootstrap), p {row['p']:.3f} that it is not better"
+        for name, row in scores.get("differences", {}).items()
     ]
     return lines + [f"note: {note}" for note in scores["notes"]]
 
@@ -471,6 +586,14 @@ def _analyse(paper: Paper, options: argparse.Namespace) -> None:
 
     analyse_run(paper, options.run, options.runs, _say, options.overrides)
     print(options.run / "analysis.json")
+
+
+def _export(paper: Paper, options: argparse.Namespace) -> None:
+    """Export a run, and print where it is."""
+    from common.run.export import export_run
+
+    export_run(paper, options.run, options.out, options.format)
+    print(options.out)
 
 
 def _tables(paper: Paper, options: argparse.Namespace) -> None:

@@ -128,7 +128,7 @@ def evaluate_run(
         sets=sets,
         **commit(REPOSITORY),
     )
-    examples = attention_examples(paper, run, prepared)
+    examples = attention_examples(paper, run, example_lines(run, prepared))
     if run.world.first:
         # An earlier result's attention must not stay beside the new scores.
         (path / "attention.json").unlink(missing_ok=True)
@@ -267,14 +267,14 @@ def decoding_lines(run: LoadedRun, label: str, total: int, say: Callable[[str], 
     return progress
 
 
-def attention_examples(paper: Paper, run: LoadedRun, prepared: Prepared) -> list[Example]:
-    """Return the attention between each example sentence and the run's own translation of it, teacher-forced.
+def attention_examples(paper: Paper, run: LoadedRun, lines: list[str]) -> list[Example]:
+    """Return the attention between each source sentence and the run's own translation of it, teacher-forced.
 
-    Weights have four decimals, more than a figure can show. The list is empty for a model without attention.
+    lines: untokenised. Weights have four decimals, more than a figure can show. The list is empty for a model without
+    attention.
     """
-    chosen = example_lines(run, prepared)
     examples = []
-    for line, ids in zip(chosen, translate_lines(run, chosen, run.recipe.decode), strict=True):
+    for line, ids in zip(lines, translate_lines(run, lines, run.recipe.decode), strict=True):
         source, source_mask = pad([[*run.text.encode_source(line), EOS]])
         target, target_mask = pad([[*ids, EOS]])
         batch = Batch(source, source_mask, target, target_mask).to(next(run.model.parameters()).device)

@@ -19,7 +19,7 @@ from common.run.evaluate import decoding_lines, known_sentences, translate_lines
 from common.run.folder import LoadedRun
 from common.score.bleu import Statistics
 from common.score.files import tokenised_scores
-from common.score.significance import SEED, Samples, interval_difference, resample
+from common.score.significance import Samples, interval_difference, resample
 
 _EXAMPLES = 4
 _SHORT = 25
@@ -84,7 +84,7 @@ def score_replaced(replacer: Replacer, prepared: Prepared, test_set: str, say: C
     if no_unk is None:
         say(f"{run.path / 'result.json'}: no column No UNK of {test_set} by the same search; its distance is not told")
     systems = [before.statistics, after.statistics, *([no_unk[1]] if no_unk else [])]
-    drawn = resample(np.random.default_rng(SEED), *systems, of_sums=before.of_sums)
+    drawn = resample(*systems, of_sums=before.of_sums)
     gain = after.value - before.value
     # A share of a distance means nothing where the distance may be none.
     far = no_unk is not None and bool((drawn[2] > drawn[0]).all())

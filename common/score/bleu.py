@@ -6,7 +6,7 @@ changes the number, the language and the year of the tokenisation included.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from sacrebleu.metrics.bleu import BLEU
 
 from common.corpus.lines import check_parallel
 from common.errors import UserError
+from common.progress import progress
 from common.text.moses import base_language
 
 Statistics = npt.NDArray[np.int64]
@@ -36,10 +37,10 @@ separates words there. sacreBLEU splits as Python does, also at French no-break 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A BLEU score with its provenance."""
+    """A score with its provenance: BLEU here, and chrF and TER, whose statistics are others (chrf_ter.py)."""
 
     value: float
-    """BLEU x 100."""
+    """The score x 100."""
     signature: str
     """Every choice that changes the number."""
     statistics: Statistics
@@ -48,6 +49,8 @@ class Score:
     """Precisions, brevity penalty and lengths, as the metric's own tool prints them."""
     of_sums: Callable[[Sums], npt.NDArray[np.float64]]
     """The same score as a function of summed statistics, (..., 10) to (...)."""
+    lower_is_better: bool = False
+    """Whether a smaller value is the better one: of TER, not of BLEU."""
 
 
 def tokenised_bleu(
@@ -72,8 +75,8 @@ def tokenised_bleu(
         references = [ascii_quotes(line) for line in references]
     statistics = _count(
         BLEU(tokenize="none", effective_order=True),
-        (_as_perl_reads(line, compound_split) for line in hypotheses),
-        (_as_perl_reads(line, compound_split) for line in references),
+        [_as_perl_reads(line, compound_split) for line in hypotheses],
+        [_as_perl_reads(line, compound_split) for line in references],
     )
     signature = (
         f"multi-bleu|nrefs:1{f'|subset:{subset}' if subset else ''}|{tokenization}"
@@ -90,32 +93,33 @@ def sacre_bleu(
     *,
     lowercase: bool = False,
     subset: str | None = None,
+    tokenize: str | None = None,
 ) -> Score:
     """Compute sacreBLEU on detokenised text with one reference, with the signature that sacreBLEU prints.
 
-    sacreBLEU chooses its tokeniser by the target `language`.
+    tokenize: sacreBLEU's name of a tokeniser. Without it sacreBLEU chooses by the target `language`.
     `subset`: as in `tokenised_bleu`.
     Raise UserError if the inputs are empty or of unequal length, and as `sacre_metric` does.
     """
     check_parallel(hypotheses, references, ("the hypotheses", "the references"))
-    metric = sacre_metric(language, lowercase)
+    metric = sacre_metric(language, lowercase, tokenize)
     score = metric.corpus_score(hypotheses, [references])
     signature = metric.get_signature()
     signature.update("subset", subset)
     # A second metric for the counts, so that the signature is the one of sacreBLEU's default settings.
-    statistics = _count(sacre_metric(language, lowercase, effective_order=True), hypotheses, references)
+    statistics = _count(sacre_metric(language, lowercase, tokenize, effective_order=True), hypotheses, references)
     return Score(score.score, f"BLEU|{signature}", statistics, str(score), sacre_bleu_of_sums)
 
 
-def sacre_metric(language: str, lowercase: bool, effective_order: bool = False) -> BLEU:
-    """Set sacreBLEU up for a target language, as its command line does.
+def sacre_metric(language: str, lowercase: bool, tokenize: str | None = None, *, effective_order: bool = False) -> BLEU:
+    """Set sacreBLEU up for a target language, as its command line does. tokenize: as in `sacre_bleu`.
 
     sacreBLEU knows languages by two letters: zh, not zh-TW. Raise UserError if the packages that split the language
     into words are not installed.
     """
     base = base_language(language)
     try:
-        return BLEU(lowercase=lowercase, effective_order=effective_order, trg_lang=base)
+        return BLEU(lowercase=lowercase, tokenize=tokenize, effective_order=effective_order, trg_lang=base)
     except (RuntimeError, AssertionError):  # no MeCab, or another dictionary than sacreBLEU's
         raise UserError(
             f'sacreBLEU needs MeCab to split `{language}` into words; install it: pip install "sacrebleu[{base}]"'
@@ -173,11 +177,17 @@ def _as_perl_reads(line: str, compound_split: bool) -> str:
     return (split_compounds(line) if compound_split else line).translate(_OTHER_SPACES)
 
 
-def _count(metric: BLEU, hypotheses: Iterable[str], references: Iterable[str]) -> Statistics:
-    """Count the n-grams of each sentence with sacreBLEU."""
-    # The caller's metric has effective order only because sacreBLEU warns without it. The counts do not depend on it.
-    scores = (metric.sentence_score(hyp, [ref]) for hyp, ref in zip(hypotheses, references, strict=True))
-    return np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores], dtype=np.int64)
+def _count(metric: BLEU, hypotheses: Sequence[str], references: Sequence[str]) -> Statistics:
+    """Count the n-grams of each sentence with sacreBLEU. If it takes long, show how far it is."""
+    counts = np.empty((len(hypotheses), 10), dtype=np.int64)
+    with progress(len(hypotheses), "counting n-grams", " sentences") as bar:
+        for row, (hypothesis, reference) in enumerate(zip(hypotheses, references, strict=True)):
+            # The caller's metric has effective order only because sacreBLEU warns without it. The counts do not depend
+            # on it.
+            found = metric.sentence_score(hypothesis, [reference])
+            counts[row] = [*found.counts, *found.totals, found.sys_len, found.ref_len]
+            bar.update()
+    return counts
 
 
 def _multi_bleu_line(statistics: Statistics) -> str:

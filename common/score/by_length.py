@@ -93,7 +93,7 @@ def _changes(
     generator = np.random.default_rng(SEED)
     # Separately: one draw over all sentences would also vary how many of them are long.
     sides = [[statistics[side] for statistics in systems] for side in (long, short)]
-    above, below = (resample(generator, *side) for side in sides)
+    above, below = (resample(*side, generator=generator) for side in sides)
     return [
         (bleu(long) - bleu(short), of_long - of_short)
         for long, short, of_long, of_short in zip(*sides, above, below, strict=True)

@@ -14,7 +14,7 @@ from common.corpus.lines import read_parallel
 from common.recipe import Recipe
 from common.score.bleu import Score, sacre_bleu, tokenised_bleu
 from common.score.by_length import bleu_by_bins
-from common.score.significance import bootstrap_interval
+from common.score.significance import bootstrap_interval, plain_difference
 from common.text.doubts import doubts, warn
 from common.text.moses import Tokeniser, base_language
 
@@ -56,37 +56,47 @@ def score_files(
     recipe: Recipe,
     language: str | None = None,
     lowercase: bool = False,
+    against: Path | None = None,
 ) -> dict[str, Any]:
     """Compute tokenised BLEU and sacreBLEU of detokenised text files, with intervals, and BLEU by source length.
 
     recipe: says how to tokenise and which BLEU is the paper's.
     language: of hypothesis and reference. The default is the recipe's target.
     lowercase: lower-case before tokenising, which some recipes do in any case.
+    against: another output for the same sentences. The differences from it, by paired bootstrap, are `differences`.
     Raise UserError if a file is missing, empty, not UTF-8 or of another length than the others.
 
     Source length is in words between white space.
     """
-    hypotheses, references, *sources = read_parallel(hypothesis, reference, *([source] if source else []))
+    given = {"hypothesis": hypothesis, "reference": reference, "source": source, "against": against}
+    paths = {name: path for name, path in given.items() if path is not None}
+    texts = dict(zip(paths, read_parallel(*paths.values()), strict=True))
     language, lowercase = language or recipe.data.target, lowercase or recipe.text.lowercase
-    sacre = sacre_bleu(hypotheses, references, language, lowercase=lowercase)
     tokeniser = Tokeniser(language, lowercase, recipe.text.tokeniser)
-    for path, lines in ((hypothesis, hypotheses), (reference, references)):
-        warn(doubts(lines, str(path), recipe.text.tokeniser))
-    hypothesis_tokens, reference_tokens = (
-        [tokeniser.tokenise(line) for line in lines] for lines in (hypotheses, references)
+    outputs = [name for name in ("hypothesis", "against") if name in texts]
+    for name in (*outputs, "reference"):
+        warn(doubts(texts[name], str(paths[name]), recipe.text.tokeniser))
+    tokens = {name: [tokeniser.tokenise(line) for line in texts[name]] for name in (*outputs, "reference")}
+    metric, references = recipe.evaluate.metric, tokens["reference"]
+    scores, *others = (
+        {
+            **tokenised_scores(tokens[name], references, metric, tokenization=tokeniser.signature),
+            "sacrebleu": sacre_bleu(texts[name], texts["reference"], language, lowercase=lowercase),
+        }
+        for name in outputs
     )
-    metric = recipe.evaluate.metric
-    scores = tokenised_scores(hypothesis_tokens, reference_tokens, metric, tokenization=tokeniser.signature)
     shown: dict[str, Any] = {
         "recipe": recipe.name,
         "language": language,
         "tokeniser": tokeniser.signature,
-        "notes": notes(language, references, reference_tokens, sacre.signature),
-        **{name: _with_interval(score) for name, score in (scores | {"sacrebleu": sacre}).items()},
+        "notes": notes(language, texts["reference"], references, scores["sacrebleu"].signature),
+        **{name: _with_interval(score) for name, score in scores.items()},
     }
+    if others:
+        shown["differences"] = {name: plain_difference(score, others[0][name]) for name, score in scores.items()}
     if source is None:
         return shown
-    lengths = np.array([len(line.split()) for line in sources[0]])
+    lengths = np.array([len(line.split()) for line in texts["source"]])
     bins = bleu_by_bins(scores[metric].statistics, lengths, range(1, int(lengths.max()) + _BIN + 1, _BIN))
     rows = [{"score": metric, "low": b.low, "high": b.high - 1, "bleu": b.bleu, "sentences": b.sentences} for b in bins]
     return {**shown, "by_length": rows}

@@ -65,7 +65,7 @@ def _with_seeds(value: float, share: float, spread: Spread, drawn: Samples | Non
 
 def bleu_interval(trainings: Sequence[Statistics], spread: Spread) -> tuple[float, float]:
     """Return the 95% interval of the trainings' mean BLEU, for seeds and sentences."""
-    drawn = np.mean(resample(np.random.default_rng(SEED), *trainings), axis=0)
+    drawn = np.mean(resample(*trainings), axis=0)
     return mean_interval([bleu(one) for one in trainings], spread, drawn)
 
 
@@ -79,6 +79,6 @@ def bleu_difference(a: Sequence[Statistics], b: Sequence[Statistics], spread: Sp
     every = [*a, *b]
     if not all(np.array_equal(one[:, 9], every[0][:, 9]) for one in every):
         raise UserError("the trainings were scored against different references; score all on the same test set")
-    scores = resample(np.random.default_rng(SEED), *every)
+    scores = resample(*every)
     drawn = np.mean(scores[: len(a)], axis=0) - np.mean(scores[len(a) :], axis=0)
     return mean_difference([bleu(one) for one in a], [bleu(one) for one in b], spread, drawn)

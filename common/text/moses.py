@@ -56,10 +56,13 @@ def clean(line: str) -> str:
 _LATER = {
     "moses-2014": {"en": {"Rs", "Jan", "Feb", "Mar", "Apr", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"}},
     "moses-2016": {"en": {"Rs"}},
+    "moses-2019": {},
 }
 """Abbreviations, by language, that the lists of a version did not have yet."""
-_EARLIER: dict[str, dict[str, set[str]]] = {"moses-2014": {"fr": {"a"}}, "moses-2016": {}}
+_EARLIER: dict[str, dict[str, set[str]]] = {"moses-2014": {"fr": {"a"}}, "moses-2016": {}, "moses-2019": {}}
 """Abbreviations, by language, that the lists of a version still had."""
+_AGGRESSIVE = "-a"
+"""How the name of a state ends that also splits words at hyphens."""
 _REMEMBERED = 1 << 14
 """Number of text stretches around a sign whose rewriting is cached, for each set of rules."""
 
@@ -76,11 +79,14 @@ class Tokeniser:
         19d7c44aa); at the end of a line, a comma stays on a number (until d04bdc744), and a full stop before an
         apostrophe stays on its word (until 5d5bf1885); English months are no abbreviations, so `Jan. 5` is three
         tokens (until f97ed79a7); French `a` is one, so `il y en a.` keeps its full stop (until 6652068a4).
+      moses-2019: tokenizer.perl since commit 4da86c360 of 5 November 2019, for no recipe: English `Rs` is an
+        abbreviation, and the last full stop of a line is split from any word (9fc964da7, 2018).
+      a name of these with `-a` added: the same with the script's option -a, which splits words at hyphens (`@-@`).
       none: for text that is already tokenised. White space separates the tokens, and nothing is escaped. Tokens joined
         by spaces are the text again, and nothing is unescaped. Tokenised BLEU counts these tokens, so it is comparable
         with a paper's only if the paper's script made them. sacreBLEU gets them in place of plain text and splits them
         again, so it is comparable with no score of detokenised text.
-    Letters, digits and lower case are Perl's in both versions (`_alphabets`). Only English, French and German were
+    Letters, digits and lower case are Perl's in all versions (`_alphabets`). Only English, French and German were
     compared with the script. Other languages have the abbreviations that sacremoses has.
     """
 
@@ -113,7 +119,8 @@ class _Moses:
     """tokenizer.perl and detokenizer.perl for one language, in one of the versions that `Tokeniser` lists."""
 
     def __init__(self, language: str, state: str) -> None:
-        self._in_2014 = state == "moses-2014"
+        aggressive, state = state.endswith(_AGGRESSIVE), state.removesuffix(_AGGRESSIVE)
+        self._in_2014, self._in_2019 = (state == f"moses-{year}" for year in (2014, 2019))
         self._moses = moses = MosesTokenizer(lang=language)
         self._detokeniser = MosesDetokenizer(lang=language)
         self._commas = _Rules(",", [moses.COMMA_SEPARATE_1, moses.COMMA_SEPARATE_2])
@@ -122,6 +129,7 @@ class _Moses:
         # The first set decides for most characters. It is small and therefore fast.
         self._symbol = re.compile(rf"[^a-zA-Z0-9 .'`,\-](?<![{alphanumeric}])")
         self._letter = re.compile(f"[{_alphabets()[MosesTokenizer.IsAlpha]}]")
+        self._hyphen = re.compile(f"(?<=[{alphanumeric}])-(?=[{alphanumeric}])") if aggressive else None
         self._before_number = frozenset(moses.NUMERIC_ONLY_PREFIXES)
         listed = language if language in NonbreakingPrefixes().available_langs.values() else "en"  # as the script does
         later, earlier = (lists[state].get(listed, set()) for lists in (_LATER, _EARLIER))
@@ -130,6 +138,8 @@ class _Moses:
     def tokenise(self, text: str) -> str:
         """Return the escaped tokens of a clean line, joined by single spaces."""
         text = self._symbol.sub(_spaced, text)
+        if self._hyphen:
+            text = self._hyphen.sub(" @-@ ", text)
         if ".." in text:
             text = self._moses.replace_multidots(text)
         text = self._commas.apply(text)
@@ -161,7 +171,8 @@ class _Moses:
             for index, word in enumerate(words):
                 if word[-1] == "." and len(word) > 1:
                     following = words[index + 1] if index + 1 < len(words) else ""
-                    if not self._keeps_full_stop(word[:-1], following):
+                    always = self._in_2019 and not following
+                    if always or not self._keeps_full_stop(word[:-1], following):
                         words[index] = f"{word[:-1]} ."
         return " ".join(words)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,8 +87,11 @@ class TextPipeline:
 
         Tokenised BLEU compares these tokens.
         """
-        pieces = self.target_pieces(ids)
-        return self.segmenter.join(pieces) if self.segmenter else pieces
+        return self.joined(self.target_pieces(ids))
+
+    def joined(self, pieces: Sequence[str]) -> list[str]:
+        """Return the tokens of pieces."""
+        return self.segmenter.join(pieces) if self.segmenter else list(pieces)
 
     def detokenise(self, tokens: Iterable[str]) -> str:
         """Return the plain text of target tokens."""

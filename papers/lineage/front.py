@@ -1,18 +1,22 @@
-"""The README's block of results: our scores beside the papers'.
+"""What stands between two markers in pages for readers, from committed results.
 
-The block is written between two markers, from committed results.
+In the README it is our scores beside the papers', in each paper's reproducibility.md the verdicts at every scale.
+A scale's report begins with rows like the README's.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from common.errors import UserError
 from common.files import write_whole
 from common.markdown import table
+from common.paper import Paper
 from common.report.results import Result, read_results
 from common.report.tables import number, score
 from common.yaml_files import read_yaml
@@ -32,6 +36,8 @@ SYSTEMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
 }
 """The runs that are shown, by scale and paper."""
+HEADER = ("model", "languages", "test set here", "BLEU here (95%)", "trained here", "BLEU there", "there")
+"""Headings of the cells that `row` returns."""
 SEEDS_SCALE = "multi30k-table3"
 """The scale of Vaswani et al. 2017 whose verdicts rest on several seeds."""
 TEXTS = {
@@ -41,35 +47,63 @@ TEXTS = {
     "them in 2014 and 36M pairs in 2017.",
 }
 """What is to be said of each scale's text."""
+THERE = (
+    "There: as printed, for larger models trained on other text where the last column says newstest2014. A score "
+    "here compares with another here of the same test set and languages, and with the one beside it only where text "
+    "and model are the same."
+)
+"""What is to be said of the printed scores."""
 
 
-def write(readme: Path) -> None:
-    """Bring the block in `readme` up to date. Raise UserError if it has no block."""
-    text = readme.read_text(encoding="utf-8")
+def blocks() -> dict[Path, Callable[[], str]]:
+    """Return what makes the block of each page, by the page's path."""
+    reports = {paper.root / "reproducibility.md": partial(verdicts, paper) for paper in PAPERS.values()}
+    return {Path(__file__).parents[2] / "README.md": scores, **reports}
+
+
+def write(page: Path, block: str) -> None:
+    """Bring the block of a page up to date. Raise UserError if it has none."""
+    text = page.read_text(encoding="utf-8")
     if not BLOCK.search(text):
-        raise UserError(f"{readme}: has no lines `<!-- results: ... -->` and `<!-- end of results -->`; give them back")
-    write_whole(readme, BLOCK.sub(lambda markers: f"{markers[1]}{block()}\n{markers[2]}", text))
+        raise UserError(f"{page}: has no lines `<!-- results: ... -->` and `<!-- end of results -->`; give them back")
+    write_whole(page, BLOCK.sub(lambda markers: f"{markers[1]}{block}\n{markers[2]}", text))
 
 
-def block() -> str:
-    """Return the block in markdown: a table of committed runs, and below it what they were scored on."""
+def verdicts(paper: Paper) -> str:
+    """Return a table of the paper's claims and what each committed scale says of them, in markdown."""
+    decided: dict[str, dict[str, str]] = {}
+    said: dict[str, list[str]] = {}
+    for path in sorted((paper.root / "results").glob("*/claims.json")):
+        claims = json.loads(path.read_text(encoding="utf-8"))
+        if any(claim["verdict"] != "not run" for claim in claims):
+            decided[path.parent.name] = {claim["id"]: claim["verdict"] for claim in claims}
+        said |= {claim["id"]: [claim["statement"], claim["source"]] for claim in claims}
+    rows = [
+        [*words, *(verdict if (verdict := found.get(name, "")) != "not run" else "" for found in decided.values())]
+        for name, words in said.items()
+    ]
+    return table(["claim", "where", *(f"[{scale}](results/{scale}/tables.md)" for scale in decided)], rows)
+
+
+def scores() -> str:
+    """Return the README's block in markdown: a table of committed runs, and below it what they were scored on."""
     rows, texts = [], []
     for scale, systems in SYSTEMS.items():
         for name, shown in systems.items():
             results = read_results(folders(scale, None)[name])
-            rows += [_row(name, results[system]) for system in shown if system in results]
+            rows += [row(name, results[system]) for system in shown if system in results]
             if results and TEXTS[scale] not in texts:
                 texts.append(TEXTS[scale])
-    header = ["model", "languages", "test set here", "BLEU here (95%)", "trained here", "BLEU there", "there"]
-    note = (
-        f"{' '.join(texts)} There: as printed, for larger models trained on other text where the last column says "
-        "newstest2014. A score here compares with another here of the same test set and languages, and with the one "
-        "beside it only where text and model are the same."
+    return "\n\n".join(
+        [
+            table(HEADER, rows, right=(3, 5)),
+            " ".join([*texts, THERE]),
+            *table3_verdicts(folders(SEEDS_SCALE, None)["vaswani2017"]),
+        ]
     )
-    return "\n\n".join([table(header, rows, right=(3, 5)), note, *verdicts(folders(SEEDS_SCALE, None)["vaswani2017"])])
 
 
-def verdicts(folder: Path) -> list[str]:
+def table3_verdicts(folder: Path) -> list[str]:
     """Return the verdicts on Table 3 of Vaswani et al. 2017 from a folder of results with several seeds.
 
     Return nothing without results. Claims whose rows were not run are left out.
@@ -90,22 +124,24 @@ def verdicts(folder: Path) -> list[str]:
     return [text, table(["claim", "where", "here", "evidence here (95%)"], rows)]
 
 
-def _row(paper: str, result: Result) -> list[str]:
+def row(paper: str, result: Result) -> list[str]:
     """Return the cells of a run."""
     updates = f"{result.updates}, {result.hardware.split(',')[0]}"
     ours = score(result.all.bleu, result.all.interval)
-    others = _others(paper, result.system, result.pair)
-    return [result.title, result.pair, f"`{result.test_set}`", ours, updates, *others]
+    return [result.title, result.pair, f"`{result.test_set}`", ours, updates, *printed(paper, result)]
 
 
-def _others(paper: str, system: str, pair: str) -> tuple[str, str]:
-    """Return the printed BLEU beside which a run is shown, and who printed it."""
+def printed(paper: str, result: Result) -> tuple[str, str]:
+    """Return the printed BLEU beside which a run is shown, and who printed it. Empty if nobody did."""
+    reported = read_yaml(PAPERS[paper].root / "reported.yaml")["tables"]
+    system = str(result.recipe["reproduces"]).rpartition("/")[2]
     if paper == "bahdanau2014":
-        row = read_yaml(PAPERS[paper].root / "reported.yaml")["tables"]["table1"]["rows"][system]
-        return number(row["All"]), "the paper, newstest2014"
-    if (model := system.removesuffix("-enfr")) in ("base", "big"):
-        row = read_yaml(PAPERS[paper].root / "reported.yaml")["tables"]["table2"]["rows"][model]
-        return number(row[pair]), f"the paper's {model} model, newstest2014"
+        found = reported["table1"]["rows"].get(system) if result.pair == "EN-FR" else None
+        return (number(found["All"]), "the paper, newstest2014") if found else ("", "")
     others = read_yaml(PAPERS[paper].root / "reported-wu2021.yaml")
-    printed = others["scores"][pair]["test_2016_flickr"]
-    return number(printed["BLEU"]), f"{others['label']}, same text and model ({printed['source']})"
+    if result.system in others["systems"]:
+        known = others["scores"][result.pair]["test_2016_flickr"]
+        return number(known["BLEU"]), f"{others['label']}, same text and model ({known['source']})"
+    model = system.removesuffix("-enfr")
+    found = reported["table2"]["rows"].get(model) if model in ("base", "big") else None
+    return (number(found[result.pair]), f"the paper's {model} model, newstest2014") if found else ("", "")

@@ -16,7 +16,7 @@ from common.report import claims as claim
 from common.report.claims import Claim, Finding, Results, Verdict
 from common.report.results import Result
 from common.report.tables import flops, number
-from common.score.significance import SEED, Difference, interval_difference, resample
+from common.score.significance import Difference, interval_difference, resample
 from papers.vaswani2017.table3 import BASE
 
 Reported = Mapping[str, Any]
@@ -121,7 +121,7 @@ def _beats_printed(
         run = runs[system]
         if run.recipe["data"]["corpus"] != OWN_SCALE:
             return "not run", f"needs the paper's own text; `{system}` here read {run.corpus}", None
-        drawn = resample(np.random.default_rng(SEED), run.all.counts)[0]
+        drawn = resample(run.all.counts)[0]
         difference = interval_difference(run.all.bleu - best[pair], drawn - best[pair])
         verdict, evidence = claim.beyond(difference, above), f"{claim.show(difference)} BLEU beside {best['label']}"
         if cost is None:

@@ -60,6 +60,7 @@ class Vaswani2017(Paper):
     assumes. At base's rate big would take 120 hours there, 1.43 times the 84 that are reported. H200: measured, without
     padding (benchmarks/results/gpu.json), with an earlier version that computed operation by operation. A fast training
     now compiles and records them, and its rate is not measured yet."""
+    formats = ("ctranslate2", "marian")
 
     def build_model(self, recipe: Recipe) -> Transformer:
         """Build the model of model.py, authors.py or fast.py, as the recipe says."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
+import re
 import struct
 import sys
 import termios
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from common.progress import Standing, training_progress
+from common.progress import Meter, Standing, training_progress
 from tests.conftest import ROOT
 
 STEPS = 9
@@ -88,3 +93,38 @@ def test_a_terminal_has_a_bar(tmp_path: Path) -> None:
     assert len(bars) >= 2 and all(line.startswith("demo/base: ") and len(line) <= 80 for line in bars), bars
     assert "| 9/9, " in bars[-1] and bars[-1].rstrip().endswith(" left, loss 137.174, 9,876 tokens/s")
     assert "100%|█" in bars[-1] and "nats/token" not in shown.decode()
+
+
+def metered(stream: BinaryIO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the last line that a meter shows when every line was answered. Each answer waits for two lines."""
+    monkeypatch.setattr("common.progress.QUIET_SECONDS", 0.0)
+    meter = Meter(stream)
+    lines = iter(meter)
+
+    def answers() -> Iterator[str]:
+        while taken := list(islice(lines, 2)):
+            yield from (line.decode().upper() for line in taken)
+
+    for answer in meter.shown(answers(), "translating"):
+        assert answer == answer.upper()
+        meter.written += 1
+    assert meter.written == 5
+    return capsys.readouterr().err.replace("\r", "\n").strip().split("\n")[-1]
+
+
+def test_a_file_is_metered_by_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The time left follows from the bytes, of which the number is known. Lines are what is counted and paced."""
+    path = tmp_path / "text"
+    path.write_bytes(b"one\ntwo\n" + b"three " * 40 + b"\nfour\nfive")
+    with path.open("rb") as stream:
+        shown = metered(stream, monkeypatch, capsys)
+    assert re.search(r"translating: 100%\|.*\| 00:00 left, 5 lines, [\d,.]+/s$", shown), shown
+
+
+def test_a_stream_without_an_end_is_metered_by_its_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = metered(io.BytesIO(b"a\nb\nc\nd\ne\n"), monkeypatch, capsys)
+    assert re.search(r"translating: 5.*line/s", shown), shown

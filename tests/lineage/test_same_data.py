@@ -12,8 +12,7 @@ import pytest
 
 from common.errors import UserError
 from common.result import ResultFile
-from papers.__main__ import build_sections
-from papers.lineage import PAPERS, front, same_data
+from papers.lineage import PAPERS, front, report, same_data
 from papers.lineage.__main__ import main
 from tests import made_results as made
 from tests.conftest import TINY
@@ -111,13 +110,13 @@ def test_without_results_of_one_paper_there_is_no_page(runs, tmp_path, command):
     assert not (runs / "wmt14").exists()
 
 
-def test_one_paper_alone_reports_the_page_too_once_the_other_has_run(runs, tmp_path, capsys):
-    titles = [section.title for section in build_sections([PAPERS["vaswani2017"]], "demo", runs)]
-    assert titles == [PAPERS["vaswani2017"].title, same_data.TITLE]
+def test_one_paper_alone_reports_the_page_too_once_the_other_has_run(runs, tmp_path):
+    own = PAPERS["vaswani2017"]
+    titles = [chapter.section.title for chapter in report.build([own], "demo", runs)]
+    assert titles == [own.title, same_data.TITLE]
     (runs / "demo" / "bahdanau2014").rename(tmp_path / "elsewhere")
-    titles = [section.title for section in build_sections([PAPERS["vaswani2017"]], "demo", runs)]
-    assert titles == [PAPERS["vaswani2017"].title]
-    assert capsys.readouterr().out.count(f"# {same_data.TITLE}") == 1
+    titles = [chapter.section.title for chapter in report.build([own], "demo", runs)]
+    assert titles == [own.title]
 
 
 def test_the_readme_is_of_committed_results_and_has_a_block(tmp_path, capsys):
@@ -126,7 +125,7 @@ def test_the_readme_is_of_committed_results_and_has_a_block(tmp_path, capsys):
     assert ended.value.code == 2 and "readme takes no --scale and no --runs" in capsys.readouterr().err
     (tmp_path / "README.md").write_text("No block.\n")
     with pytest.raises(UserError, match="README.md: has no lines `<!-- results: "):
-        front.write(tmp_path / "README.md")
+        front.write(tmp_path / "README.md", "| a table |")
 
 
 def test_the_page_is_rebuilt_from_runs_by_its_command(runs, command):
@@ -134,7 +133,7 @@ def test_the_page_is_rebuilt_from_runs_by_its_command(runs, command):
     assert printed == (runs / "demo" / "lineage" / "tables.md").read_text(encoding="utf-8")
 
 
-def test_the_suite_prints_and_reports_the_page(tmp_path, command):
+def test_the_suite_reports_the_page(tmp_path, command):
     """Every system has already run, so nothing is trained."""
     words = [*TINY, "evaluate.average=1"]
     for name, paper in PAPERS.items():
@@ -143,7 +142,7 @@ def test_the_suite_prints_and_reports_the_page(tmp_path, command):
             made.write_training(tmp_path / "demo" / name / recipe.system, recipe)
     printed = command("papers", "demo", "all", "--runs", tmp_path, *words).stdout
     assert not list(tmp_path.glob("demo/*/*/checkpoints"))
-    assert f"# {same_data.TITLE}" in printed and "The Transformer beats the recurrent RNNsearch-50" in printed
-    page = Path(re.search(r"Report with figures: (\S+)", printed)[1]).read_text(encoding="utf-8")
-    assert f"<h1>{same_data.TITLE}</h1>" in page
+    assert "claims  lineage: " in printed and len(printed.splitlines()) <= 24
+    page = Path(re.search(r"(?m)^report  (\S+)$", printed)[1]).read_text(encoding="utf-8")
+    assert f"<h2>{same_data.TITLE}</h2>" in page and "The Transformer beats the recurrent RNNsearch-50" in page
     assert (tmp_path / "demo" / "lineage" / "claims.json").is_file()

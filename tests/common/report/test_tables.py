@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 import re
@@ -19,7 +18,7 @@ from common.errors import UserError
 from common.markdown import table
 from common.report import claims
 from common.report.claims import Claim, Outcome
-from common.report.page import Figure, Section, write_report, write_section
+from common.report.page import Figure, Section, write_section
 from common.report.results import Result, export, read_results
 from common.report.tables import (
     changes,
@@ -359,11 +358,3 @@ def test_section_on_disk(tmp_path):
     assert (tmp_path / "tables.md").read_text() == section().markdown + "\n"
     (record,) = json.loads((tmp_path / "claims.json").read_text())
     assert record["verdict"] == "holds" and record["difference"]["low"] == 0.5
-
-
-def test_report_is_one_file(tmp_path):
-    write_report("A & B", [section(), section("# U\n\n<script>x</script>")], tmp_path / "new" / "report.html")
-    page = (tmp_path / "new" / "report.html").read_text()
-    assert base64.b64decode(re.search('src="data:image/png;base64,(.*?)"', page)[1]) == b"\x89PNG picture"
-    assert "A &amp; B" in page and "<td>2</td>" in page and "<script>" not in page
-    assert not re.search(r'(src|href)="(?!data:)', page)

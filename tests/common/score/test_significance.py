@@ -5,6 +5,7 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 
 from common.errors import UserError
+from common.score import significance
 from common.score.bleu import Statistics, bleu, sacre_bleu
 from common.score.significance import bootstrap_interval, paired_bootstrap
 
@@ -104,3 +105,11 @@ def test_other_references_are_refused() -> None:
 def test_empty_selection_is_refused() -> None:
     with pytest.raises(UserError, match="selection is empty"):
         bootstrap_interval(system(0.7)[:0])
+
+
+def test_many_sentences_are_drawn_in_parts_and_give_the_same_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics = system(0.7)
+    whole = bootstrap_interval(statistics)
+    monkeypatch.setattr(significance, "_TOGETHER", 7 * len(statistics) + 5)  # parts of 7, and 6 at the end
+    assert [len(part) for part in significance._draws(np.random.default_rng(1), len(statistics))] == [7] * 142 + [6]
+    assert bootstrap_interval(statistics) == whole

@@ -17,11 +17,12 @@ from common.text.moses import Tokeniser, base_language, clean
 
 LANGUAGES = ("en", "de", "fr")
 STATES = ("moses-2014", "moses-2016")
+ALL = (*STATES, "moses-2019", "moses-2019-a")
 SHARED = {
     (language, lowercase, state): Tokeniser(language, lowercase, state)
     for language in LANGUAGES
     for lowercase in (False, True)
-    for state in (*STATES, "none")
+    for state in (*ALL, "none")
 }
 IN_2016 = {language: SHARED[language, False, "moses-2016"] for language in LANGUAGES}
 IN_2014 = {language: SHARED[language, False, "moses-2014"] for language in LANGUAGES}
@@ -131,6 +132,29 @@ def test_what_both_states_have_in_common_against_later_scripts_and_sacremoses(
     assert [Tokeniser(language, False, state).tokenise(line) for state in STATES] == [tokens, tokens]
 
 
+@pytest.mark.parametrize(
+    ("language", "line", "in_2019", "aggressively"),
+    [
+        # The last full stop is split from any word, others as before.
+        ("en", "cats, dogs, i.e.", "cats , dogs , i.e .", "cats , dogs , i.e ."),
+        ("de", "Katzen usw. Hunde usw.", "Katzen usw. Hunde usw .", "Katzen usw. Hunde usw ."),
+        ("fr", "de J.-C...", "de J.-C ...", "de J.-C ..."),
+        ("en", "He said 'no.'", "He said &apos; no . &apos;", "He said &apos; no . &apos;"),
+        ("en", "Rs. 500", "Rs. 500", "Rs. 500"),
+        (
+            "de",
+            "eine a-b-c-Frage - 3-5 (x-)",
+            "eine a-b-c-Frage - 3-5 ( x- )",
+            "eine a @-@ b @-@ c @-@ Frage - 3 @-@ 5 ( x- )",
+        ),
+    ],
+)
+def test_what_changed_until_2019_and_the_option_a(language: str, line: str, in_2019: str, aggressively: str) -> None:
+    """Expected values by the rules of the script of 5 November 2019."""
+    assert SHARED[language, False, "moses-2019"].tokenise(line) == in_2019
+    assert SHARED[language, False, "moses-2019-a"].tokenise(line) == aggressively
+
+
 def test_text_that_is_tokenised_already_stays_as_it_is() -> None:
     tokeniser = SHARED["en", False, "none"]
     line = "It &apos;s  AT&amp;T 's  well @-@ known \u00a0 , Rs. 5 .\u2028"
@@ -238,6 +262,7 @@ PERL = r"""
 BEGIN { %prefix = map { $_ => 1 } qw(PREFIXES); %numeric = map { $_ => 1 } qw(NUMERIC) }
 s/\s+/ /g; s/[\x00-\x1f]//g; s/ +/ /g; s/^ | $//g;
 s/([^\p{IsAlnum} .'`,-])/ $1 /g;                                        # symbols stand alone
+if (AGGRESSIVE) { s/(\p{IsAlnum})-(?=\p{IsAlnum})/$1 \@-\@ /g }            # hyphens, with -a
 s/(\.{2,})/" " . "DOT" x length($1) . "MULTI "/ge;                      # several full stops stay together
 s/([^\p{IsN}]),/$1 , /g; s/,([^\p{IsN}])/ , $1/g;                       # commas, but inside numbers
 if (STATE == 2014) { s/`/'/g; s/''/ " /g } else { s/(\p{IsN}),$/$1 ,/ }
@@ -254,12 +279,13 @@ my @words = split;
 for my $i (0 .. $#words) {                                              # final full stops
     my $next = $words[$i + 1] // "";
     my ($word) = $words[$i] =~ /^(.+)\.$/ or next;
+    if (STATE == 2019 && $i == $#words) { $words[$i] = "$word ."; next }
     next if $word =~ /\./ && $word =~ /\p{IsAlpha}/ or $prefix{$word} or $next =~ /^\p{IsLower}/;
     next if $numeric{$word} && $next =~ /^[0-9]/;
     $words[$i] = "$word .";
 }
 $_ = join " ", @words;
-s/\.'$/ . '/ if STATE == 2016;
+s/\.'$/ . '/ if STATE >= 2016;
 s/((?:DOT)+)MULTI/"." x (length($1) \/ 3)/ge;
 s/&/&amp;/g; s/\|/&#124;/g; s/</&lt;/g; s/>/&gt;/g; s/'/&apos;/g; s/"/&quot;/g; s/\[/&#91;/g; s/\]/&#93;/g;
 s/ +/ /g; s/^ | $//g
@@ -271,9 +297,15 @@ def by_perl(lines: list[str], language: str, state: str) -> list[str]:
     """The lines tokenised by PERL, with the abbreviations that the state had."""
     prefixes = [prefix.split(" ")[0] for prefix in MosesTokenizer(lang=language).NONBREAKING_PREFIXES]
     numeric = {"en": ["No", "Art", "pp"]}.get(language, [])
-    gone = {"Rs", *numeric} | (set(MONTHS) if (language, state) == ("en", "moses-2014") else set())
+    gone = (
+        {*numeric}
+        | (set() if "2019" in state else {"Rs"})
+        | (set(MONTHS) if (language, state) == ("en", "moses-2014") else set())
+    )
     came = ["a"] if (language, state) == ("fr", "moses-2014") else []
-    script = PERL.replace("LANGUAGE", language).replace("STATE", state.removeprefix("moses-"))
+    script = (
+        PERL.replace("LANGUAGE", language).replace("STATE", state[6:10]).replace("AGGRESSIVE", str(int("-a" in state)))
+    )
     script = script.replace("PREFIXES", " ".join([p for p in prefixes if p not in gone] + came))
     return perl(script.replace("NUMERIC", " ".join(numeric)), lines)
 
@@ -284,13 +316,13 @@ LETTERS = st.sampled_from([chr(code) for code in SETTLED])
 
 @given(st.lists(st.lists(st.sampled_from(FRAGMENTS) | LETTERS, max_size=20).map("".join), min_size=1, max_size=30))
 @settings(max_examples=40, deadline=None)
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", ALL)
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_tokens_are_those_of_perl(language: str, state: str, lines: list[str]) -> None:
     assert [SHARED[language, False, state].tokenise(line) for line in lines] == by_perl(lines, language, state)
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", ALL)
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_tokens_are_those_of_perl_on_real_lines(language: str, state: str, mirror: Path) -> None:
     lines = real_lines(mirror, language)

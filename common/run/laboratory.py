@@ -1,0 +1,80 @@
+"""`score --laboratory` and `score --recover`: an output under every protocol, and a printed line against itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from common.corpus.lines import read_lines, read_parallel
+from common.files import write_whole
+from common.progress import progress
+from common.report.laboratory import protocol_table, signatures, waterfall_drawing, waterfall_table
+from common.report.page import png
+from common.score.laboratory import (
+    PROTOCOLS,
+    SETTINGS,
+    Texts,
+    Waterfall,
+    laboratory,
+    plain_score,
+    reference_lengths,
+    waterfall,
+)
+from common.score.recover import describe, recover
+from common.score.significance import plain_difference
+from common.text.doubts import doubts, warn
+from common.typed import plain
+
+
+def score_by_protocols(
+    hypothesis: Path, reference: Path, against: Path | None, language: str, figure: Path | None
+) -> dict[str, Any]:
+    """Score a file of plain text under every protocol, and return the scores and the waterfall as plain values.
+
+    against: another output for the same sentences, to be compared with. figure: where to draw the waterfall, if at all.
+    Raise UserError if a file is missing, empty, not UTF-8 or of another length than the others.
+    """
+    files = [hypothesis, reference, *([against] if against else [])]
+    hypotheses, references, *others = read_parallel(*files)
+    for path, lines in zip(files, (hypotheses, references, *others), strict=True):
+        warn(doubts(lines, str(path), "moses-2016"))
+    with progress(len(PROTOCOLS) * (1 + len(others)) + SETTINGS, "laboratory", " scores") as bar:
+        texts = Texts(hypotheses, references, language)
+        scores, fall = laboratory(texts, bar.update), waterfall(texts, bar.update)
+        found: dict[str, Any] = {
+            "language": language,
+            "scores": {key: plain_score(score) for key, score in scores.items()},
+            "waterfall": plain(fall),
+        }
+        if others:
+            other = laboratory(Texts(others[0], references, language), bar.update)
+            found["against"] = {key: plain_score(score) for key, score in other.items()}
+            found["differences"] = {key: plain_difference(scores[key], other[key]) for key in scores}
+    if figure:
+        write_whole(figure, png(waterfall_drawing([fall])))
+    return found
+
+
+def laboratory_text(found: dict[str, Any]) -> str:
+    """Return what `score_by_protocols` found as text."""
+    tables = protocol_table(found["scores"], found.get("against", {}), found.get("differences", {}))
+    return "\n\n".join([tables, waterfall_table([Waterfall(**found["waterfall"])]), signatures(found["scores"])])
+
+
+def recover_line(line: str, reference: Path | None, language: str) -> dict[str, Any]:
+    """Check a printed line against itself, and return what was found as plain values, with a text that says it.
+
+    reference: plain text of the references, whose length by each tokenisation is compared with the printed one.
+    Raise UserError if the line is no score with its precisions, or if there is no such file.
+    """
+    found = recover(line)
+    text = describe(found)
+    matching = None
+    if reference:
+        lengths = reference_lengths(read_lines(reference), language)
+        printed = found.line.printed.get("reference length")
+        matching = [name for name, length in lengths.items() if str(length) == printed]
+        listed = "\n".join(f"  {length:,}  {name}" for name, length in lengths.items())
+        text += f"\nwords of {reference}, language {language}:\n{listed}\nas printed: {', '.join(matching) or 'none'}"
+    suspects = {part: str(needed) for part, needed in found.suspects.items()}
+    return {"agrees": found.agrees, "suspects": suspects, "tokenisations": matching, "text": text}

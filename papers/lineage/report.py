@@ -1,0 +1,88 @@
+"""The report of a scale: one HTML page of both papers' results, and the screenful that reproduce.sh ends with."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+
+from common.errors import UserError
+from common.markdown import table
+from common.paper import Paper
+from common.recipe import OWN_SCALE
+from common.report.results import read_results
+from common.report.tables import verdicts
+from common.report.web import Chapter, write_report
+from common.yaml_files import read_yaml
+from papers.lineage import front
+from papers.lineage.pages import build_page
+from papers.lineage.same_data import folders, read_runs
+
+TITLES = {
+    "demo": "Both papers in miniature, on generated text",
+    "multi30k": "Both papers' systems on Multi30k",
+    "europarl": "Both papers' systems on Europarl v7",
+    "europarl-same": "Both papers on Europarl v7 at equal cost",
+    OWN_SCALE: "Both papers on WMT14",
+}
+"""Title of the report, by the scales of reproduce.sh."""
+SMALL = "-small"
+"""End of the folder with a scale's recipes in a size for CPU cores."""
+
+
+def build(papers: Sequence[Paper], scale: str, runs: Path | None) -> list[Chapter]:
+    """Build a chapter for each of the papers that has results. Once both papers have some, add the page of both.
+
+    runs: the folder of finished runs, in which tables and figures are written too, or None for the committed results,
+    which stay as they are.
+    Raise UserError if there is no result.
+    """
+    sources = folders(scale, runs)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        out = runs / scale if runs else Path(elsewhere)
+        chapters = [_chapter(paper, scale, sources[paper.name], out / paper.name) for paper in papers]
+        chapters = [chapter for chapter in chapters if chapter.results]
+        if not chapters:
+            raise UserError(
+                f"{', '.join(map(str, sources.values()))}: no result of this scale; train its systems first"
+            )
+        if all(read_results(folder) for folder in sources.values()):
+            section = build_page(scale, runs, out / "lineage")
+            chapters.append(Chapter("lineage", section, read_runs(sources), {}, learning=False))
+    return chapters
+
+
+def _chapter(paper: Paper, scale: str, results: Path, out: Path) -> Chapter:
+    """Build a paper's chapter from its folder of results."""
+    printed = read_yaml(paper.root / "reported.yaml")["tables"].values()
+    rows = {system: row for one in printed for system, row in one.get("rows", {}).items() if "label" in row}
+    labels = {row["label"]: system for system, row in rows.items()}
+    return Chapter(paper.name, paper.build_tables(scale, results, out), read_results(results), labels)
+
+
+def write(papers: Sequence[Paper], scale: str, runs: Path | None, path: Path) -> str:
+    """Write the page of a scale to `path`. Return its gist, in a screenful."""
+    chapters = build(papers, scale, runs)
+    title = TITLES.get(scale.removesuffix(SMALL), scale) + ", small" * scale.endswith(SMALL)
+    own = [(chapter.name, result) for chapter in chapters if chapter.learning for result in chapter.results.values()]
+    rows = [front.row(name, result) for name, result in own if any(front.printed(name, result))]
+    beginning = ["# Scores beside printed ones", table(front.HEADER, rows, right=(3, 5))] if rows else []
+    if rows and scale != OWN_SCALE:
+        beginning.append(front.THERE)
+    write_report(title, "\n\n".join(beginning), chapters, path)
+    return "\n".join([title, *_gist(rows), *map(_claims, chapters), f"report  {path.resolve()}"])
+
+
+def _gist(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the scores of some runs beside the printed ones, as text. rows: as `front.row` returns them."""
+    if not rows:
+        return []
+    shown = [[title, pair, ours, printed] for title, pair, _, ours, _, printed, _ in rows]
+    there = fill("; ".join(dict.fromkeys(row[-1] for row in rows)), 100, subsequent_indent=" " * 8)
+    return [table(["model", "languages", "BLEU here (95%)", "there"], shown, right=(2, 3)), f"there   {there}"]
+
+
+def _claims(chapter: Chapter) -> str:
+    """Return the verdicts on a chapter's claims, as text."""
+    return f"claims  {chapter.name}: {verdicts(chapter.section.claims)}"

@@ -1,0 +1,60 @@
+"""The page of every committed score: its commands train what the results say, and its tolerance is of the seeds."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+from common.recipe import unlike
+from common.report.results import read_results
+from papers.lineage import PAPERS, cells
+from tests import made_results as made
+
+COMMAND = re.compile(r"^python -m papers\.(\w+) train (.*?)(  # then .*)?$", re.MULTILINE)
+
+
+def test_is_of_the_committed_results():
+    assert cells.PAGE.read_text(encoding="utf-8") == cells.page(), "run: python -m papers.lineage readme"
+
+
+def test_each_command_trains_what_its_row_shows():
+    """Command by command, in the rows' order: seed and fields are the result's, or the line says which differ."""
+    commands = COMMAND.findall(cells.page())
+    runs = [
+        run
+        for paper in PAPERS.values()
+        for folder in sorted((paper.root / "results").glob("*/"))
+        for result in read_results(folder).values()
+        for run in result.trainings
+    ]
+    assert len(commands) == len(runs) > 20
+    for (paper, words, then), run in zip(commands, runs, strict=True):
+        name, *overrides = shlex.split(words)
+        recipe = PAPERS[paper].recipe(name, [word for word in overrides if "$" not in word])
+        assert (recipe.name, recipe.train.seed) == (run.name, run.seed)
+        other = {key for key in unlike(run.recipe, recipe.to_dict()) if not key.startswith("estimate.")}
+        corpus = {"data.corpus"} if any(word.startswith("data.corpus=$PAPERS_MIRROR/") for word in overrides) else set()
+        assert other - corpus == set(re.findall(r"([\w.]+)=", then))
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
+def test_the_tolerance_is_student_s_interval_of_one_more_training(tmp_path, seeds):
+    """Of a difference of two single trainings, whose variance is twice that of one."""
+    lengths = [5, 7, 9, 11] * 20
+    paper, found = PAPERS["bahdanau2014"], []
+    for seed in seeds:
+        counts = made.statistics([0.5 + 0.01 * seed] * len(lengths))
+        recipe = paper.recipe("demo/rnnsearch-50", [f"train.seed={seed}"])
+        made.write(tmp_path, f"rnnsearch-50-seed{seed}", made.result(recipe, {"all": made.column(counts, lengths)}))
+    (result,) = read_results(tmp_path).values()
+    spread = cells.spread_of(result, [result])
+    tolerance = cells.row(result, spread)[cells.HEADER.index("another seed")]
+    found = [run.all.bleu for run in result.trainings]
+    if len(seeds) == 1:
+        assert tolerance == ""
+    else:
+        quantile = 4.303  # of Student's t with 2 degrees of freedom, two-sided 95%
+        assert float(tolerance[1:]) == pytest.approx(quantile * np.sqrt(2) * np.std(found, ddof=1), rel=0.03)

@@ -1,0 +1,223 @@
+"""The report of committed results: what its HTML holds, what a browser makes of it, and the screenful on a terminal."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from papers.lineage import PAPERS, report
+from tests.conftest import ROOT
+
+SCALE = "multi30k"
+MOST = 4_000_000
+"""Bytes that the page may have."""
+
+
+class Page(HTMLParser):
+    """What is needed of a page: all attributes by element, where tables are, and the cells of each row."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[tuple[str, dict[str, str | None]]] = []
+        self.bare_tables = 0
+        self.tables: list[list[list[tuple[str, list[str]]]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        element = (tag, dict(attributes))
+        self.elements.append(element)
+        if tag == "table":
+            self.bare_tables += not any("wide" in (held.get("class") or "") for _, held in self.open)
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append(("", []))
+        if tag == "button" and any(name == "td" for name, _ in self.open):
+            self.tables[-1][-1][-1][1].append(element[1].get("popovertarget") or "")
+        if tag not in ("meta", "img", "br"):
+            self.open.append(element)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data: str) -> None:
+        if any(name in ("td", "th") for name, _ in self.open):
+            text, cards = self.tables[-1][-1][-1]
+            self.tables[-1][-1][-1] = (text + data, cards)
+
+    def values(self, attribute: str) -> list[str]:
+        """Return all values of an attribute, in the page's order."""
+        return [held[attribute] or "" for _, held in self.elements if attribute in held]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[Path, str]:
+    """The page of the committed results, and what is printed with it."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    return path, report.write(list(PAPERS.values()), SCALE, None, path)
+
+
+@pytest.fixture(scope="module")
+def page(written) -> Page:
+    return Page(written[0].read_text(encoding="utf-8"))
+
+
+def test_the_page_is_whole_and_loads_nothing(written, page):
+    text = written[0].read_text(encoding="utf-8")
+    assert not page.open and page.bare_tables == 0 and len(text.encode()) < MOST
+    assert [name for name, count in Counter(page.values("id")).items() if count > 1] == []
+    assert all(source.startswith("data:") for source in page.values("src"))
+    assert not re.search(r"@import|url\(|<link|fetch\(|XMLHttpRequest|https?://(?!www\.w3\.org/2000/svg)", text)
+    inside = {link[1:] for link in page.values("href") if link.startswith("#")}
+    assert inside | set(page.values("popovertarget")) <= set(page.values("id"))
+    for link in page.values("href"):
+        assert link.startswith("#") or (written[0].parent / link).is_file(), link
+
+
+def test_verdicts_and_contents_come_first(page):
+    places = [name for name in page.values("id") if name in ("overview", "verdicts", *PAPERS, "lineage", "runs")]
+    assert places == ["overview", "verdicts", *PAPERS, "lineage", "runs"]
+    tags = [tag for tag, _ in page.elements]
+    assert tags.index("h1") < tags.index("nav") < tags.index("table")
+    linked = {link[1:] for link in page.values("href") if link.startswith("#")}
+    assert {held["id"] for tag, held in page.elements if tag in ("section", "h3") and "id" in held} - linked <= {
+        "overview"
+    }
+
+
+def committed() -> dict[str, set[str]]:
+    """Return the scores of each committed run as pages write them, by the run's card."""
+    scores = {}
+    for path in (ROOT / "papers").glob(f"*/results/{SCALE}/*.json"):
+        if "." in path.stem or path.name == "claims.json":
+            continue
+        sets = json.loads(path.read_text(encoding="utf-8"))["sets"].values()
+        columns = [column for one in sets for column in one["columns"].values()]
+        name = f"run-{path.parts[-4]}-{path.stem}"
+        scores[name] = {"{:.2f} ({:.2f} to {:.2f})".format(one["bleu"], *one["interval"]) for one in columns}
+    return scores
+
+
+def test_each_score_opens_the_card_of_the_run_whose_result_holds_it(page):
+    """In every table but those of verdicts. In a column of printed numbers no cell opens a card."""
+    scores, seen = committed(), Counter()
+    for header, *rows in page.tables:
+        for row in rows:
+            for (heading, _), (text, cards) in zip(header, row, strict=True):
+                if re.fullmatch(r"\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)", text):
+                    (card,) = cards
+                    assert text in scores[card]
+                    seen[card] += 1
+                if heading in ("paper", "theirs", "there", "BLEU there", "FLOPs: paper", "the paper's, counted"):
+                    assert cards == [], text
+    assert set(seen) == set(scores) and min(seen.values()) >= 3
+
+
+def test_the_attention_is_the_committed_one(written):
+    """To four decimals, which is all that new files have."""
+    text = written[0].read_text(encoding="utf-8")
+    shown = [
+        run for data in re.findall(r'<script type="application/json">(.*?)</script>', text) for run in json.loads(data)
+    ]
+    files = {
+        path.name.partition(".")[0]: path for path in (ROOT / "papers").glob(f"*/results/{SCALE}/*.attention.json")
+    }
+    assert sorted(run["title"].partition(":")[0] for run in shown) == sorted(files)
+    for run in shown:
+        kept = json.loads(files[run["title"].partition(":")[0]].read_text(encoding="utf-8"))
+        for ours, theirs in zip(run["examples"], kept, strict=True):
+            assert ours["line"] == theirs["line"] and len(ours["source"]) == len(theirs["source"])
+            attention = (
+                theirs["attention"] if isinstance(theirs["attention"], dict) else {"source": theirs["attention"]}
+            )
+            for name, weights in attention.items():
+                found = np.frombuffer(base64.b64decode(ours["maps"][name]["weights"]), "<u2") / 10_000
+                assert np.abs(found - np.ravel(weights)).max() < 0.000_051
+
+
+def test_a_screenful_says_what_came_out(written):
+    """Every committed score that stands beside a printed one, the verdicts of claims.json, and where the page is."""
+    path, printed = written
+    lines = printed.splitlines()
+    assert len(lines) <= 24 and lines[-1] == f"report  {path.resolve()}"
+    for name in (*PAPERS, "lineage"):
+        records = json.loads((ROOT / "papers" / name / "results" / SCALE / "claims.json").read_text(encoding="utf-8"))
+        (line,) = [line for line in lines if line.startswith(f"claims  {name}: ")]
+        told = {verdict: int(number) for number, verdict in re.findall(r"(\d+) ([a-z ]+)", line.partition(": ")[2])}
+        assert told == Counter(record["verdict"] for record in records)
+    scores = set.union(*committed().values())
+    shown = re.findall(r"\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)", printed)
+    assert len(shown) == 9 and set(shown) <= scores
+
+
+def test_without_results_there_is_no_report(tmp_path):
+    with pytest.raises(UserError, match="no result of this scale; train its systems first"):
+        report.write(list(PAPERS.values()), SCALE, tmp_path, tmp_path / "report.html")
+    assert not list(tmp_path.glob("*.html"))
+
+
+CHECK = """<script>
+const found = {width: innerWidth, overflow: document.documentElement.scrollWidth - innerWidth};
+found.paper = getComputedStyle(document.body).backgroundColor;
+const place = document.querySelectorAll(".explorer")[1];
+const said = () => place.querySelector("output").textContent;
+const choose = (name, value) => {
+  const select = place.querySelector(`[data-choice=${name}]`);
+  select.value = value;
+  select.dispatchEvent(new Event("change"));
+};
+choose("sentence", 1);
+choose("attention", 0);
+choose("head", 2);
+place.querySelectorAll(".matrix rect")[3].dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+found.cell = said();
+const point = document.querySelector(".chart .target");
+point.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+found.curve = point.closest("figure").querySelector("output").textContent;
+const number = document.querySelector("td .run");
+number.click();
+found.card = [...document.querySelectorAll(":popover-open")].map((card) => card.id);
+found.asked = number.getAttribute("popovertarget");
+parent.document.querySelector("pre").textContent = JSON.stringify(found);
+</script></body>"""
+"""A reader: chooses sentence, layer and head of the second paper, points at a cell and a curve, clicks a number."""
+
+
+@pytest.mark.parametrize(("width", "dark"), [(400, True), (1400, False)])
+def test_a_browser_shows_it(written, tmp_path, width, dark):
+    """On a phone and on a screen: nothing is wider than the window, no error is logged, and the page responds."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium is installed")
+    page = html.escape(written[0].read_text(encoding="utf-8").replace("</body>", CHECK))
+    frame = f'<iframe style="width: {width}px; height: 900px; border: 0" srcdoc="{page}"></iframe>'  # windows are wider
+    file = tmp_path / "frame.html"
+    text = f"<!doctype html><meta charset=utf-8><style>:root {{ color-scheme: light dark; }}</style><pre></pre>{frame}"
+    file.write_text(text, encoding="utf-8")
+    words = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    words += ["--enable-logging=stderr", f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
+    done = subprocess.run([*words, "--dump-dom", file.as_uri()], capture_output=True, text=True, timeout=300)
+    assert "CONSOLE" not in done.stderr, done.stderr
+    found = json.loads(html.unescape(re.search("<pre>(.*?)</pre>", done.stdout)[1]))
+    assert found["width"] == width and found["overflow"] <= 0
+    assert found["card"] == [found["asked"]] and "nats at" in found["curve"]
+    assert (max(map(int, re.findall(r"\d+", found["paper"]))) < 60) == dark
+    second = json.loads((ROOT / "papers/vaswani2017/results" / SCALE / "base-enfr.attention.json").read_text())[1]
+    weight = second["attention"]["encoder"][0][1][0][3]
+    assert found["cell"] == f"“{second['source'][0]}” looks at “{second['source'][3]}”: {weight:.2f}"
