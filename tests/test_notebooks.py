@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.report.notebook import check, committed, equations, exercise, show
+from common.report.notebook import check, committed, equations, exercise, shapes, show
 from common.report.page import Figure, Section
 from common.report.results import export
 from common.run.notebooks import build, execute, read
@@ -43,9 +43,8 @@ def shown(cell: Any) -> list[tuple[str, str]]:
     """Kind and text of all that a cell prints and draws; of a picture, that it is there."""
     seen: list[tuple[str, str]] = []
     for output in cell.outputs:
-        if output.output_type == "stream":  # which may come in pieces
-            before = seen.pop()[1] if seen and seen[-1][0] == output.name else ""
-            seen.append((output.name, before + output.text))
+        if output.output_type == "stream":
+            seen.append((output.name, output.text))
         else:
             data = output.get("data", {})
             text = data.get("text/markdown", data.get("text/plain", ""))
@@ -95,6 +94,22 @@ def test_imports_the_model_and_defines_none(source):
     assert not [node.name for node in nodes if isinstance(node, ast.ClassDef)]
 
 
+def anchor(heading: str) -> str:
+    """Return the name by which Jupyter links to a heading."""
+    return heading.lstrip("# ").replace(" ", "-")
+
+
+@OF_EACH
+def test_links_lead_somewhere(source):
+    prose = "\n".join(cell.source for cell in committed_notebook(source).cells if cell.cell_type == "markdown")
+    headings = {anchor(line) for line in prose.splitlines() if line.startswith("#")}
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if target.startswith("#"):
+            assert target[1:] in headings, target
+        elif "://" not in target:
+            assert (source.parent / target.partition("#")[0]).exists(), target
+
+
 PAGE = '''# %% [markdown]
 r"""
 # Title
@@ -139,6 +154,10 @@ def test_an_equation_stands_beside_the_statement_that_computes_it():
     assert c.startswith("$$ c_i $$\n\n```python\nc = torch.bmm(") and "alpha = torch.softmax(" in alpha
     with pytest.raises(ValueError, match="AlignmentModel has 0 statements that begin with 'beta ='"):
         equations(AlignmentModel, {"beta =": r"\beta"})
+
+
+def test_shapes_are_told_by_name():
+    assert "| `h`    | 2 × 3 |" in shapes(h=torch.zeros(2, 3)).data
 
 
 def test_a_check_says_what_holds(monkeypatch):

@@ -266,14 +266,14 @@ ENDINGS = {"py", "json", "en", "fr", "mrg", "tok", "safetensors", "lengths"}
 
 
 def named_fields() -> Iterator[tuple[str, str]]:
-    """Yield where a field is named in prose, in a YAML comment or in a string of the code, and its dotted name."""
+    """Yield where a field is named in prose, in a YAML comment or in a string of the code, and its dotted name.
+
+    Notebooks are left out: `batch` and `model` are objects there.
+    """
     texts: dict[Path, str] = {path: path.read_text(encoding="utf-8") for path in [*PAGES, ROOT / "CONTRIBUTING.md"]}
-    for path in ROOT.glob("papers/*/notebook.ipynb"):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        texts[path] = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     for path in ROOT.glob("papers/*/recipes/**/*.yaml"):
         texts[path] = "\n".join(re.findall(r"#.*", path.read_text(encoding="utf-8")))
-    for path in [*ROOT.glob("common/**/*.py"), *ROOT.glob("papers/**/*.py")]:
+    for path in {*ROOT.glob("common/**/*.py"), *ROOT.glob("papers/**/*.py")} - {*ROOT.glob("papers/*/notebook.py")}:
         nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         strings = (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
         texts[path] = "\n".join(strings)

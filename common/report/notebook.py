@@ -16,8 +16,9 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure as Drawing
 from torch import Tensor
 
+from common.markdown import table
 from common.paper import Paper
-from common.report.page import Section, png
+from common.report.page import Figure, Section, png
 from common.report.results import read_results
 
 
@@ -41,8 +42,14 @@ def equations(item: Any, typeset: Mapping[str, str]) -> Markdown:
         found = [textwrap.dedent(lines) for lines in found if lines.lstrip().startswith(words)]
         if len(found) != 1:
             raise ValueError(f"{item.__qualname__} has {len(found)} statements that begin with {words!r}")
-        parts.append(f"$$ {latex} $$\n\n```python\n{found[0]}\n```")
+        parts.append(f"$$ {latex.strip()} $$\n\n```python\n{found[0]}\n```")
     return Markdown("\n\n".join(parts))
+
+
+def shapes(**tensors: Tensor) -> Markdown:
+    """Return a table of tensors and their shapes. The names are those of the arguments."""
+    rows = [[f"`{name}`", " × ".join(map(str, tensor.shape))] for name, tensor in tensors.items()]
+    return Markdown(table(["tensor", "shape"], rows))
 
 
 def check(holds: Any, what: str) -> None:
@@ -53,20 +60,26 @@ def check(holds: Any, what: str) -> None:
 
 def exercise(yours: Tensor | float | None, wanted: Tensor | float) -> None:
     """Say whether the reader's answer is the wanted one. It may be None, which means that there is none yet."""
+    right = torch.as_tensor(wanted, dtype=torch.float64)
     if yours is None:
         verdict = "○ Not answered yet. Write your lines above and run the cell again."
-    elif (mine := torch.as_tensor(yours)).shape != (right := torch.as_tensor(wanted)).shape:
+    elif (mine := torch.as_tensor(yours, dtype=torch.float64)).shape != right.shape:
         verdict = f"✗ Not yet: your shape is {tuple(mine.shape)}, and {tuple(right.shape)} is wanted."
-    elif torch.allclose(mine.to(right.dtype), right, rtol=1e-4, atol=1e-5):
+    elif torch.allclose(mine, right, rtol=1e-4, atol=1e-5):
         verdict = "✓ Right."
     else:
-        verdict = f"✗ Not yet: the largest difference is {(mine.to(right.dtype) - right).abs().max():.3g}."
+        verdict = f"✗ Not yet: the largest difference is {(mine - right).abs().max():.3g}."
     display(Markdown(verdict))
 
 
 def drawn(drawing: Drawing, alt: str) -> Image:
     """Return a picture of the drawing. `alt` describes it for readers who cannot see it."""
     return Image(png(drawing), retina=True, alt=alt)
+
+
+def picture(figure: Figure) -> Image:
+    """Return the picture of a figure of the committed pages."""
+    return Image(figure.png, retina=True, alt=figure.title)
 
 
 def committed(paper: Paper, scale: str) -> Section | None:
@@ -90,7 +103,7 @@ def show(section: Section | None, *headings: str) -> None:
     parts = [part for part in re.split(r"(?m)^## ", section.markdown) if part.startswith(headings)]
     if not parts:
         print(f"The committed results have no {' or '.join(headings)}.")
-    pictures = {figure.name: Image(figure.png, retina=True, alt=figure.title) for figure in section.figures}
+    pictures = {figure.name: picture(figure) for figure in section.figures}
     for part in parts:
         # `split` returns what its group matched too, so every second piece is the name of a picture.
         for index, piece in enumerate(re.split(r"!\[[^\]]*\]\(figures/([^)]+)\.png\)", f"### {part}")):
