@@ -227,12 +227,12 @@ def dev_curve(result: Result) -> tuple[list[int], list[float]] | None:
     return (steps, [float(np.mean([curve[step] for curve in curves])) for step in steps]) if len(steps) > 1 else None
 
 
-def fell_lately(result: Result, share: float = 0.1) -> float | None:
-    """Return by how much the development set's NLL fell in the last `share` of the updates. None without a curve."""
+def lately(result: Result, share: float = 0.1) -> float | None:
+    """Return by how much the development set's NLL rose in the last `share` of the updates. None without a curve."""
     if (curve := dev_curve(result)) is None:
         return None
     steps, nats = curve
-    return float(np.interp(steps[-1] * (1 - share), steps, nats)) - nats[-1]
+    return nats[-1] - float(np.interp(steps[-1] * (1 - share), steps, nats))
 
 
 def reached_at(base: Result, nats: float) -> float | None:
@@ -248,14 +248,15 @@ def reached_at(base: Result, nats: float) -> float | None:
 
 
 def curves_table(results: Results, base: str) -> str:
-    """Return for each variant how fast it still learnt at its end, and when the base was where it ended."""
+    """Return for each variant how its likelihood still changed at its end, and when the base was where it ended."""
     rows = []
     for variant, result in results.items():
-        curve, fell = dev_curve(result), fell_lately(result)
+        curve, change = dev_curve(result), lately(result)
         then = reached_at(results[base], curve[1][-1]) if curve and base in results and variant != base else None
         at = "" if variant == base or base not in results else "-" if then is None else f"{then:,.0f}"
-        rows.append([result.title, f"{curve[1][-1]:.3f}" if curve else "", "" if fell is None else f"{fell:.3f}", at])
-    header = ["variant", "dev NLL at the end", "fell in the last tenth by", "updates at which the base had it"]
+        last, lately_changed = f"{curve[1][-1]:.3f}" if curve else "", "" if change is None else f"{change:+.3f}"
+        rows.append([result.title, last, lately_changed, at])
+    header = ["variant", "dev NLL at the end", "change in the last tenth", "updates at which the base had it"]
     return table(header, rows, right=range(1, len(header)))
 
 

@@ -20,7 +20,7 @@ from common.report.variants import (
     curves_table,
     dev_measure,
     differences_figure,
-    fell_lately,
+    lately,
     spreads,
     variants_table,
 )
@@ -107,11 +107,11 @@ def power(runs: Results) -> list[str]:
             scores = [measure.of(run) for run in runs[BASE].trainings]
             none = mean_difference(scores, scores, spread)
             possible = "can" if none.high < measure.margin else "cannot"
-            widths.append(f"±{measure.show(none.high)} {measure.name}, so `no difference seen` {possible} come out")
+            widths.append(f"±{measure.show(none.high)} {measure.name} (`no difference seen` {possible} come out)")
     if not widths:
         return []
     return [
-        f"Where there is no difference, the seeds alone leave an interval of {'; and of '.join(widths)}. The spread "
+        f"Where there is no difference, the seeds alone leave an interval of {' and of '.join(widths)}. The spread "
         "over seeds is taken to be the same for every variant. All are compared with the same trainings of the base: "
         "if these came out well or badly, every row moves with them."
     ]
@@ -121,17 +121,18 @@ def scope(runs: Results) -> list[str]:
     """Return what the verdicts hold for, and how far the trainings had got. Nothing without the base."""
     if BASE not in runs:
         return []
-    base, fell = runs[BASE], [lately for result in runs.values() if (lately := fell_lately(result)) is not None]
+    base, changes = runs[BASE], [change for result in runs.values() if (change := lately(result)) is not None]
     recipe, epochs = base.recipe, "" if base.epochs is None else f" ({base.epochs:.1f} epochs)"
     remark = (
         f"Verdicts hold for these models: {recipe['model']['hidden']} units, sentences of up to "
         f"{recipe['batch']['max_length']} words, Adadelta's step x {recipe['optimizer']['step_size']:g}, after "
         f"{base.updates}{epochs}."
     )
-    if fell:
+    if changes:
         remark += (
-            f" In the last tenth of them NLL still fell by {min(fell):.2f} to {max(fell):.2f}. A variant that only "
-            "learns later or sooner differs as much as one that ends elsewhere; the curves tell them apart."
+            f" In the last tenth of them NLL changed by {min(changes):+.2f} to {max(changes):+.2f}; where it rose, a "
+            "model no longer learnt what helps on other text. A variant that only learns later or sooner "
+            "differs as much as one that ends elsewhere; the curves tell them apart."
         )
     return [remark]
 
