@@ -316,8 +316,9 @@ def test_runs_in_bfloat16():
 
 
 def test_no_torch_gru():
-    """PyTorch's GRU applies the reset gate after the product U s, which is another function."""
-    for path in Path(model_file.__file__).parent.glob("*.py"):
+    """PyTorch's GRU applies the reset gate after the product U s, which is another function. The notebook shows that."""
+    folder = Path(model_file.__file__).parent
+    for path in {*folder.glob("*.py")} - {folder / "notebook.py"}:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
             assert "gru" not in name.lower(), f"{path.name}:{node.lineno}"
