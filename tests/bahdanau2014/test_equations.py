@@ -316,7 +316,7 @@ def test_runs_in_bfloat16():
 
 
 def test_no_torch_gru():
-    """PyTorch's GRU applies the reset gate after the product U s, which is another function. The notebook shows that."""
+    """PyTorch's GRU applies the reset gate after the product U s, which is another function, as the notebook shows."""
     folder = Path(model_file.__file__).parent
     for path in {*folder.glob("*.py")} - {folder / "notebook.py"}:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
