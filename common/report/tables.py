@@ -323,10 +323,9 @@ def claims_table(outcomes: Sequence[Outcome], results: Mapping[str, Result]) -> 
 
 
 def verdicts(outcomes: Sequence[Outcome]) -> str:
-    """Return how often there is each verdict: `6 hold, 1 fails`."""
+    """Return how often there is each verdict: `6 holds, 2 fails`."""
     counts: Counter[str] = Counter(outcome.verdict for outcome in outcomes)
-    names = (name for name in ("holds", "fails", "undecided", "not run") if counts[name])
-    return ", ".join(f"{counts[name]} {name if counts[name] == 1 else name.removesuffix('s')}" for name in names)
+    return ", ".join(f"{counts[name]} {name}" for name in ("holds", "fails", "undecided", "not run") if counts[name])
 
 
 def rule(results: Mapping[str, Result]) -> str:
