@@ -5,9 +5,9 @@ r"""
 Between *Neural Machine Translation by Jointly Learning to Align and Translate* (September 2014) and *Attention Is
 All You Need* (June 2017) lies one idea that was had several times: a **weighted average whose weights depend on the
 data**. This notebook writes it down once, in [`attention.py`](attention.py), and shows each paper's form of it as a
-call of that one function. Where we have a paper's own code ([2014](../bahdanau2014/model.py),
-[2017](../vaswani2017/model.py)), a check shows that it computes the same. Then the path from the first model to the
-last is walked in steps, each trained and scored.
+call of that one function. For the papers of [2014](../bahdanau2014/model.py) and
+[2017](../vaswani2017/model.py) a check shows that our model computes the same. Then the path from the first model
+to the last is walked in steps, each trained and scored.
 
 1. [One function](#1-One-function): kernel regression, 1964
 2. [The score of RNNsearch](#2-The-score-of-RNNsearch)
@@ -179,7 +179,7 @@ align = AlignmentModel(recipe.model)
 for matrix in align.parameters():
     nn.init.normal_(matrix)  # an untrained model weighs all words alike
 s, h = torch.randn(1, n), torch.randn(1, length, 2 * n)  # the query, and an annotation for each word
-c, alpha = align(s, align.prepare(h, torch.ones(1, length, dtype=torch.bool)))  # the paper's code
+c, alpha = align(s, align.prepare(h, torch.ones(1, length, dtype=torch.bool)))  # our model of the paper
 
 display(code(additive))
 same = attend(s, h[0], h[0], additive(align.W_a, align.U_a, align.v_a))  # the one function
@@ -188,8 +188,9 @@ check(near(c, same), "RNNsearch's context vector is `attend` with the additive s
 # %% [markdown]
 r"""
 Trained, the weights say which source words a target word was made from. Below are those of our small RNNsearch-50 on
-Europarl (8,000 updates; [the page](../bahdanau2014/results/europarl-small/tables.md)) for a sentence of the paper's
-Figure 3: a row for each query, a column for each key, white is 1.
+Europarl ([the page](../bahdanau2014/results/europarl-small/tables.md)) for a sentence of the paper's Figure 3: a row
+for each query, a column for each key, white is 1. The training was short, so many rows are blurred, and some look a
+word too far left.
 """
 
 # %%
@@ -332,7 +333,7 @@ found = [attend(q[:, part], k[:, part], v[:, part], scaled_dot) for part in own]
 display(code(MultiHeadAttention.forward))
 check(near(theirs, heads.W_O(torch.cat(found, 1)), 1e-5), f"Multi-head attention is `attend`, {h} times.")
 
-drawing = Figure(figsize=(2.3 * h, 2.5), layout="constrained")
+drawing = Figure(figsize=(2.3 * h, 3.0), layout="constrained")
 panels = drawing.subplots(1, h, squeeze=False)[0]
 for i, (axes, part) in enumerate(zip(panels, own, strict=True), start=1):
     axes.imshow(softmax(scaled_dot(q[:, part], k[:, part])), cmap="gray", vmin=0, vmax=1)
@@ -422,16 +423,16 @@ with $PE_{pos}\, M = PE_{pos - 1}$. Find it. (Each pair of sine and cosine turns
 # %%
 places = sinusoids(20, 8)  # (20, 8)
 M = None  # a tensor of shape (8, 8)
-exercise(None if M is None else places[1:] @ M, places[:-1])
+exercise(None if M is None else places[1:] @ M.to(places), places[:-1])
 
 # %% [markdown]
 r"""
 ## 6 The two-layer perceptron as attention
 
 The other half of a Transformer's layer is a perceptron with one hidden layer. It, too, is a weighted sum of
-vectors, over weights that do not depend on the data: the first layer's weights are the queries, the input is the
-key, the second layer's weights are the values, and an elementwise non-linearity stands where the softmax was,
-without normalisation.
+vectors, and it attends over parameters: queries and values do not depend on the data. The first layer's weights are
+the queries, the input is the key, the second layer's weights are the values, and an elementwise non-linearity stands
+where the softmax was, without normalisation.
 
 $$ \mathrm{FFN}(x) = \max(0,\, x W_1 + b_1)\, W_2 + b_2
 = \sum_{i=1}^{d_{ff}} \underbrace{\max(0,\; q_i \cdot x + b_{1,i})}_{\text{weight}}\; v_i \;+\; b_2 $$
@@ -665,7 +666,7 @@ $$ \sum_j (q \cdot k_j)\, v_j = \Big( \sum_j v_j k_j^\top \Big)\, q = W q $$
 All keys and values become one matrix of fixed size, to which each new pair adds an outer product. J. Schmidhuber
 (1992) trained a slow network to program the *fast weights* $W$ of another in this way. Schlag et al.
 ([2021](https://arxiv.org/abs/2102.11174)) showed the identity with attention without softmax. It is a recurrent
-network, and it has what a recurrent network lacks against attention: room.
+network, and like every recurrent network it lacks what attention has: room.
 """
 
 # %%
@@ -700,7 +701,7 @@ axes.set(xscale="log", xlabel=f"pairs stored, d = {d}", ylabel="found again", yl
 axes.set_xticks(counts, map(str, counts))
 axes.legend(frameon=False)
 bare(axes)
-drawn(drawing, "Share of stored pairs that are found again: fast weights lose them as the matrix fills, softmax fewer")
+drawn(drawing, "Share of stored pairs that are found again: fast weights lose them as the matrix fills, softmax none")
 
 # %% [markdown]
 r"""
@@ -772,8 +773,8 @@ first, and had the whole of it: a learned score, the softmax, and training by th
 soft weights end to end a year before, but his window moves along the text by steps of its own and does not compare
 contents. The older works had the average without the learned comparison, or the comparison without the softmax.
 
-**Self-attention, 2016.** That a sequence attends to *itself* came next, first beside recurrence (Cheng et al.; Lin
-et al.), then as an option in a model without any (Parikh et al.). The Transformer's own step was to delete the
+**Self-attention, 2016.** That a sequence attends to *itself* came next: beside recurrence (Cheng et al., and Lin et
+al. a year later), and as an option in a model without any (Parikh et al.). The Transformer's own step was to delete the
 rest, and to make what was left trainable in depth: scale, heads, positions, residual sums, norms.
 
 **The name.** The paper of 2014 is about *aligning*; its model is called RNNsearch because it *searches* the source.
@@ -792,8 +793,10 @@ Post](https://turingpost.com/p/attention).
 
 ## 11 The steps, trained
 
-What is each part worth? Here is a row of models from RNNsearch to the Transformer, each with one change from the one
-before. The first *is* the model of 2014 and the last *is* that of 2017; those between are
+What is each part worth? Here is a row of models from RNNsearch to the Transformer. Each is named for the change from
+the one before. Two steps bring more with them: without recurrence, attention gets its own matrices for values and
+output and the vectors get another size, and the last step has feed-forward layers, two layers, tied matrices and no
+deep output. The first is our model of 2014 and the last our model of 2017; those between are
 [assembled from the two papers' modules](deletion/model.py), and nobody proposed them.
 """
 
@@ -806,8 +809,8 @@ rows = [
     for step, recipe in sizes.items()
 ]
 display(Markdown(table(["step", "what it changes", "parameters"], rows, right=(2,))))
-check(type(models["rnnsearch"]) is RNNsearch, "The first is the class of the paper of 2014.")
-check(type(models["transformer"]) is Transformer, "The last is the class of the paper of 2017.")
+check(type(models["rnnsearch"]) is RNNsearch, "The first is our class for the paper of 2014.")
+check(type(models["transformer"]) is Transformer, "The last is our class for the paper of 2017.")
 code(ScaledDotProduct.forward, Between._decode)
 
 # %% [markdown]
@@ -845,12 +848,13 @@ All were trained on the generated language of the demo, for the same updates on 
 optimizer, three seeds each ([recipes](recipes/deletion.yaml); `python -m papers.lineage.deletion` does it again).
 What follows is [the committed page](results/deletion/tables.md).
 
-How to read it: which score is taken makes little difference. Recurrence does two things here, it gives the words an
-order and it remembers what was written, and without both little is left. Self-attention with positions could do the
-same, but with one head and no residual sum it is not learned in so many updates. Several heads bring back what was
-lost, at more than twice the speed of the recurrent models; residual sums and norms, then depth, take it further.
-This is a small experiment on an easy language with short sentences. It shows what such models need in order to
-learn at all, and not what a part is worth on real text.
+How to read it: look at the seeds before the means. Whether the score is a sum or a product is undecided here. Without
+recurrence little is left: the words have no order then, and nothing remembers what was written. Self-attention with
+positions could do the same, but with one head and no residual sum it has not learned it when the updates end; its
+curve still falls. With several heads the model is back where the recurrent ones were, and an update takes less time.
+Residual sums and norms bring more, and make the seeds alike. What the last step brings lies within its interval.
+This is a small experiment on an easy language with short sentences. It shows what such models learn in so many
+updates, and not what a part is worth on real text.
 """
 
 # %%

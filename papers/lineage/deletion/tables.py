@@ -113,13 +113,15 @@ def notes(paper: Paper, scale: str, runs: Results) -> list[str]:
         "Speed is the CPU time of a training update on one thread, measured by turns "
         "(`python -m benchmarks.deletion`). All steps run as the equations stand, without fast.py. A recurrent model "
         "makes its loop over the words in Python: with matrices this small, much of its time is that of calls.",
-        *report.standard_notes(runs),
     ]
-    if spread := spreads(runs, min(runs, default=""), BLEU):
+    spread = spreads(runs, min(runs, default=""), BLEU)
+    # The first of them says that single scores have intervals for sentences only. With several seeds ours have both.
+    remarks += report.standard_notes(runs)[1 if spread else 0 :]
+    if spread:
         remarks.append(
-            f"The spread over seeds is taken to be the same for all steps{spread}. It is not: some steps are still "
-            "learning fast at the end and their seeds lie far apart (`by seed`), so the intervals are too narrow for "
-            "these and too wide for the others."
+            "Intervals cover seeds and sentences. The spread over seeds is taken to be the same for all "
+            f"steps{spread}. It is not: some steps are still learning fast at the end and their seeds lie far apart "
+            "(`by seed`), so the intervals are too narrow for these and too wide for the others."
         )
     remarks += [
         f"Unfinished: {run.label}, {run.updates}."
