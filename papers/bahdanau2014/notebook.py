@@ -1157,8 +1157,8 @@ r"""
 
 **§5.1, Figure 2.** The two models of this notebook translate the 600 test sentences of their language. They have read
 sentences of up to 12 words (dotted line), as the paper's models have read up to 30 or 50. The fixed vector loses as
-sentences grow, well before that line. Beyond it RNNsearch falls too: nothing has taught it longer sentences. (The
-beam is 1 here, to save time.)
+sentences grow, well before that line. RNNsearch loses a little before it and more beyond: nothing has taught it longer
+sentences. (The beam is 1 here, to save time.)
 """
 
 # %%
@@ -1257,8 +1257,9 @@ for results in runs.values():
 r"""
 **Figure 3, §5.2.1.** The paper's own four sentences, from our RNNsearch-50 on Europarl, and then four of Multi30k.
 Words come in nearly the same order in both languages, so most of the weight lies near the diagonal, as the paper
-says. It leaves the diagonal where nouns and adjectives change places, as in *environnement marin*. With so little
-training α is not as sharp as in the paper: many rows look a word too far left, and some are nearly even.
+says. In the paper it leaves the diagonal where nouns and adjectives change places, as in *zone économique
+européenne*. With so little training α is not as sharp here, and does not cross: many rows look a word too far left,
+and some are nearly even.
 """
 
 # %%
@@ -1351,8 +1352,8 @@ assumed here; the [README](README.md#open-questions-and-the-answer-assumed) has 
 | how wide is the beam? is the score normalised by length? | | 10, no |
 | which BLEU? | | `multi-bleu.perl`, cased, on tokenised text |
 
-Which answers matter? `variation` in section 9 tries some of them on two minutes of training.
-`python -m papers.bahdanau2014.ambiguities` trains all of them, with three seeds each.
+Which answers matter? `variation` in section 9 tries some of them on two minutes of training. Those that make another
+model were trained with three seeds each ([the page](results/ambiguities/tables.md)).
 
 Where to go from here:
 
