@@ -38,7 +38,8 @@ class Bpe:
     def __init__(self, codes: str, name: str = "BPE codes") -> None:
         """Read codes in the format of subword-nmt. `name` stands for them in the UserError for damaged codes."""
         version, *lines = codes.split("\n")[:-1] or [""]
-        if version != _HEADER or not lines or any(len(line.split(" ")) != 2 for line in lines):
+        cut = not codes.endswith("\n")  # in the middle of a line
+        if cut or version != _HEADER or not lines or any(len(line.split(" ")) != 2 for line in lines):
             raise UserError(f"{name}: damaged (not merge operations, two symbols a line); prepare the data again")
         self.codes = codes
         self._bpe = BPE(io.StringIO(codes), separator=SEPARATOR)

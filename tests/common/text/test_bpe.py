@@ -157,7 +157,15 @@ def test_nothing_to_learn_from(counts: Counter[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"a b\n", b"#version: 0.2\n", b"#version: 0.2\na b c\n", b"#version: 0.2\n\xff b\n"]
+    "content",
+    [
+        b"",
+        b"a b\n",
+        b"#version: 0.2\n",
+        b"#version: 0.2\na b c\n",
+        b"#version: 0.2\n\xff b\n",
+        b"#version: 0.2\na b\nc",
+    ],
 )
 def test_damaged_codes_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bpe.codes").write_bytes(content)
