@@ -7,7 +7,6 @@ It measures as benchmarks/equal_cost.py does, with the minibatches of the steps'
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -15,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.equal_cost import Measured, take_turns
+from benchmarks.equal_cost import Measured, options, take_turns
 from common.errors import UserError
 from common.files import write_json
-from common.run.cli import Parser, utf8_output
+from common.run.cli import utf8_output
 from common.run.plan import training_flops
 from common.run.record import commit, environment
 from common.typed import plain
@@ -30,12 +29,7 @@ from papers.lineage.deletion.tables import SPEED
 def main(arguments: list[str] | None = None) -> None:
     """Measure all steps by turns, print a line for each and write the figures."""
     utf8_output()
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minibatches", type=int, default=16, help="of each step")
-    parser.add_argument("--turns", type=int, default=3, help="of each minibatch")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of prepared data")
-    parser.add_argument("--out", type=Path, default=SPEED)
-    given = parser.parse_args(arguments)
+    given = options(__doc__, SPEED).parse_args(arguments)
     torch.set_num_threads(1)
     recipes = [PAPER.recipe(name) for name in PAPER.systems(SCALE)]
     systems = [Measured(recipe.system, PAPER, recipe, given.runs, given.minibatches) for recipe in recipes]

@@ -110,14 +110,20 @@ def rows(systems: list[Measured]) -> list[dict[str, Any]]:
     ]
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Measure all systems by turns, print a line for each and write the figures."""
-    utf8_output()
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options(about: str | None, out: Path) -> Parser:
+    """Return a parser of what a measurement by turns can be asked. out: the file that it writes by default."""
+    parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minibatches", type=int, default=16, help="of each system")
     parser.add_argument("--turns", type=int, default=3, help="of each minibatch")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of downloads and prepared data")
-    parser.add_argument("--out", type=Path, default=RATES)
+    parser.add_argument("--out", type=Path, default=out)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure all systems by turns, print a line for each and write the figures."""
+    utf8_output()
+    parser = options(__doc__, RATES)
     parser.add_argument("overrides", nargs="*", metavar="data.corpus=FILE", help="another declaration of the same text")
     given = parser.parse_intermixed_args(arguments)
     if others := [word for word in given.overrides if not word.startswith("data.corpus=")]:
