@@ -1,7 +1,8 @@
 """Differences of systems that were trained with several seeds. Their intervals cover the seeds, and the sentences too.
 
 The spread over seeds is pooled over all systems, as in an analysis of variance: two or three trainings of one system
-alone say too little about it. The error that the seeds leave in a difference of means then follows Student's t.
+alone say too little about it. The error that the seeds leave in a difference of means then follows Student's t. Where
+systems plainly differ in their spread, each has its own (`welch`), and intervals are wider.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ class Spread:
     """How far the score of one training lies from the mean of its system's trainings."""
 
     deviation: float
-    """Standard deviation, pooled."""
-    degrees: int
-    """Degrees of freedom: trainings minus systems."""
+    """Standard deviation."""
+    degrees: float
+    """Degrees of freedom of Student's t."""
 
 
 def pooled(systems: Sequence[Sequence[float]]) -> Spread | None:
@@ -36,6 +37,21 @@ def pooled(systems: Sequence[Sequence[float]]) -> Spread | None:
         return None
     squares = sum(float(((np.array(scores) - np.mean(scores)) ** 2).sum()) for scores in systems)
     return Spread(float(np.sqrt(squares / degrees)), degrees)
+
+
+def welch(a: Sequence[float], b: Sequence[float]) -> Spread | None:
+    """Return the spread for the difference of two systems of which each has its own (Welch 1947), from scores by seed.
+
+    None if one of them has a single training.
+    """
+    if min(len(a), len(b)) < 2:
+        return None
+    errors = [float(np.var(scores, ddof=1)) / len(scores) for scores in (a, b)]  # variances of the two means
+    both = sum(errors)
+    if both == 0:
+        return Spread(0.0, len(a) + len(b) - 2)
+    shares = [(error / both) ** 2 / (len(scores) - 1) for error, scores in zip(errors, (a, b), strict=True)]
+    return Spread(float(np.sqrt(both / (1 / len(a) + 1 / len(b)))), 1 / sum(shares))
 
 
 def mean_interval(scores: Sequence[float], spread: Spread, drawn: Samples | None = None) -> tuple[float, float]:

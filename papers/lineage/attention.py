@@ -1,7 +1,7 @@
 """Attention as one function, a data-dependent weighted average, and the choices that make each paper's form of it.
 
 Letters: T queries, S keys, each with its value. d and d_v are the sizes of a key and of a value.
-The notebook beside this file shows which choice is whose, and that the papers' own code computes the same.
+The notebook beside this file shows which choice is whose, and that our models of 2014 and 2017 compute the same.
 """
 
 from __future__ import annotations

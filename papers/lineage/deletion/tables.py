@@ -17,10 +17,12 @@ from common.markdown import table
 from common.paper import Paper
 from common.report import page
 from common.report import tables as report
-from common.report.claims import Results, compare, show
+from common.report.claims import Results, compare
 from common.report.page import COLOURS, Figure, Section, png
 from common.report.results import Result, read_results
-from common.report.variants import bleu_measure, dev_curve, dev_measure, spreads
+from common.report.variants import bleu_measure, dev_curve, dev_measure
+from common.score.seeds import bleu_difference, welch
+from common.score.significance import Difference
 from papers.bahdanau2014.figures import draw_weights
 
 SPEED = Path(__file__).parents[3] / "benchmarks" / "results" / "deletion.json"
@@ -29,12 +31,14 @@ BLEU, NLL = bleu_measure(margin=1.0), dev_measure("dev NLL", 3, margin=0.05, sco
 CHANGES = {
     "rnnsearch": "Bahdanau et al. 2014 as it stands: gated units, additive score, deep output",
     "dot-product": "the score is a scaled dot product in place of v_a' tanh(W_a s + U_a h)",
-    "no-recurrence": "an annotation is the vector of its word alone, a state that of the last word written",
+    "no-recurrence": "an annotation is the vector of its word alone, a state that of the last word written; with it, "
+    "attention as in 2017: matrices for values and output, vectors of size d and not 2d, embeddings times sqrt(d), and "
+    "first weights as there",
     "self-attention": "attention among the source words, and of each target word to those before it",
     "positions": "sinusoids added to the vectors of the words",
     "heads": "four heads in each attention",
     "residuals": "each attention's output is added to its input, and the sum is normalised",
-    "transformer": "feed-forward layers, two layers each side, one matrix for embeddings and softmax in place of deep "
+    "transformer": "feed-forward layers; two layers each side; one matrix for embeddings and softmax in place of deep "
     "output: Vaswani et al. 2017 as it stands",
 }
 """What each step changes, by `model.step`."""
@@ -73,18 +77,21 @@ def read_speeds() -> dict[str, dict[str, Any]]:
 
 def steps_table(runs: Results, speeds: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a row for each step: what it changes, score, difference from the step before, size and speed."""
-    header = ["step", "changes", "BLEU (95%)", "by seed", "from the step before (95%)", NLL.name, "parameters"]
-    header += ["CPU ms an update", "target tokens a CPU second"]
-    rows, before = [], None
+    header = ["step", "changes", BLEU.name, "by seed", "from the step before (95%)", "verdict here", NLL.name]
+    header += ["parameters", "CPU ms an update", "target tokens a CPU second"]
+    rows: list[list[str]] = []
+    before: str | None = None
     for name, run in runs.items():
         speed = speeds.get(name)
+        change = from_before(runs, name, before) if before else None
         rows.append(
             [
                 run.title,
                 CHANGES[run.recipe["model"]["step"]],
-                BLEU.mean_cell(runs, name) if run.others else report.score(run.all.bleu, run.all.interval),
+                BLEU.show(BLEU.mean(run)),
                 ", ".join(BLEU.show(training.all.bleu) for training in run.trainings),
-                show(compare(runs, name, before)) if before else "",
+                BLEU.interval(change) if change else "",
+                f"**{BLEU.verdict(change)}**" if change else "",
                 NLL.show(NLL.mean(run)),
                 f"{run.parameters or 0:,}",
                 f"{1000 * speed['cpu_seconds_per_update']:.1f}" if speed else "",
@@ -92,7 +99,17 @@ def steps_table(runs: Results, speeds: Mapping[str, Mapping[str, Any]]) -> str:
             ]
         )
         before = name
-    return table(header, rows, right=range(2, len(header))) if rows else "No run stands behind this table yet."
+    right = [column for column in range(2, len(header)) if column != header.index("verdict here")]
+    return table(header, rows, right=right) if rows else "No run stands behind this table yet."
+
+
+def from_before(runs: Results, name: str, before: str) -> Difference:
+    """Return BLEU of a step minus BLEU of the step before. Each has its own spread over seeds, if both have several."""
+    ours, theirs = runs[name].trainings, runs[before].trainings
+    spread = welch(*([BLEU.of(run) for run in trainings] for trainings in (ours, theirs)))
+    if spread is None:
+        return compare(runs, name, before)
+    return bleu_difference([run.all.counts for run in ours], [run.all.counts for run in theirs], spread)
 
 
 def notes(paper: Paper, scale: str, runs: Results) -> list[str]:
@@ -105,23 +122,25 @@ def notes(paper: Paper, scale: str, runs: Results) -> list[str]:
         "below the one before although its model can do more. With one head and no residual sum, a single average must "
         "carry a word and what is around it, and that is learned slowly (the curves). Of several heads one may keep to "
         "the word.",
-        "The second step keeps the matrices of the alignment model: W_a s is the query, and U_a h_j are the keys. From "
-        "the third on, attention is that of Vaswani et al. 2017 with matrices for values and output too, and its first "
-        "weights are drawn as there. Annotations then have size d and no longer 2d.",
+        "The second step keeps the matrices of the alignment model: W_a s is the query, and U_a h_j are the keys. What "
+        "the third brings beside the loss of recurrence has no step of its own, nor have the parts of the last one. So "
+        "the page does not say what each of them is worth.",
         "Up to the step before the last the next word is predicted by the deep output of RNNsearch, from state, last "
         "word and context vector. So the last word can always be seen, and the residual sum is not needed for it.",
         "Speed is the CPU time of a training update on one thread, measured by turns "
         "(`python -m benchmarks.deletion`). All steps run as the equations stand, without fast.py. A recurrent model "
         "makes its loop over the words in Python: with matrices this small, much of its time is that of calls.",
     ]
-    spread = spreads(runs, min(runs, default=""), BLEU)
-    # The first of them says that single scores have intervals for sentences only. With several seeds ours have both.
-    remarks += report.standard_notes(runs)[1 if spread else 0 :]
-    if spread:
+    several = any(run.others for run in runs.values())
+    # The first standard note is on intervals of single scores. With several seeds there are none here.
+    remarks += report.standard_notes(runs)[1 if several else 0 :]
+    if several:
         remarks.append(
-            "Intervals cover seeds and sentences. The spread over seeds is taken to be the same for all "
-            f"steps{spread}. It is not: some steps are still learning fast at the end and their seeds lie far apart "
-            "(`by seed`), so the intervals are too narrow for these and too wide for the others."
+            "Intervals cover seeds and sentences. The steps differ in how far their seeds lie apart (`by seed`), so "
+            "each has a spread of its own, and a difference has the interval of Welch. With so few seeds it is wide "
+            f"where one of them went another way. A difference whose interval lies within ±{BLEU.margin:g} BLEU counts "
+            "as none; any other `matters` if its interval excludes 0, and else is undecided. Each comparison has its "
+            "own 95%."
         )
     remarks += [
         f"Unfinished: {run.label}, {run.updates}."

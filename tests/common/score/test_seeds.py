@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import UserError
 from common.score.bleu import bleu
-from common.score.seeds import Spread, bleu_difference, bleu_interval, mean_difference, mean_interval, pooled
+from common.score.seeds import Spread, bleu_difference, bleu_interval, mean_difference, mean_interval, pooled, welch
 from common.score.significance import bootstrap_interval, paired_bootstrap
 from tests import made_results as made
 
@@ -22,6 +22,19 @@ def test_the_pooled_spread_by_hand():
     spread = pooled([[1, 2, 3], [4, 8], [5]])
     assert spread == Spread(pytest.approx((10 / 3) ** 0.5), 3)
     assert pooled([[1.0], [2.0]]) is None
+
+
+def test_the_spread_of_two_systems_by_hand():
+    """Variances 1 and 32. Squared error of the difference: 1/3 + 32/2 = 49/3. Degrees: (49/3)^2 / (1/18 + 256)."""
+    spread = welch([1, 2, 3], [4, 12])
+    assert spread is not None
+    assert spread.deviation**2 * (1 / 3 + 1 / 2) == pytest.approx(49 / 3)
+    assert spread.degrees == pytest.approx((49 / 3) ** 2 / (1 / 18 + 256))
+    assert welch([1, 2, 3], [4]) is None and welch([1, 1], [2, 2, 2]) == Spread(0.0, 3)
+
+
+def test_two_systems_of_one_spread_and_size_have_the_pooled_one():
+    assert welch([1, 2, 3], [7, 9, 8]) == Spread(pytest.approx(1.0), pytest.approx(4.0))
 
 
 @pytest.mark.parametrize("degrees", TABLE)
@@ -81,6 +94,19 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
         found = mean_difference(systems[1], systems[0], pooled(systems.tolist()))
         missed += not found.low < 0 < found.high
     assert 1 <= missed <= 17  # binomial(150, 0.05) is outside of this once in a thousand times
+
+
+def test_each_with_its_own_spread_the_interval_holds_the_truth_where_a_pooled_one_does_not():
+    """One system's trainings lie ten times as far apart as those of six others. Pooled, its differences look real."""
+    generator, missed, pooled_missed = np.random.default_rng(5), 0, 0
+    for _ in range(150):
+        systems = generator.normal(20.0, [[5.0], *[[0.5]] * 6], size=(7, 3)).tolist()
+        for spread, narrow in ((welch(systems[0], systems[1]), False), (pooled(systems), True)):
+            assert spread is not None
+            found = mean_difference(systems[0], systems[1], spread)
+            outside = not found.low < 0 < found.high
+            missed, pooled_missed = missed + (outside and not narrow), pooled_missed + (outside and narrow)
+    assert 1 <= missed <= 17 < pooled_missed
 
 
 def test_other_references_are_refused():
