@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from papers.bahdanau2014.model import Annotations, RNNsearch
 from papers.lineage.deletion import SCALE
 from papers.lineage.deletion.model import STEPS, Between, ModelConfig, ScaledDotProduct, build_model
 from papers.lineage.deletion.paper import PAPER
-from papers.lineage.deletion.tables import CHANGES
+from papers.lineage.deletion.tables import CHANGES, from_before
 from papers.vaswani2017.model import Transformer, sinusoids
 from tests import made_results as made
 
@@ -163,13 +164,29 @@ def test_recipes_are_the_steps_in_order_and_differ_in_nothing_else():
     assert all(set(difference(recipe, recipes[0])) == {"model.step"} for recipe in recipes[1:])
 
 
-def test_the_page_from_invented_runs(tmp_path):
-    for job in jobs_of(PAPER, SCALE, Path("runs"), [], [], [1, 2]):
-        quality = 0.2 + 0.08 * STEPS.index(job.recipe.model.step) + 0.01 * job.recipe.train.seed
+def invent_runs(folder: Path, seeds: list[int], apart: dict[str, float]) -> None:
+    """Write results of all steps. apart: by how much two seeds differ, for steps where it is not 0.01."""
+    for job in jobs_of(PAPER, SCALE, Path("runs"), [], [], seeds):
+        step = job.recipe.model.step
+        quality = 0.2 + 0.08 * STEPS.index(step) + apart.get(step, 0.01) * job.recipe.train.seed
         columns = {"all": made.column(made.statistics([quality] * 30), [4] * 30)}
-        made.write(tmp_path / "runs", job.run.name, made.result(job.recipe, columns))
+        made.write(folder, job.run.name, made.result(job.recipe, columns))
+
+
+def test_a_step_whose_seeds_lie_apart_widens_its_own_differences_alone(tmp_path):
+    invent_runs(tmp_path, [1, 2, 3], {"positions": 0.1})
+    runs, names = read_results(tmp_path), [system.rpartition("/")[2] for system in PAPER.systems(SCALE)]
+    found = [from_before(runs, name, before) for before, name in pairwise(names)]
+    widths = dict(zip(STEPS[1:], (one.high - one.low for one in found), strict=True))
+    wide = {widths.pop("positions"), widths.pop("heads")}
+    assert min(wide) > 4 * max(widths.values())
+
+
+def test_the_page_from_invented_runs(tmp_path):
+    invent_runs(tmp_path / "runs", [1, 2], {})
     section = PAPER.build_tables(SCALE, tmp_path / "runs", tmp_path / "page")
     assert len(read_results(tmp_path / "runs")) == len(STEPS)
     rows = [line for line in section.markdown.splitlines() if line.startswith("| ") and "| 123,400,000 |" in line]
     assert [change in row for change, row in zip(CHANGES.values(), rows, strict=True)] == [True] * len(STEPS)
+    assert all("**" in row for row in rows[1:]) and "**" not in rows[0], "each step but the first has a verdict"
     assert "(95%)" in section.markdown and (tmp_path / "page" / "figures" / "ladder.png").is_file()
