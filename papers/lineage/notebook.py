@@ -21,8 +21,8 @@ to the last is walked in steps, each trained and scored.
 10. [Who had it when](#10-Who-had-it-when), and why it is called attention
 11. [The steps, trained](#11-The-steps,-trained)
 
-Each section but the tenth has a line to change (marked `# change me`), a check, and an exercise. A line with ✓ is an
-assertion that held when the notebook ran. Letters: $T$ queries, $S$ keys and as many values, $d$ the size of a key.
+Each section has a line to change (marked `# change me`), a check, and an exercise. A line with ✓ is an assertion that
+held when the notebook ran. Letters: $T$ queries, $S$ keys and as many values, $d$ the size of a key.
 """
 
 # %%
@@ -33,6 +33,7 @@ from pathlib import Path
 sys.path.insert(0, str(next(up for up in Path("notebook.ipynb").resolve().parents if (up / "papers").is_dir())))
 
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from IPython.display import Markdown, display
@@ -46,6 +47,7 @@ from common.markdown import table
 from common.report.notebook import check, code, committed, drawn, equations, exercise, show
 from common.report.page import COLOURS
 from common.report.results import read_results
+from common.report.variants import lately
 from papers.bahdanau2014.figures import draw_weights
 from papers.bahdanau2014.model import AlignmentModel, RNNsearch
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
@@ -62,7 +64,7 @@ from papers.lineage.attention import (
 )
 from papers.lineage.deletion.model import STEPS, Between, ScaledDotProduct
 from papers.lineage.deletion.paper import PAPER as LADDER
-from papers.lineage.deletion.tables import CHANGES
+from papers.lineage.deletion.tables import BLEU, CHANGES, from_before
 from papers.vaswani2017.model import (
     FeedForward,
     MultiHeadAttention,
@@ -455,9 +457,12 @@ check(near(weights.T @ values + second.bias, perceptron, 1e-6), "Two `nn.Linear`
 r"""
 The sum runs over the queries here and over the keys everywhere else. A dot product is the same from both sides, so
 the roles may be exchanged: with the input as the query and the first layer's weights as keys it is one call of
-`attend`. That is how [Sukhbaatar et al. 2019](https://arxiv.org/abs/1907.01470) and [Geva et al.
-2020](https://arxiv.org/abs/2012.14913) read it. The Transformer's authors had seen it themselves. Their paper's
-source holds an appendix, "Two Feed-Forward Layers = Attention over Parameters", and tensor2tensor the code.
+`attend`. That is how Sukhbaatar et al. (*Augmenting Self-attention with Persistent Memory*,
+[2019](https://arxiv.org/abs/1907.01470)) and Geva et al. (*Transformer Feed-Forward Layers Are Key-Value Memories*,
+[2020](https://arxiv.org/abs/2012.14913)) read it. The Transformer's authors had seen it themselves. The
+[TeX source](https://arxiv.org/e-print/1706.03762) of their paper holds an appendix, *Two Feed-Forward Layers =
+Attention over Parameters*, and tensor2tensor the code, `parameter_attention` in
+[`common_attention.py`](https://github.com/tensorflow/tensor2tensor/blob/master/tensor2tensor/layers/common_attention.py).
 """
 
 # %%
@@ -573,7 +578,7 @@ r"""
 yours_gate, yours_shift = None, None  # a number and three shares
 done = yours_gate is not None and yours_shift is not None
 exercise(
-    by_location(content, before, yours_gate, torch.tensor(yours_shift), 1.0)["sharpened"] if done else None,
+    by_location(content, before, yours_gate, torch.as_tensor(yours_shift), 1.0)["sharpened"] if done else None,
     F.one_hot(torch.tensor(3), 8).float(),
 )
 
@@ -664,8 +669,9 @@ Leave out the softmax, and the order of the products may be changed:
 $$ \sum_j (q \cdot k_j)\, v_j = \Big( \sum_j v_j k_j^\top \Big)\, q = W q $$
 
 All keys and values become one matrix of fixed size, to which each new pair adds an outer product. J. Schmidhuber
-(1992) trained a slow network to program the *fast weights* $W$ of another in this way. Schlag et al.
-([2021](https://arxiv.org/abs/2102.11174)) showed the identity with attention without softmax. It is a recurrent
+(1992) trained a slow network to program the *fast weights* $W$ of another in this way. Schlag et al. (*Linear
+Transformers Are Secretly Fast Weight Programmers*, [2021](https://arxiv.org/abs/2102.11174)) showed the identity with
+attention without softmax. It is a recurrent
 network, and like every recurrent network it lacks what attention has: room.
 """
 
@@ -718,10 +724,12 @@ r"""
 ## 10 Who had it when
 
 Dates are those of the first version on arXiv, where there is one. *Weights by* says what the weights are computed
-from.
+from. The picture has those since 2013; orange are those whose *weights by* holds the word of the first line.
 """
 
 # %%
+marked = "dot"  # change me: "additive", "cosine", "location" or "position"
+
 WORKS = [  # year and month, who, what, weights by, address
     ((1964, 1), "Nadaraya; Watson", "kernel regression", "nearness of x", None),
     ((1992, 1), "Schmidhuber", "fast weights, written as outer products", "dot product, no softmax", None),
@@ -742,10 +750,22 @@ WORKS = [  # year and month, who, what, weights by, address
     ((2017, 3), "Lin et al.", "several averages describe a sentence", "content: learned queries", "1703.03130"),
     ((2017, 6), "Vaswani et al.", "the Transformer", "content: scaled dot product, heads", "1706.03762"),
 ]
+TITLES = {  # by address on arXiv
+    "1308.0850": "Generating Sequences With Recurrent Neural Networks",
+    "1409.0473": "Neural Machine Translation by Jointly Learning to Align and Translate",
+    "1410.3916": "Memory Networks",
+    "1410.5401": "Neural Turing Machines",
+    "1503.08895": "End-To-End Memory Networks",
+    "1508.04025": "Effective Approaches to Attention-based Neural Machine Translation",
+    "1601.06733": "Long Short-Term Memory-Networks for Machine Reading",
+    "1606.01933": "A Decomposable Attention Model for Natural Language Inference",
+    "1703.03130": "A Structured Self-attentive Sentence Embedding",
+    "1706.03762": "Attention Is All You Need",
+}
 rows = [
     [
         str(year) if address is None else f"{year}-{month:02}",
-        f"{who} ([{address}](https://arxiv.org/abs/{address}))" if address else who,
+        f"{who}: [*{TITLES[address]}*](https://arxiv.org/abs/{address})" if address else who,
         what,
         by,
     ]
@@ -753,18 +773,19 @@ rows = [
 ]
 display(Markdown(table(["when", "who", "what", "weights by"], rows)))
 
-recent = [(year + (month - 1) / 12, who, what) for (year, month), who, what, _, address in WORKS if address]
+recent = [(year + (month - 1) / 12, who, what, by) for (year, month), who, what, by, address in WORKS if address]
 drawing = Figure(figsize=(10, 3.3), layout="constrained")
 axes = drawing.subplots()
-for row, (when, who, what) in enumerate(recent):
+for row, (when, who, what, by) in enumerate(recent):
     major = what in ("RNNsearch", "the Transformer")
     axes.plot([when, 2018.2], [row, row], color="#dddddd", linewidth=0.8, zorder=0)
-    axes.plot(when, row, "o", color=COLOURS[1] if major else COLOURS[0], markersize=8 if major else 5)
+    axes.plot(when, row, "o", color=COLOURS[1] if marked in by else COLOURS[0], markersize=8 if major else 5)
     axes.text(2018.3, row, f"{who}: {what}", va="center", fontsize=8, weight="bold" if major else "normal")
 axes.invert_yaxis()
 axes.set(xlim=(2013.4, 2022.4), yticks=[], xticks=range(2014, 2019))
 axes.spines[["top", "right", "left"]].set_visible(False)
-drawn(drawing, "Ten works from August 2013 to June 2017 on a line of time")
+display(drawn(drawing, "Ten works from August 2013 to June 2017 on a line of time; some of the dots are orange"))
+check([work[0] for work in WORKS] == sorted(work[0] for work in WORKS), "They stand in the order of their dates.")
 
 # %% [markdown]
 r"""
@@ -780,23 +801,38 @@ rest, and to make what was left trainable in depth: scale, heads, positions, res
 **The name.** The paper of 2014 is about *aligning*; its model is called RNNsearch because it *searches* the source.
 Its §3.1 says that the decoder decides which parts of the source to pay attention to. D. Bahdanau told how it came
 about in a letter that A. Karpathy made public in 2024. By it the name *attention* is due to Y. Bengio. The metaphor
-is older. Networks with a moving fovea were described in terms of attention by Schmidhuber and Huber around 1990, by
-Larochelle and Hinton in 2010, and by Mnih et al. in June 2014 ([1406.6247](https://arxiv.org/abs/1406.6247)). These
-look at one place at a time and must choose it; a weighted average looks at all places at once, and its gradient
-says where to look more.
+is older. Networks with a moving fovea were described in terms of attention by Schmidhuber and Huber (*Learning to
+Generate Artificial Fovea Trajectories for Target Detection*,
+[1991](https://people.idsia.ch/~juergen/attention/attention.html)), by Larochelle and Hinton (*Learning to Combine
+Foveal Glimpses with a Third-Order Boltzmann Machine*,
+[2010](https://papers.nips.cc/paper_files/paper/2010/hash/677e09724f0e2df9b6c000b75b5da10d-Abstract.html)), and by Mnih
+et al. (*Recurrent Models of Visual Attention*, [June 2014](https://arxiv.org/abs/1406.6247)). These look at one place
+at a time and must choose it; a weighted average looks at all places at once, and its gradient says where to look more.
 
-**Sources.** The papers above; E. A. Nadaraya, *On Estimating Regression*, and G. S. Watson, *Smooth Regression
-Analysis*, both 1964; J. Schmidhuber, *Learning to Control Fast-Weight Memories*, Neural Computation 4(1), 1992, and
-his account of [the early work](https://people.idsia.ch/~juergen/neural-attention-1990-1993.html); for the letter,
-[a transcription](https://frontiermag.net/the-origin-story-of-transformers) and [Turing
-Post](https://turingpost.com/p/attention).
+**Sources.** The papers above, each with its link; E. A. Nadaraya, *On Estimating Regression*, Theory of Probability and
+Its Applications 9(1) ([1964](https://doi.org/10.1137/1109020)); G. S. Watson, *Smooth Regression Analysis*, Sankhyā A
+26(4), 1964; J. Schmidhuber, *Learning to Control Fast-Weight Memories: An Alternative to Dynamic Recurrent Networks*,
+Neural Computation 4(1) ([1992](https://doi.org/10.1162/neco.1992.4.1.131)), and his account of
+[early neural attention](https://people.idsia.ch/~juergen/neural-attention-1990-1993.html); for the letter, a
+transcription in [The Origin Story of Transformers](https://frontiermag.net/the-origin-story-of-transformers) and
+[Turing Post](https://turingpost.com/p/attention).
 
+**Exercise.** What did each have? Rows: the handwriting of Graves (2013), RNNsearch, the first Memory Networks (2014).
+Columns: the weights compare contents; they are soft, with a gradient; training by the task alone finds them. Give 1 for
+yes and 0 for no.
+"""
+
+# %%
+yours = None  # torch.tensor([[..., ..., ...], [..., ..., ...], [..., ..., ...]])
+exercise(yours, torch.tensor([[0, 1, 1], [1, 1, 1], [1, 0, 0]]))
+
+# %% [markdown]
+r"""
 ## 11 The steps, trained
 
 What is each part worth? Here is a row of models from RNNsearch to the Transformer. Each is named for the change from
-the one before. Two steps bring more with them: without recurrence, attention gets its own matrices for values and
-output and the vectors get another size, and the last step has feed-forward layers, two layers, tied matrices and no
-deep output. The first is our model of 2014 and the last our model of 2017; those between are
+the one before. Two steps are bundles, whose parts this row cannot tell apart: the one without recurrence and the last
+(the table has what they bring). The first is our model of 2014 and the last our model of 2017; those between are
 [assembled from the two papers' modules](deletion/model.py), and nobody proposed them.
 """
 
@@ -848,11 +884,12 @@ All were trained on the generated language of the demo, for the same updates on 
 optimizer, three seeds each ([recipes](recipes/deletion.yaml); `python -m papers.lineage.deletion` does it again).
 What follows is [the committed page](results/deletion/tables.md).
 
-How to read it: look at the seeds before the means. Whether the score is a sum or a product is undecided here. Without
-recurrence little is left: the words have no order then, and nothing remembers what was written. Self-attention with
-positions could do the same, but with one head and no residual sum it has not learned it when the updates end; its
-curve still falls. With several heads the model is back where the recurrent ones were, and an update takes less time.
-Residual sums and norms bring more, and make the seeds alike. What the last step brings lies within its interval.
+How to read it: look at the seeds before the means. Each step has its own spread over seeds, and each difference an
+interval and a verdict that code decides. Additive score or scaled dot product is undecided here. Without recurrence
+little is left: the words have no order then, and nothing remembers what was written. Self-attention with positions
+could do the same, but with one head and no residual sum it has not learned it when the updates end; its curve still
+falls. With several heads the model comes near the recurrent ones again, and an update takes less time. Residual sums
+and norms bring more, and so does what the last step bundles.
 This is a small experiment on an easy language with short sentences. It shows what such models learn in so many
 updates, and not what a part is worth on real text.
 """
@@ -860,16 +897,37 @@ updates, and not what a part is worth on real text.
 # %%
 show(committed(LADDER, "deletion"), "Steps", "Score", "What each", "Learning", "Notes")
 
+# %%
+found = read_results(LADDER.root / "results" / "deletion")
+runs = {name: found[name] for name in (system.rpartition("/")[2] for system in LADDER.systems("deletion"))}
+names = dict(zip(STEPS, runs, strict=True))
+differences = {step: from_before(runs, names[step], names[before]) for before, step in pairwise(STEPS)}
+verdicts = {step: BLEU.verdict(difference) for step, difference in differences.items()}
+better = [step for step, verdict in verdicts.items() if verdict == "matters: better"]
+worse = [step for step, verdict in verdicts.items() if verdict == "matters: worse"]
+undecided = [step for step, verdict in verdicts.items() if verdict.startswith("undecided")]
+check(undecided == ["dot-product", "self-attention", "positions"], "Undecided: the score, self-attention, positions.")
+check(worse == ["no-recurrence"], "Worse: without recurrence.")
+check(better == ["heads", "residuals", "transformer"], "Better: heads, residual sums and norms, the last bundle.")
+falling = runs[names["positions"]]
+check(lately(falling) < -0.01, "With positions, likelihood still improves in the last tenth of the updates.")
+again = abs(BLEU.mean(runs[names["heads"]]) - BLEU.mean(runs[names["dot-product"]]))
+check(again < 5, "With several heads the mean is within 5 BLEU of the last recurrent model's.")
+
 # %% [markdown]
 r"""
 **Exercise.** In a step with self-attention, the word before the last can change the next prediction. In the step
-without recurrence and without self-attention it cannot. Measure it: by how much does `models["no-recurrence"]` move
-at the last position when the *first* target word changes?
+without recurrence and without self-attention it cannot. Measure both: by how much does a logit at the last position
+move at most, in `models["no-recurrence"]` and in `models["self-attention"]`, when the *first* target word is 99 in
+place of 12? The batch is `here`, and the other one is made below. Give two numbers.
 """
 
 # %%
-yours = None  # a number
-exercise(yours, 0.0)
+other = Batch(*pad([[*source, EOS]]), *pad([[99, *target[0][1:]]]))
+yours = None  # torch.tensor([..., ...]), from models[...](here) and models[...](other), each (1, T, V)
+
+last = [models[step](other)[0, -1] - models[step](here)[0, -1] for step in ("no-recurrence", "self-attention")]
+exercise(yours, torch.stack([difference.abs().max() for difference in last]))
 
 # %% [markdown]
 r"""
