@@ -996,7 +996,7 @@ recipes for small text do so too, deviation D8 in the [README](README.md#deviati
 **Change** `variation`, for example to `["step_order=R2"]`, `["readout=factored"]` (GroundHog's two output matrices),
 `["step_size=1.0"]` (the paper's) or `["hidden=32"]`, and run the notebook from here. Both models get it. Or change the
 start of $v_a$. The checks from here on say what holds without a change, and after one the notebook may stop at them:
-with the paper's steps both models learn less in so few updates, and with a random $v_a$ α is not even at first.
+with the paper's steps, for example, both models learn less in so few updates.
 """
 
 # %%
