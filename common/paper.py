@@ -100,6 +100,12 @@ class Paper(ABC):
         """The recipe sections that belong to the paper."""
         return {"model": self.model_config, "optimizer": self.optimizer_config}
 
+    @property
+    def others(self) -> list[Paper]:
+        """The papers in the folders beside this one's. They are imported only here, to tell whose run a folder is."""
+        names = sorted(path.parent.name for path in self.root.parent.glob("*/paper.py"))
+        return [importlib.import_module(f"papers.{name}.paper").PAPER for name in names if name != self.name]
+
     def recipe(self, reference: str, overrides: Sequence[str] = ()) -> Recipe:
         """Load the recipe of that name or path, with `key=value` overrides."""
         return load_recipe(self.root / "recipes", reference, self.sections, overrides)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from common.corpus.lines import lines_as_they_come
 from common.errors import Terminated, UserError
+from common.files import check_writable
 from common.paper import Paper
 from common.prepare.workers import end_with
 from common.progress import Meter
@@ -393,7 +394,8 @@ def _average(paper: Paper, options: argparse.Namespace) -> None:
     """Average a run's last checkpoints."""
     from common.run.folder import average_run, read_recipe
 
-    last = options.last if options.last is not None else read_recipe(paper, options.run).evaluate.average
+    recipe = read_recipe(paper, options.run)
+    last = options.last if options.last is not None else recipe.evaluate.average
     if last < 1:
         raise UserError(f"--last {last}: write at least 1")
     steps = ", ".join(map(str, average_run(options.run, last)))
@@ -408,8 +410,10 @@ def _translate(paper: Paper, options: argparse.Namespace) -> None:
 
     if options.attention and options.replace_unk:
         raise UserError("--attention draws the words that the model wrote; leave --replace-unk out")
+    if options.attention:
+        check_writable(options.attention)
     replacer = _replacer(paper, options) if options.replace_unk else None
-    run = replacer.run if replacer else load_run(paper, options.run, options.overrides)
+    run = replacer.run if replacer else load_run(paper, options.run, options.overrides, exported=True)
     if sys.stdin is None:
         raise UserError("standard input is closed; give it the sentences: translate RUN < FILE")
     meter = Meter(sys.stdin.buffer)
@@ -460,7 +464,8 @@ def _replacer(paper: Paper, options: argparse.Namespace) -> Replacer:
     from common.run.unknown import Replacer
 
     dictionary = Dictionary.read(options.replace_unk)
-    return Replacer(paper, load_run(paper, options.run, options.overrides), dictionary)
+    exported = options.verb is _translate
+    return Replacer(paper, load_run(paper, options.run, options.overrides, exported), dictionary)
 
 
 def _score_replaced(paper: Paper, options: argparse.Namespace) -> None:
@@ -539,6 +544,8 @@ def _score_laboratory(options: argparse.Namespace, language: str) -> None:
         _check_files(options)
         if options.source or options.lowercase:
             raise UserError("--laboratory takes no --source, and has lower-cased protocols without --lowercase")
+        if options.figure:
+            check_writable(options.figure)
         files = options.hypothesis, options.reference, options.against
         found = score_by_protocols(*files, language, options.figure)
         text = laboratory_text(found)
