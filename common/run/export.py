@@ -20,15 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import write_whole
+from common.files import first_changed, write_whole
 from common.paper import Paper
 from common.report.results import Result
 from common.report.tables import every_score, provenance, standard_notes
 from common.result import read_result
 from common.run.evaluate import translate
 from common.run.exported import CARD, OWN, write_export
-from common.run.folder import REPOSITORY, LoadedRun, load_run, read_recipe, write_recipe
+from common.run.folder import REPOSITORY, LoadedRun, load_run, read_recipe, text_again, write_recipe
 from common.run.record import commit
+from common.text.pipeline import FILES
 from common.train.checkpoint import save_weights
 from common.typed import plain
 
@@ -67,7 +68,7 @@ def load(paper: Paper, folder: Path) -> Translator:
 def export_run(paper: Paper, run: Path, out: Path, name: str = OWN) -> None:
     """Write the scored run `run` to the new folder `out` in the format `name`. A reader sees all of it or nothing.
 
-    Raise UserError if `out` has something in it, if the weights are not those of RUN/result.json, or if the format
+    Raise UserError if `out` has something in it, if weights or words are not those of RUN/result.json, or if the format
     cannot hold the model.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -93,13 +94,17 @@ def export_run(paper: Paper, run: Path, out: Path, name: str = OWN) -> None:
 
 
 def _scored(run: LoadedRun) -> Result:
-    """Return the run's result. Raise UserError if there is none of these weights."""
+    """Return the run's result. Raise UserError if there is none of these weights and words."""
     path = run.path / "result.json"
     if not path.is_file():
         raise UserError(f"{run.path}: no result.json, from which the model card is made; run `score {run.path}` first")
     result = Result(run.path.name, path, read_result(path))
     if result.file.weights != run.weights:
         raise UserError(f"{path}: scores other weights than {run.decoded}; run `score {run.path}` again")
+    prepared = result.file.data.get("outputs", {})
+    words = [name for name in prepared if name in FILES and name != "text.json"]  # whose keys have changed since
+    if changed := first_changed(run.path / "text", {name: prepared[name]["sha256"] for name in words}):
+        raise UserError(f"{changed}: not as it was prepared (by result.json); {text_again(run.path)}")
     return result
 
 

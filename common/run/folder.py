@@ -413,8 +413,12 @@ def _text(run: Path) -> TextPipeline:
             raise UserError(f"{changed}: damaged or missing, not what `train` wrote")
         return TextPipeline.load(text)
     except UserError as error:
-        again = f"delete {run / 'training.json'} and call the same `train` again, which writes the text and no update"
-        raise UserError(f"{error}: {again}") from None
+        raise UserError(f"{error}: {text_again(run)}") from None
+
+
+def text_again(run: Path) -> str:
+    """Return what to do about a finished run whose text is damaged."""
+    return f"delete {run / 'training.json'} and call the same `train` again, which writes the text and no update"
 
 
 def _weights(run: Path, name: str) -> Path:

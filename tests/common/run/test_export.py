@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from common.errors import UserError
+from common.files import checksum
 from common.paper import Paper
 from common.result import Weights
 from common.run.cli import main
@@ -92,6 +94,12 @@ def test_what_cannot_be_exported_leaves_nothing(tmp_path: Path) -> None:
     weights, _ = load_weights(run / "model.safetensors")
     save_weights(run / "model.safetensors", weights, {"averaged_steps": [8, 10]})
     refused(run, out, "result.json", "the mean of updates 8, 10", "run `score")
+    save_weights(run / "model.safetensors", weights, {"averaged_steps": STEPS})
+    result, path = json.loads((run / "result.json").read_text()), run / "text" / "bpe.codes"
+    result["data"]["outputs"] = {"bpe.codes": {"bytes": path.stat().st_size, "sha256": checksum(path)}}
+    (run / "result.json").write_text(json.dumps(result))
+    path.write_bytes(less(path.read_bytes()))
+    refused(run, out, str(path), "not as it was prepared", "call the same `train` again")
     (run / "result.json").unlink()
     refused(run, out, "no result.json", "run `score")
     assert not any(out.iterdir())
