@@ -102,8 +102,9 @@ class Paper(ABC):
 
     @property
     def others(self) -> list[Paper]:
-        """The papers in the folders beside this one's. They are imported only here, to tell whose run a folder is."""
-        names = sorted(path.parent.name for path in self.root.parent.glob("*/paper.py"))
+        """The other papers, one for each paper.py. They are imported only here, to say whose run a folder is."""
+        folders = sorted(path.parent.relative_to(self.root.parent) for path in self.root.parent.glob("**/paper.py"))
+        names = [".".join(folder.parts) for folder in folders]
         return [importlib.import_module(f"papers.{name}.paper").PAPER for name in names if name != self.name]
 
     def recipe(self, reference: str, overrides: Sequence[str] = ()) -> Recipe:

@@ -362,6 +362,8 @@ RUNS = [
     Row("no recipe beside updates", "translate {run}", ("recipe.yaml", "missing", "put it back"), gone("recipe.yaml")),
     Row("results that are nowhere", "tables --results {root}/nosuch --out {run}",
         ("--results {root}/nosuch", "no such")),
+    Row("a run for a folder of results", "tables --results {run} --out {root}/tables",
+        ("{run}", "one run", "name a folder of finished runs")),
     Row("an empty path", f"{AGAIN} --runs ''", ("--runs", "write a path")),
     Row("the run of another paper", "translate {run}", ("{run}", "python -m papers.vaswani2017"), paper=BAHDANAU),
     Row("a recipe cut off", "translate {run}", ("recipe.yaml", "missing key"), damaged("recipe.yaml")),

@@ -11,6 +11,7 @@ from common.paper import Paper
 from common.run.export import export_run
 from common.run.exported import NAME
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
+from papers.lineage.deletion.paper import PAPER as DELETION
 from papers.vaswani2017.paper import PAPER as VASWANI
 from tests.common.run.test_export import made_run
 from tests.made_runs import LINES
@@ -83,6 +84,7 @@ def test_the_other_paper_opens_what_it_made(root: Path) -> None:
     assert call(f"translate {root}/safetensors", VASWANI, STDIN).status == 0
     how = "made by vaswani2017; call `python -m papers.vaswani2017` with it, or name another folder"
     refused(root, "translate {}", "safetensors", how, BAHDANAU)
+    refused(root, "translate {}", "safetensors", how, DELETION)
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if not verb.startswith("train")])
