@@ -154,7 +154,7 @@ def first_changed(folder: Path, sums: Mapping[str, str]) -> Path | None:
 def _has(path: Path, digest: str) -> bool:
     try:
         return checksum(path) == digest
-    except OSError:
+    except (OSError, ValueError):  # the latter for a name that no file can have
         return False
 
 
