@@ -102,7 +102,7 @@ def _scored(run: LoadedRun) -> Result:
     if result.file.weights != run.weights:
         raise UserError(f"{path}: scores other weights than {run.decoded}; run `score {run.path}` again")
     prepared = result.file.data.get("outputs", {})
-    words = [name for name in prepared if name in FILES and name != "text.json"]  # whose keys have changed since
+    words = [name for name in prepared if name in FILES and name != "text.json"]  # an older one has other keys
     if changed := first_changed(run.path / "text", {name: prepared[name]["sha256"] for name in words}):
         raise UserError(f"{changed}: not as it was prepared (by result.json); {text_again(run.path)}")
     return result
