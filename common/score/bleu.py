@@ -141,6 +141,12 @@ def bleu_of_sums(sums: Sums) -> npt.NDArray[np.float64]:
     return np.where(matches.min(axis=-1) > 0, score, 0.0)
 
 
+def brevity_penalty(statistics: Statistics) -> float:
+    """Return the factor of BLEU by which these sentences pay for being shorter than their references."""
+    hypothesis, reference = statistics[:, 8:].sum(axis=0).tolist()
+    return float(np.exp(min(0.0, 1 - reference / hypothesis))) if hypothesis else 0.0
+
+
 def sacre_bleu_of_sums(sums: Sums) -> npt.NDArray[np.float64]:
     """Return the same with sacreBLEU's smoothing `exp`: the k-th n-gram order without a match counts 1 / 2^k matches.
 
@@ -199,8 +205,7 @@ def _multi_bleu_line(statistics: Statistics) -> str:
     if reference == 0:
         return "BLEU = 0, 0/0/0/0 (BP=0, ratio=0, hyp_len=0, ref_len=0)"
     precisions = "/".join(f"{100 * counts[n] / max(counts[4 + n], 1):.1f}" for n in range(4))
-    penalty = np.exp(min(0.0, 1 - reference / hypothesis)) if hypothesis else 0.0
     return (
-        f"BLEU = {bleu(statistics):.2f}, {precisions} (BP={penalty:.3f}, "
+        f"BLEU = {bleu(statistics):.2f}, {precisions} (BP={brevity_penalty(statistics):.3f}, "
         f"ratio={hypothesis / reference:.3f}, hyp_len={hypothesis}, ref_len={reference})"
     )

@@ -123,6 +123,7 @@ def notes(paper: Paper, scale: str, runs: Results) -> list[str]:
             f"steps{spread}. It is not: some steps are still learning fast at the end and their seeds lie far apart "
             "(`by seed`), so the intervals are too narrow for these and too wide for the others."
         )
+    remarks += report.time_notes(runs)
     remarks += [
         f"Unfinished: {run.label}, {run.updates}."
         for result in runs.values()
