@@ -104,20 +104,21 @@ def time_notes(results: Mapping[str, Result]) -> list[str]:
 
     The rate is that of float32 matrix products, which each start of a training measures.
     """
-    rates: dict[str, dict[str, list[float]]] = {}
-    for result in results.values():
-        for run in result.trainings:
-            for start in run.file.training.starts or ():
-                if rate := start.matmul_flops_per_second:
-                    rates.setdefault(start.environment.hardware, {}).setdefault(run.title, []).append(rate / 1e9)
+    rates: dict[str, list[tuple[str, list[float]]]] = {}
+    for run in (run for result in results.values() for run in result.trainings):
+        starts = run.file.training.starts or ()
+        for hardware in dict.fromkeys(start.environment.hardware for start in starts):
+            measured = [one.matmul_flops_per_second for one in starts if one.environment.hardware == hardware]
+            if known := [rate / 1e9 for rate in measured if rate]:
+                rates.setdefault(hardware, []).append((run.title, known))
     remarks = []
     for hardware, found in rates.items():
-        every = [rate for one in found.values() for rate in one]
+        every = [rate for _, one in found for rate in one]
         if max(every) < RATES_DIFFER * min(every):
             continue
         within = [
             f"{title} ({', '.join(f'{rate:.0f}' for rate in one)})"
-            for title, one in found.items()
+            for title, one in found
             if max(one) >= RATES_DIFFER * min(one)
         ]
         remarks.append(

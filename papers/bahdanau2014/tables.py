@@ -177,8 +177,11 @@ def bins_table(rows: Results) -> str:
         [result.title, *(report.score(parts[low].bleu, parts[low].interval) for low in lows)]
         for result, parts in zip(shown, binned, strict=True)
     ]
-    left = f"BLEU with its 95% interval. Bins of fewer than {FEWEST} sentences are left out."
-    return table(header, [counts, *scores], right=range(1, len(header))) + f"\n\n{left}"
+    told = (
+        "BLEU with its 95% interval; it is 0 where no four words in a row are right. Bins of fewer than "
+        f"{FEWEST} sentences are left out."
+    )
+    return table(header, [counts, *scores], right=range(1, len(header))) + f"\n\n{told}"
 
 
 def _alignments(rows: Results) -> Figure | None:
@@ -259,10 +262,10 @@ def claims(reported: Reported) -> list[Claim]:
 def length_claims() -> list[Claim]:
     """Return the conclusions from Figure 2."""
     half = (
-        "BLEU of the sentences longer than the test set's median minus BLEU of the others, 95% interval, also in "
-        "percent of BLEU of the others"
+        "BLEU of the sentences longer than the test set's median minus BLEU of the others, with its 95% interval, and "
+        "the same in percent of BLEU of the others."
     )
-    floor = f"is below {FLOOR:g} BLEU on all sentences, where there is nothing to fall from; the {FLOOR:g} is ours"
+    floor = f"is below {FLOOR:g} BLEU on all sentences: nothing to fall from. The {FLOOR:g} is ours."
     return [
         Claim(
             "encdec-falls-with-length",
@@ -270,7 +273,7 @@ def length_claims() -> list[Claim]:
             "§5.1, Figure 2",
             ("rnnencdec-50",),
             lambda runs: falls_with_length(runs["rnnencdec-50"]),
-            f"{half}, lies below 0. Undecided where the model {floor}.",
+            f"{half} Holds when the first lies below 0, fails when it lies above. Undecided where the model {floor}",
         ),
         Claim(
             "search-keeps-with-length",
@@ -278,10 +281,10 @@ def length_claims() -> list[Claim]:
             "§5.1, Figure 2",
             ("rnnsearch-50", "rnnencdec-50"),
             _keeps,
-            f"{half}. Undecided unless RNNencdec-50 falls by its rule, or where RNNsearch-50 {floor}. The margin, "
-            "RNNsearch-50's change minus a "
-            "third of RNNencdec-50's with the same sentences drawn for both, lies above 0; the claim fails when it "
-            "lies below. RNNsearch-50 itself may fall. The third is ours: the paper gives no number.",
+            f"{half} The margin, RNNsearch-50's change minus a third of RNNencdec-50's with the same sentences drawn "
+            "for both, lies above 0; the claim fails when it lies below. RNNsearch-50 itself may fall. The third is "
+            "ours: the paper gives no number. Undecided unless RNNencdec-50 falls by its rule, and where RNNsearch-50 "
+            f"{floor}",
         ),
         Claim(
             "search-steady-with-length",
@@ -290,10 +293,10 @@ def length_claims() -> list[Claim]:
             ("rnnsearch-50",),
             lambda runs: _steady(runs["rnnsearch-50"]),
             f"BLEU of the sentences of {LONG[0]} words or more against BLEU of those of {LEAST} to {LONG[0] - 1}. "
-            "Holds if the fall is less than a tenth of the latter by its 95% interval, fails if it is more, and is "
-            f"undecided in between. Undecided also where the model {floor}. Where fewer than {ENOUGH} sentences have "
-            f"{LONG[0]} words, the bound is {LONG[1]}; where fewer than {ENOUGH} have {LONG[1]}, it is undecided. The "
-            f"tenth is ours: the paper gives no number. {LONG[1]}, {LEAST} and the {ENOUGH} are ours too.",
+            "Holds if the fall is by its 95% interval less than a tenth of the latter, fails if it is more, and is "
+            f"undecided in between. The tenth is ours: the paper gives no number. Where fewer than {ENOUGH} sentences "
+            f"have {LONG[0]} words, the bound is {LONG[1]}; where fewer than {ENOUGH} have {LONG[1]}, it is undecided. "
+            f"{LONG[1]}, {LEAST} and the {ENOUGH} are ours too. Undecided where the model {floor}",
         ),
     ]
 

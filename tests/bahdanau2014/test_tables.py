@@ -151,10 +151,10 @@ def test_keeping_up_with_length_fails_when_both_fall_alike(tmp_path):
     assert verdicts["encdec-falls-with-length"] == "holds" and verdicts["search-keeps-with-length"] == "fails"
 
 
-@pytest.mark.parametrize("star_falls, told", [(0.0, "Too few updates are the likely"), (0.45, "So it is open"),
+@pytest.mark.parametrize("star_falls, told", [(0.0, "Too few updates are the likely"), (0.44, "So it is open"),
                                               (0.9, "More updates do not")])  # fmt: skip
 def test_a_claim_that_fails_has_what_the_other_runs_tell(tmp_path, star_falls, told):
-    """RNNsearch-50 falls by half with length. RNNsearch-50* does not, falls as deep, or deeper."""
+    """RNNsearch-50 falls by half with length. RNNsearch-50* does not, falls about as deep, or deeper."""
     lengths = [5, 20, 30, 55, 60] * 30
 
     def scored(system: str, falls: float, quality: float, nll: float):
@@ -189,7 +189,7 @@ def of_lengths(system: str, quality, lengths: list[int], bleu: float | None = No
 
 @pytest.mark.parametrize(
     "longest, quality, verdict",
-    [(60, 0.9, "holds"), (60, 0.86, "undecided"), (60, 0.2, "fails"), (50, 0.2, "fails"), (45, 0.2, "fails")],
+    [(60, 0.9, "holds"), (60, 0.81, "undecided"), (60, 0.2, "fails"), (50, 0.2, "fails"), (45, 0.2, "fails")],
 )
 def test_steady_is_to_lose_less_than_a_tenth(longest, quality, verdict):
     """A flat curve holds. Of 50 words or more, or else of 40, and all others of 10 words at least."""
@@ -247,12 +247,12 @@ def test_bins_of_few_sentences_are_left_out_and_the_star_is_there(folder, tmp_pa
 
 
 def test_sizes_stand_above_the_scores(tmp_path):
-    """The demo's models are small, and the paper's stand beside them."""
+    """They are the run's own, and the paper's stand beside them."""
     assert tables.sizes(PAPER, {}) == []
     made.write(tmp_path, "rnnsearch-50", made.result(PAPER.recipe("europarl-small/rnnsearch-50"), {
         "all": made.column(made.statistics([0.9, 0.8] * 36), LENGTHS)}))  # fmt: skip
     text = build(tmp_path, tmp_path / "out").markdown
-    line = "Ours: 256 hidden units and shortlists of 15,000 words. The paper's: 1,000 hidden units and shortlists of 30,000"
+    line = "Ours: 256 hidden units and shortlists of 15,000 words. The paper's: 1,000 hidden units and shortlists of "
     for heading in ("## Table 1", "## Table 2"):
         assert text[text.index(heading) :].split("\n\n")[1].startswith(line)
 
