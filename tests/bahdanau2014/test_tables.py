@@ -151,10 +151,10 @@ def test_keeping_up_with_length_fails_when_both_fall_alike(tmp_path):
     assert verdicts["encdec-falls-with-length"] == "holds" and verdicts["search-keeps-with-length"] == "fails"
 
 
-@pytest.mark.parametrize("star_falls, told", [(0.0, "Too few updates are the likely"), (0.44, "So it is open"),
+@pytest.mark.parametrize("star_falls, told", [(0.0, "Too few updates are the likely"), (0.5, "So it is open"),
                                               (0.9, "More updates do not")])  # fmt: skip
 def test_a_claim_that_fails_has_what_the_other_runs_tell(tmp_path, star_falls, told):
-    """RNNsearch-50 falls by half with length. RNNsearch-50* does not, falls about as deep, or deeper."""
+    """RNNsearch-50 falls by half with length. RNNsearch-50* does not, falls as deep, or deeper."""
     lengths = [5, 20, 30, 55, 60] * 30
 
     def scored(system: str, falls: float, quality: float, nll: float):
@@ -165,7 +165,7 @@ def test_a_claim_that_fails_has_what_the_other_runs_tell(tmp_path, star_falls, t
         return replace(file, training=replace(file.training, dev=replace(file.training.dev, nll_per_sentence=nll)))
 
     made.write(tmp_path, "rnnsearch-50", scored("rnnsearch-50", 0.5, 0.8, 50.0))
-    made.write(tmp_path, "rnnsearch-50-star", scored("rnnsearch-50-star", star_falls, 0.9, 40.0))
+    made.write(tmp_path, "rnnsearch-50-star", scored("rnnsearch-50-star", star_falls, 0.8, 40.0))
     made.write(tmp_path, "rnnencdec-50", scored("rnnencdec-50", 0.5, 0.4, 90.5))
     made.write(tmp_path, "rnnencdec-30", scored("rnnencdec-30", 0.5, 0.6, 95.25))
     section = build(tmp_path, tmp_path / "out")
