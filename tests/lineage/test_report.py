@@ -92,7 +92,7 @@ def test_the_page_is_whole_and_loads_nothing(written, page):
 
 def test_verdicts_and_contents_come_first(page):
     places = [name for name in page.values("id") if name in ("overview", "verdicts", *PAPERS, "lineage", "runs")]
-    assert places == ["overview", "verdicts", *PAPERS, "lineage", "runs"]
+    assert places == ["verdicts", "overview", *PAPERS, "lineage", "runs"]
     tags = [tag for tag, _ in page.elements]
     assert tags.index("h1") < tags.index("nav") < tags.index("table")
     linked = {link[1:] for link in page.values("href") if link.startswith("#")}
