@@ -125,7 +125,7 @@ def test_score_with_replaced_unk_writes_nothing(runs, search, tmp_path):
         ("translate {encdec} --replace-unk {root}/empty.txt", "RNNencdec-50 has no attention"),
         (
             "score --hypothesis {root}/a --reference {root}/b --replace-unk {root}/empty.txt",
-            "--replace-unk needs a RUN",
+            "leave --replace-unk out",
         ),
         ("analyse {root}/nothing --runs {root}", "nothing: not a run folder"),
     ],

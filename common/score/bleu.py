@@ -118,8 +118,10 @@ def sacre_metric(language: str, lowercase: bool, tokenize: str | None = None, *,
     into words are not installed.
     """
     base = base_language(language)
+    # The language chooses the tokeniser. To one that is named sacreBLEU would only answer with advice, each time.
+    chooses = "" if tokenize else base
     try:
-        return BLEU(lowercase=lowercase, tokenize=tokenize, effective_order=effective_order, trg_lang=base)
+        return BLEU(lowercase=lowercase, tokenize=tokenize, effective_order=effective_order, trg_lang=chooses)
     except (RuntimeError, AssertionError):  # no MeCab, or another dictionary than sacreBLEU's
         raise UserError(
             f'sacreBLEU needs MeCab to split `{language}` into words; install it: pip install "sacrebleu[{base}]"'
