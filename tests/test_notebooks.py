@@ -186,6 +186,36 @@ def test_an_exercise_is_marked(yours, verdict, monkeypatch):
     assert re.match(verdict, said[0].data)
 
 
+@pytest.mark.parametrize(
+    ("yours", "wanted", "right"),
+    [
+        (4_194_304, 4_194_304, True),
+        (4_194_304.0, 4_194_304, True),
+        (214_000_001.0, 214_000_000, False),
+        (4_194_305, 4_194_304, False),  # a whole number is met or missed
+        ([3, 1], torch.tensor([3, 1]), True),
+        ([3, 2], torch.tensor([3, 1]), False),
+        ([[True, False]], torch.tensor([[True, False]]), True),
+        (torch.tensor([[1.0, 1.0]]), torch.tensor([[True, False]]), False),
+        (6.9877e-4, 512**-0.5 * 4000**-0.5, True),
+        (7.0e-4, 512**-0.5 * 4000**-0.5, False),  # a small number is told from its neighbours
+        (54.545, 1.8e20 / 3.3e18, True),
+        (54.5, 1.8e20 / 3.3e18, False),
+        (1e-9, 0.0, True),
+        (1e-3, 0.0, False),
+        (torch.tensor([1000.0, 0.001]), torch.tensor([1000.0, 0.0]), True),
+        (torch.tensor([1000.0, 0.1]), torch.tensor([1000.0, 0.0]), False),
+        (float("nan"), 1.0, False),
+        (torch.ones(2, requires_grad=True), torch.ones(2), True),
+    ],
+)
+def test_whole_numbers_are_exact_and_others_to_five_digits(yours, wanted, right, monkeypatch):
+    said: list[Any] = []
+    monkeypatch.setattr("common.report.notebook.display", said.append)
+    exercise(yours, wanted)
+    assert said[0].data.startswith("✓" if right else "✗")
+
+
 def test_without_results_a_notebook_says_so_in_one_line(tmp_path, capsys):
     show(committed(replace(BAHDANAU, root=tmp_path), "demo"), "Table 1", "Claims")
     printed = capsys.readouterr().out
