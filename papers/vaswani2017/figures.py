@@ -38,7 +38,7 @@ END = "</s>"
 GREY = "#a6a6a6"
 """Colour of the lines that do not count."""
 DRAWN = (
-    "Drawn are weights from what each of S words would get of an even spread, 1/S, and from twice that where all words "
+    "Lines are drawn for weights of at least 1/S, an even spread over S words, and of at least 2/S where all words "
     "look. Grey lines begin or end at punctuation or at the end of the sentence. They did not count in the choice, nor "
     "did what a word gives to itself."
 )

@@ -569,7 +569,7 @@ for _ in model.decoder:
 hears = torch.cat([hears.T[1:], torch.zeros(1, T)]) > 0  # a word stands one position further in the decoder's input
 
 later, anywhere, padded = moved("target", 0), moved("source", 0)[source_mask[0]], moved("source", 1)
-check(torch.equal(later, hears), "A target word moves the predictions that hear of it through the layers, no other.")
+check(torch.equal(later, hears), "A target word moves what hears of it through the layers, and nothing else.")
 if torch.equal(may_look, causal.bool()):
     check(torch.equal(predicted(batch), model(batch)), "With the paper's mask these are the model's own predictions.")
     check(torch.equal(later, torch.ones(T, T, dtype=torch.bool).triu(1)), "A target word moves later ones only.")
@@ -909,7 +909,8 @@ by_length = minibatches(train.source_lengths, train.target_lengths, replace(demo
 at_random = np.array_split(np.random.default_rng(0).permutation(len(train)), len(by_length))
 longest = np.maximum(train.source_lengths, train.target_lengths)
 check(max(len(rows) * longest[rows].max() for rows in by_length) <= tokens, f"All have at most {tokens:,} positions.")
-check(sum(map(len, by_length)) == len(train), f"All {len(train):,} pairs are in one of {len(by_length):,} minibatches.")
+once = np.array_equal(np.sort(np.concatenate(by_length)), np.arange(len(train)))
+check(once, f"Each of {len(train):,} pairs is in one of {len(by_length):,} minibatches, and in no other.")
 
 
 def padding(batches):
@@ -1080,7 +1081,7 @@ torch.manual_seed(0)
 frame, zero = AddAndNorm(PAPER.recipe("base").model), torch.zeros(1, 1000, 512)
 frame.norm = torch.nn.Identity()
 dropped = frame.train()(zero, torch.ones(1, 1000, 512))
-check(abs((dropped == 0).float().mean() - 0.1) < 0.01, "A tenth of a sub-layer's output is dropped while it trains.")
+check(abs((dropped == 0).float().mean() - 0.1) < 0.01, "About a tenth of a sub-layer's output is dropped in training.")
 check(torch.equal(frame.eval()(zero, zero + 1), zero + 1), "Nothing is dropped afterwards.")
 
 # CHANGE: epsilon, above 0 and at most 0.6, and the number of words, at least 3
@@ -1094,7 +1095,8 @@ for p in sure:
     loss.append(float(cross_entropy_sum(log_p[None, None], truth, here, epsilon)))
     plain.append(float(cross_entropy_sum(log_p[None, None], truth, here)))
 q = torch.tensor([1 - epsilon, *[epsilon / (V - 1)] * (V - 1)])
-check(abs(sure[np.argmin(loss)] - (1 - epsilon)) < 0.001, "The loss is lowest for one as sure as the target.")
+lowest = sure[np.argmin(loss)]
+check(abs(lowest - (1 - epsilon)) < 0.001, f"The loss is lowest at {1 - epsilon:g}, the target's own value.")
 check(abs(min(loss) + (q * q.log()).sum()) < 1e-5, "There it is the entropy of the target, and not 0.")
 targets = {"target": torch.stack([F.one_hot(torch.tensor(0), V), q])}
 words = ["true", *[f"word {number}" for number in range(2, V + 1)]]
@@ -1342,7 +1344,7 @@ for row, (_, bleu, (low, high), their) in enumerate(bars):
 axes.set_yticks(range(len(bars)), [label for label, *_ in bars], fontsize=9)
 axes.set_xlabel("BLEU, lower-cased and tokenised")
 marks = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}  # each once
-axes.legend(marks.values(), marks.keys(), frameon=False, fontsize=9)
+axes.legend(marks.values(), marks.keys(), frameon=False, fontsize=9, loc="lower left")
 axes.spines[["top", "right"]].set_visible(False)
 display(image(png(drawing), "BLEU of our runs on each test set, beside theirs"), Markdown(theirs["source"]))
 
