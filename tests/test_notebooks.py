@@ -21,7 +21,7 @@ from common.errors import UserError
 from common.report.notebook import check, committed, equations, exercise, shapes, show
 from common.report.page import Figure, Section
 from common.report.results import export
-from common.run.notebooks import build, execute, read
+from common.run.notebooks import build, drop_progress, execute, read
 from papers.bahdanau2014.model import AlignmentModel
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from tests import made_results as made
@@ -141,6 +141,21 @@ def test_a_percent_file_becomes_an_executed_notebook(tmp_path, monkeypatch):
     assert [shown(cell) for cell in code_cells(made)] == [[("stdout", "3\ncommon\n")], [("text", "4")]]
     build(tmp_path / "notebook.py")
     assert out.read_bytes() == first
+
+
+def test_progress_is_left_out_and_a_warning_is_not():
+    """Whether progress is printed depends on the machine."""
+    lines = ["demo: 100%|####| 40.0k/40.0k [00:12<00:00, 3.14kpair/s]\n", "demo:   5%|#   | 2.0k/40.0k\n"]
+    streams = ["".join(lines), lines[0] + "a warning: 5% of it\n", "nothing\n"]
+    outputs = [nbformat.v4.new_output("stream", name="stderr", text=text) for text in streams]
+    outputs.append(nbformat.v4.new_output("stream", name="stdout", text=lines[0]))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=outputs)])
+    drop_progress(notebook)
+    assert shown(notebook.cells[0]) == [
+        ("stderr", "a warning: 5% of it\n"),
+        ("stderr", "nothing\n"),
+        ("stdout", lines[0]),
+    ]
 
 
 def test_only_percent_files_are_built(tmp_path):
