@@ -164,9 +164,10 @@ def differences_figure(results: Results, base: str, measures: Mapping[Measure, P
         _draw(axes, results, base, measure, printed or {})
         axes.set_yticks(range(len(results)), [result.title for result in results.values()])
     panels[0].invert_yaxis()
+    first, *others = (f"{measure.name}: {'more' if measure.up else 'less'}" for measure in measures)
     caption = (
         "Dots: single trainings minus the mean of the base's. Blue: difference of the means with its 95% interval. "
-        "Grey: what counts as no difference. BLEU: more is better; NLL: less."
+        f"Grey: what counts as no difference. {'; '.join([f'{first} is better', *others])}."
     )
     if any(measures.values()):
         caption += " Rings: the differences that the paper prints, of its own sizes and text."
