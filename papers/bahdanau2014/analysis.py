@@ -19,6 +19,7 @@ from common.report import tables as report
 from common.report.page import Figure, figure_block, png
 from common.report.results import Result
 from common.report.tables import number
+from common.score.significance import Difference
 from papers.bahdanau2014 import figures
 
 Results = Mapping[str, Result]
@@ -55,7 +56,11 @@ def build(reported: Mapping[str, Any], runs: Results) -> tuple[list[str], list[F
     agreements = {system: one.agreement for system, one in found.items() if one.agreement}
     parts = [HEADING, stale]
     if agreements:
-        parts += [replacement_part(found), agreement_part(found, agreements), blocks.get("entropy-by-position", "")]
+        parts += [
+            replacement_part(found, runs),
+            agreement_part(found, agreements),
+            blocks.get("entropy-by-position", ""),
+        ]
     parts += [
         course_part(reported, found, runs),
         blocks.get("course", ""),
@@ -72,42 +77,67 @@ def share(measure: Measure | None) -> str:
     return f"{100 * measure.value:.1f}% ({100 * measure.low:.1f} to {100 * measure.high:.1f})"
 
 
-def scored(measure: Measure, form: str = ".2f") -> str:
+def scored(measure: Measure | Difference, form: str = ".2f") -> str:
     """Return a value with its interval."""
     return f"{measure.value:{form}} ({measure.low:{form}} to {measure.high:{form}})"
 
 
-def replacement_part(found: Analyses) -> str:
-    """Return BLEU before and after UNK is replaced."""
+def replacement_part(found: Analyses, runs: Results) -> str:
+    """Return BLEU before and after UNK is replaced, and what it gains to forbid UNK where no word is unknown."""
     rows = []
     for one in found.values():
         if replaced := one.replacement:
-            gain, copied = replaced.gain, replaced.unknown - replaced.translated
+            known = replaced.known
             rows.append(
                 [
                     one.title,
                     f"{replaced.unknown:,}",
                     f"{replaced.translated:,}",
-                    f"{copied:,}",
+                    f"{replaced.unknown - replaced.translated:,}",
                     scored(replaced.before),
                     scored(replaced.after),
-                    f"{gain.value:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})",
-                    number(replaced.no_unk),
-                    share(replaced.closed),
+                    scored(replaced.gain, "+.2f"),
+                    *(
+                        (scored(known.allowed), scored(known.forbidden), scored(known.gain, "+.2f"))
+                        if known
+                        else ("",) * 3
+                    ),
                 ]
             )
     header = ["model", "UNK written", "translated", "copied", "All (95%)", "All, UNK replaced (95%)", "gain (95%)"]
-    header += ["No UNK", "share of the distance (95%)"]
+    header += ["All, on No UNK's sentences (95%)", "No UNK (95%)", "gain (95%)"]
     told = (
         "Each UNK that the model writes is replaced by the dictionary's translation of the source word with its "
         "greatest alpha or, where the dictionary has none, by that word itself (Luong et al. 2015, Jean et al. 2015). "
-        "The dictionary is learned from the training text by the aligner below. Tables 1 to 3 never have it. The last "
-        "column is the gain divided by No UNK minus All: what replacement recovers of that distance. A poor alignment "
-        "recovers little, so it does not say what the shortlist alone costs, and the sentences of No UNK are also "
-        "easier in other ways."
+        "The dictionary is learned from the training text by the aligner below. Tables 1 to 3 never have it."
     )
     return (
-        f"### UNK replaced through the alignment\n\n{table(header, rows, right=range(1, 9))}\n\n{told}{examples(found)}"
+        "### UNK replaced through the alignment\n\n"
+        f"{table(header, rows, right=range(1, len(header)))}\n\n{told}\n\n{distance(found, runs)}{examples(found)}"
+    )
+
+
+def distance(found: Analyses, runs: Results) -> str:
+    """Return what of the distance from All to No UNK is the choice of sentences. Nothing without a column No UNK."""
+    parts = []
+    for system, one in found.items():
+        known, column = one.replacement.known if one.replacement else None, runs[system].column("no_unk")
+        if known and column and one.replacement:
+            whole = known.forbidden.value - one.replacement.before.value
+            chosen = known.allowed.value - one.replacement.before.value
+            parts.append((f"{one.title} {chosen:.2f} of {whole:.2f}", runs[system].all.lengths, column))
+    if not parts:
+        return ""
+    _, lengths, column = parts[0]
+    return (
+        "How much of the distance from All to No UNK is the shortlist: that column has other sentences and another "
+        "search. The last three columns keep the sentences and change the search alone. Its translations may not "
+        "contain UNK, and what that gains is the last one. The rest of the distance is there before the search "
+        f"changes, by the choice of sentences alone: {', '.join(text for text, *_ in parts)} BLEU. The sentences of No "
+        f"UNK, {column.sentences:,} of {len(lengths):,}, have no unknown word in source or reference, but they are "
+        f"also short: {column.lengths.mean():.1f} source words on average, where all have {lengths.mean():.1f}. These "
+        "two are not told apart here. Replacement recovers some of what unknown words cost all sentences, and no more "
+        "than the alignments allow."
     )
 
 
