@@ -379,6 +379,34 @@ def test_models_are_beside_the_links_with_which_they_are_compared(search, page):
     assert "do not compare" in mixed
 
 
+def test_the_page_tells_the_choice_of_sentences_from_the_search(search, page):
+    one = read_analysis(search / "analysis.json")
+    same, still = (Measure(value=value, low=value, high=value) for value in (30.0, 12.5))
+    gain = replace(one.replacement.gain, value=4.0, low=1.0, high=7.0)
+    known = replace(one.replacement.known, allowed=same, forbidden=replace(same, value=34.0), gain=gain)
+    text = page(kept=replace(one, replacement=replace(one.replacement, before=still, known=known)))[0]
+    (row,) = cells(text, "### UNK replaced")
+    assert row["All, on No UNK's sentences (95%)"] == "30.00 (30.00 to 30.00)"
+    assert row["gain by forbidding UNK (95%)"] == "+4.00 (+1.00 to +7.00)"
+    assert "the choice of sentences alone: RNNsearch-50 17.50 of 21.50 BLEU" in text
+    none = page(other=replace(one, replacement=replace(one.replacement, known=None)))[0]
+    assert "choice of sentences" not in none and "### UNK replaced" in none
+
+
+def test_hours_do_not_compare_where_the_machine_changed(analysed):
+    result = read_results(analysed)["rnnsearch-50"]
+    training = result.file.training
+
+    def told(*rates: float | None) -> str:
+        starts = tuple(replace(training.starts[0], matmul_flops_per_second=rate) for rate in rates)
+        changed = replace(result, file=replace(result.file, training=replace(training, starts=starts)))
+        return analysis.uneven({"a": result.analysis}, {"a": changed})
+
+    assert told() == told(None) == told(1e11) == told(1e11, 1.1e11) == ""
+    assert "was 40 to 200 GFLOP/s" in told(4e10, 2e11)
+    assert "in RNNsearch-50's training it went from 40 to 200." in told(4e10, None, 2e11)
+
+
 def test_too_few_sentences_have_no_entropy_by_position(search, page):
     one = read_analysis(search / "analysis.json")
     few = replace(one, agreement=replace(one.agreement, positions=(), looks={}))
