@@ -415,7 +415,8 @@ def course(found: Analyses, runs: Results) -> Figure:
         "Above: likelihood of the development set against updates, and BLEU of a sample of it against updates and "
         "hours. Below, for the models with attention: alignment error rate against the statistical aligner, and the "
         "share of target words that give one source position more than half of their weight. Bands: 95% intervals "
-        "over sentences. A run that continues another has the other's curve until then."
+        "over sentences. Where a run continues another, their likelihoods are one curve until then, and its other curves "
+        "begin later."
     )
     if uneven(found, runs):
         caption += " Hours compare neither with each other nor with the paper's (above): the machine's rate changed."
