@@ -133,8 +133,8 @@ def distance(found: Analyses, runs: Results) -> str:
     _, lengths, column = parts[0]
     return (
         "\n\nHow much of the distance from All to No UNK is the shortlist: that column has other sentences and another "
-        "search. The last three columns keep the sentences and change the search alone. Its translations may not "
-        "contain UNK, and what that gains is the last one. The rest of the distance is there before the search "
+        "search. The last three columns keep the sentences and change the search alone, which may not write UNK; the "
+        "last one is what that gains. The rest of the distance is there before the search "
         f"changes, by the choice of sentences alone: {', '.join(text for text, *_ in parts)} BLEU. The sentences of No "
         f"UNK, {column.sentences:,} of {len(lengths):,}, have no unknown word in source or reference, but they are "
         f"also short: {column.lengths.mean():.1f} source words on average, where all have {lengths.mean():.1f}. These "
@@ -415,8 +415,8 @@ def course(found: Analyses, runs: Results) -> Figure:
         "Above: likelihood of the development set against updates, and BLEU of a sample of it against updates and "
         "hours. Below, for the models with attention: alignment error rate against the statistical aligner, and the "
         "share of target words that give one source position more than half of their weight. Bands: 95% intervals "
-        "over sentences. Where a run continues another, their likelihoods are one curve until then, and its other curves "
-        "begin later."
+        "over sentences. Where a run continues another, their likelihoods are one curve until then, and its other "
+        "curves begin later."
     )
     if uneven(found, runs):
         caption += " Hours compare neither with each other nor with the paper's (above): the machine's rate changed."

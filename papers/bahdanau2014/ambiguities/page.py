@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from common.paper import Paper
 from common.recipe import unlike
 from common.report import page
@@ -135,7 +137,7 @@ def _told(runs: Results, name: str, measure: Measure, found: Difference, compari
     if len(trainings) < 3:
         return text
     # The one that pulls farthest the way of the difference.
-    most = (max if found.value > 0 else min)(trainings, key=measure.of)
+    most = max(trainings, key=lambda run: measure.of(run) * np.sign(found.value))
     first, *others = (run for run in trainings if run is not most)
     rest = measure.compare({**runs, name: replace(first, others=tuple(others))}, name, BASE)
     return f"{text}, without its seed {most.seed} {measure.interval(rest)}" if rest else text
