@@ -332,9 +332,9 @@ def curves_figure(results: Results, base: str) -> Figure | None:
         axes.set_title(result.title, fontsize=10)
     # Curves differ where they are low; the first updates would take most of the height.
     every = [run for result in results.values() for run in result.trainings]
-    low = min(point.dev_nll_per_token for run in every for point in run.file.training.dev_curve)
+    least = min(point.dev_nll_per_token for run in every for point in run.file.training.dev_curve)
     bottom, top = panels[0, 0].get_ylim()
-    panels[0, 0].set_ylim(bottom=max(bottom, low - 0.06), top=min(top, low + _SHOWN))
+    panels[0, 0].set_ylim(bottom=max(bottom, least - 0.06), top=min(top, least + _SHOWN))
     for axes in panels.flat[len(others) :]:
         axes.set_axis_off()
     for axes in panels.flat:

@@ -426,7 +426,9 @@ def course(found: Analyses, runs: Results) -> Figure:
 def uneven(found: Analyses, runs: Results) -> str:
     """Return how far the machine's rate changed between the trainings' starts. Nothing if hours compare."""
     rates = {
-        one.title: [rate for start in runs[system].file.training.starts if (rate := start.matmul_flops_per_second)]
+        one.title: [
+            rate for start in runs[system].file.training.starts or () if (rate := start.matmul_flops_per_second)
+        ]
         for system, one in found.items()
     }
     every = [rate / 1e9 for one in rates.values() for rate in one]
