@@ -2,12 +2,13 @@
 # Rebuild both papers' tables beside the numbers they printed.
 #
 #   ./reproduce.sh                    the demo: every headline system in miniature, within 10 minutes on 2 CPU cores
-#   ./reproduce.sh multi30k           most of the same systems on real text (hours on 2 cores)
-#   ./reproduce.sh europarl           the same systems at their own size on Europarl v7: a GPU; --small: 8 hours on 2 cores
+#   ./reproduce.sh multi30k           most of the same systems on real text (3 hours on 2 cores)
+#   ./reproduce.sh europarl           the same systems at their own size on Europarl v7: a GPU; --small: 6 hours on 2 cores
 #   ./reproduce.sh europarl-same      both papers on Europarl v7 at equal cost: a GPU; --small: 6 hours on 2 cores
 #   ./reproduce.sh wmt14              the papers' own size: prints its plan first
 #   ./reproduce.sh test               style, types and the test suite
 #   ./reproduce.sh SCALE PAPER        only bahdanau2014 or vaswani2017
+#   --small                           europarl and europarl-same: smaller models on the first 200,000 pairs, for 2 cores
 #   --fresh                           start over; otherwise an interrupted run goes on, a finished one is kept
 #   --runs DIR                        where everything is made (default: runs)
 #   --slots SLOTS                     where systems train side by side: a number of CPU cores, or cuda:0,cuda:1;
@@ -18,7 +19,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-usage() { sed -n '2,17s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,18s/^# \{0,1\}//p' "$0"; }
 
 case "$(uname -s)" in
     MINGW* | MSYS* | CYGWIN*) echo "reproduce.sh: needs Linux or macOS; on Windows use WSL" >&2; exit 2 ;;

@@ -7,6 +7,7 @@ arrays of a preparation are written into a working folder, which takes its place
 from __future__ import annotations
 
 import codecs
+import errno
 import fcntl
 import hashlib
 import json
@@ -14,7 +15,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def write_whole(path: Path, content: str | bytes | Callable[[Path], None]) -> No
     content: text, bytes, or a function that writes the file to the path that it is given.
     Raises UserError if the operating system refuses, for example because the disk is full.
     """
-    part = path.with_name(f".{path.name}.part{os.getpid()}")
+    part = _part(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if callable(content):
@@ -52,12 +53,32 @@ def write_whole(path: Path, content: str | bytes | Callable[[Path], None]) -> No
             os.fsync(handle.fileno())
         os.replace(part, path)
     except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
-        cure = "free space or choose another folder, then run again"
-        raise UserError(f"{path}: cannot be written ({reason}); {cure}") from None
+        raise _unwritable(path, error) from None
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise UserError now if `write_whole` could not write the file after the work that it is for. Make its folder."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _part(path).touch()
+        _part(path).unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _part(path: Path) -> Path:
+    """Return where this process writes a file before it is whole."""
+    return path.with_name(f".{path.name}.part{os.getpid()}")
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    reason = error.strerror or " ".join(str(error).split())
+    return UserError(f"{path}: cannot be written ({reason}); free space or choose another folder, then run again")
 
 
 def write_once(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
@@ -117,6 +138,24 @@ def checksum(path: Path, algorithm: str = "sha256") -> str:
         while block := handle.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 digests of all files under a folder, by their paths in it."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): checksum(path) for path in paths}
+
+
+def first_changed(folder: Path, sums: Mapping[str, str]) -> Path | None:
+    """Return the first file that is missing or has another digest than `checksums` found. None if all are the same."""
+    return next((folder / name for name, digest in sums.items() if not _has(folder / name, digest)), None)
+
+
+def _has(path: Path, digest: str) -> bool:
+    try:
+        return checksum(path) == digest
+    except (OSError, ValueError):  # the latter for a name that no file can have
+        return False
 
 
 def sha256_json(value: Any) -> str:

@@ -100,6 +100,13 @@ class Paper(ABC):
         """The recipe sections that belong to the paper."""
         return {"model": self.model_config, "optimizer": self.optimizer_config}
 
+    @property
+    def others(self) -> list[Paper]:
+        """The other papers, one for each paper.py. They are imported only here, to say whose run a folder is."""
+        folders = sorted(path.parent.relative_to(self.root.parent) for path in self.root.parent.glob("**/paper.py"))
+        names = [".".join(folder.parts) for folder in folders]
+        return [importlib.import_module(f"papers.{name}.paper").PAPER for name in names if name != self.name]
+
     def recipe(self, reference: str, overrides: Sequence[str] = ()) -> Recipe:
         """Load the recipe of that name or path, with `key=value` overrides."""
         return load_recipe(self.root / "recipes", reference, self.sections, overrides)

@@ -16,9 +16,8 @@ from common.paper import Paper
 from common.recipe import Recipe
 from common.result import Weights
 from common.run.folder import write_recipe
-from common.text.bpe import Bpe
 from common.text.moses import Tokeniser
-from common.text.pipeline import TextPipeline
+from common.text.pipeline import SEGMENTERS, TextPipeline
 from common.text.vocabulary import SPECIALS, Vocabulary
 from common.train.checkpoint import save_weights
 from common.typed import plain
@@ -36,7 +35,8 @@ def pipeline(recipe: Recipe) -> TextPipeline:
     text, data = recipe.text, recipe.data
     tokeniser = Tokeniser(data.source, text.lowercase, text.tokeniser)
     counts = Counter(token for line in LINES for token in tokeniser.tokenise(line).split())
-    segmenter = Bpe.learn(counts, text.bpe_merges) if text.bpe_merges else None
+    kind = SEGMENTERS.get(text.segmentation)
+    segmenter = kind.learn(counts, text.bpe_merges or text.vocabulary_size - SPECIALS) if kind else None
     if segmenter:
         counts = Counter(piece for word, count in counts.items() for piece in segmenter.split([word]) * count)
     vocabulary = Vocabulary.build(counts, text.vocabulary_size)

@@ -19,8 +19,10 @@ from common.align.statistical import align_test_set, folder_name
 from common.errors import UserError
 from common.files import write_json
 from common.report.results import export, read_results
+from common.result import read_result
 from common.run.analyse import _Pieces, spread_ends
 from common.run.folder import load_run, prepare_data
+from common.run.unknown import _known
 from common.typed import plain
 from common.yaml_files import read_yaml
 from papers.bahdanau2014 import analysis
@@ -125,7 +127,7 @@ def test_score_with_replaced_unk_writes_nothing(runs, search, tmp_path):
         ("translate {encdec} --replace-unk {root}/empty.txt", "RNNencdec-50 has no attention"),
         (
             "score --hypothesis {root}/a --reference {root}/b --replace-unk {root}/empty.txt",
-            "--replace-unk needs a RUN",
+            "leave --replace-unk out",
         ),
         ("analyse {root}/nothing --runs {root}", "nothing: not a run folder"),
     ],
@@ -267,15 +269,31 @@ def test_no_unk_is_of_the_same_search(runs, search, tmp_path):
     result = json.loads((search / "result.json").read_text())
     columns = result["sets"]["test"]["columns"]
     (found,) = json.loads(bahdanau(f"score {search} {score}").out)
-    assert found["no_unk"] == columns["no_unk"]["bleu"]
+    assert found["known"]["forbidden"]["value"] == pytest.approx(columns["no_unk"]["bleu"], abs=1e-6)
     shutil.copytree(search, tmp_path / "run")
     columns["all"]["statistics"][0] = columns["all"]["statistics"][-1]  # as if it had been translated otherwise
     (tmp_path / "run" / "result.json").write_text(json.dumps(result))
     for words in (f"{search} {score} decode.beam=2", f"{tmp_path}/run {score}"):
         done = bahdanau(f"score {words}")
         (found,) = json.loads(done.out)
-        assert "no_unk" not in found and "closed" not in found
+        assert "known" not in found
         assert "no column No UNK of test by the same search" in done.err
+
+
+def test_all_is_compared_on_the_sentences_of_no_unk(runs, search, tmp_path):
+    shutil.copytree(search, tmp_path / "run")
+    run, result = load_run(PAPER, tmp_path / "run"), json.loads((search / "result.json").read_text())
+    lines, columns = prepare_data(run.recipe, runs).lines("test"), result["sets"]["test"]["columns"]
+    sides = zip(lines["source_tokens"], lines["reference_tokens"], strict=True)
+    english, french = ({*words.words} for words in (run.text.source_vocabulary, run.text.target_vocabulary))
+    rows = [i for i, (ours, theirs) in enumerate(sides) if {*ours.split()} <= english and {*theirs.split()} <= french]
+    assert len(rows) == columns["no_unk"]["sentences"] < columns["all"]["sentences"]
+    for row, counts in zip(rows, columns["no_unk"]["statistics"], strict=True):  # as if it had never written UNK there
+        columns["all"]["statistics"][row] = counts
+    (run.path / "result.json").write_text(json.dumps(result))
+    found = _known(run, "test", lines, read_result(run.path / "result.json").sets["test"].columns["all"].counts)
+    assert found.sentences == len(rows) and found.allowed == found.forbidden and found.forbidden.value > 0
+    assert (found.gain.value, found.gain.low, found.gain.high) == (0, 0, 0)
 
 
 def test_without_checkpoints_there_is_no_course(runs, search, tmp_path):
@@ -359,6 +377,20 @@ def test_models_are_beside_the_links_with_which_they_are_compared(search, page):
     assert rows[2] == ("the diagonal", "0.0% (0.0 to 0.0)") and rows[5] == ("the diagonal", "100.0% (100.0 to 100.0)")
     assert "a, c: 30 sentences" in mixed and "b: 30 sentences" in mixed and "8 pairs" in mixed
     assert "do not compare" in mixed
+
+
+def test_the_page_tells_the_choice_of_sentences_from_the_search(search, page):
+    one = read_analysis(search / "analysis.json")
+    same, still = (Measure(value=value, low=value, high=value) for value in (30.0, 12.5))
+    gain = replace(one.replacement.gain, value=4.0, low=1.0, high=7.0)
+    known = replace(one.replacement.known, allowed=same, forbidden=replace(same, value=34.0), gain=gain)
+    text = page(kept=replace(one, replacement=replace(one.replacement, before=still, known=known)))[0]
+    (row,) = cells(text, "### UNK replaced")
+    assert row["All, on No UNK's sentences (95%)"] == "30.00 (30.00 to 30.00)"
+    assert row["gain by forbidding UNK (95%)"] == "+4.00 (+1.00 to +7.00)"
+    assert "the choice of sentences alone: RNNsearch-50 17.50 of 21.50 BLEU" in text
+    none = page(other=replace(one, replacement=replace(one.replacement, known=None)))[0]
+    assert "choice of sentences" not in none and "### UNK replaced" in none
 
 
 def test_too_few_sentences_have_no_entropy_by_position(search, page):

@@ -192,6 +192,11 @@ def gone(name: str) -> Callable[[Place], object]:
     return arrange
 
 
+def without_line(path: Path) -> None:
+    """Take the last line of a text away."""
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+
 def archive(member: str | None) -> Callable[[Place], object]:
     """Declare the training text in an archive. member: what it holds; None is no archive at all."""
 
@@ -318,6 +323,8 @@ TEXTS = [
     Row("hypotheses of another file", "score --hypothesis {root}/corpus/test.en --reference {root}/corpus/train.en",
         ("test.en has 20 lines", "train.en has 200")),
     Row("hypotheses without references", "score --hypothesis {root}/corpus/test.en", ("--reference F",)),
+    Row("a folder for the figure", "score --laboratory --hypothesis {corpus} --reference {corpus} --figure {root}",
+        ("{root}: cannot be written (Is a directory)", "choose another")),
     Row("a folder of references", "score --hypothesis {root}/corpus/test.en --reference {root}",
         ("{root}", "directory")),
 ]  # fmt: skip
@@ -353,12 +360,14 @@ CHECKPOINTS = [
 ]  # fmt: skip
 RUNS = [
     Row("no run folder", "translate {root}/nosuch", ("{root}/nosuch", "not a run folder", "train RECIPE --out")),
-    Row("a file for a run folder", "translate {corpus}", ("{corpus}", "not a run folder")),
+    Row("a file for a run folder", "translate {corpus}", ("{corpus}", "not a run folder", "name the folder of a run")),
     Row("no recipe beside updates", "translate {run}", ("recipe.yaml", "missing", "put it back"), gone("recipe.yaml")),
     Row("results that are nowhere", "tables --results {root}/nosuch --out {run}",
         ("--results {root}/nosuch", "no such")),
+    Row("a run for a folder of results", "tables --results {run} --out {root}/tables",
+        ("{run}", "one run", "name a folder of finished runs")),
     Row("an empty path", f"{AGAIN} --runs ''", ("--runs", "write a path")),
-    Row("the run of another paper", "translate {run}", ("recipe.yaml", "model.N"), paper=BAHDANAU),
+    Row("the run of another paper", "translate {run}", ("{run}", "python -m papers.vaswani2017"), paper=BAHDANAU),
     Row("a recipe cut off", "translate {run}", ("recipe.yaml", "missing key"), damaged("recipe.yaml")),
     Row("a recipe that is empty", "average {run}", ("recipe.yaml", "damaged", "train again"),
         damaged("recipe.yaml", b"")),
@@ -370,6 +379,10 @@ RUNS = [
     Row("merges that are noise", "score {run} --runs {root}",
         ("text/bpe.codes", "damaged", "call the same `train` again"),
         damaged("text/bpe.codes", b"\xff\xfe\0")),
+    Row("merges of which one is gone", "translate {run}",
+        ("text/bpe.codes", "damaged", "call the same `train` again"), lambda p: without_line(p.run / "text/bpe.codes")),
+    Row("checksums that are noise", "translate {run}", ("text/sha256.json", "call the same `train` again"),
+        damaged("text/sha256.json", b"[]")),
     Row("starts that are no list", AGAIN, ("starts.json", "move it away"), damaged("starts.json", b'{"a": 1}')),
     Row("a training.json that is noise", AGAIN, ("training.json", "delete it"), damaged("training.json", b"\xff")),
     Row("a result cut off", "tables --results {root} --out {root}/tables", ("result.json", "run `score`"),
@@ -382,7 +395,7 @@ RUNS = [
     Row("a run without the one it continues", f"{NEW} train.continues=nosuch",
         ("{root}/nosuch", "no state", "train that")),
     Row("a file for the folder of runs", "{train} --out {root}/new --runs {corpus}", ("{corpus}", "Not a directory")),
-    Row("a file for --out", "{train} --out {corpus}", ("{corpus}", "--out folder that can be written")),
+    Row("a file for --out", "{train} --out {corpus}", ("{corpus}", "another --out folder")),
     Row("/proc for --out", "{train} --out /proc/run", ("/proc/run", "--out folder that can be written")),
     Row("a name too long for --out", f"{{train}} --out {{root}}/{'a' * 300}", ("File name too long", "check the path")),
     Row("a file for the tables", "tables --results {root} --out {corpus}", ("{corpus}", "cannot be written")),
@@ -446,6 +459,20 @@ def test_a_signal_while_translating(blow: signal.Signals, status: int, place: Pl
     assert process.returncode == status and b"Traceback" not in err, err
     assert blow != signal.SIGINT or b"interrupted" in err
     assert files(place.root) == before
+
+
+def test_a_damaged_text_is_mended_by_training_again(place: Place) -> None:
+    """The cure that the message gives."""
+    before = files(place.run)
+    without_line(place.run / "text" / "bpe.codes")
+    assert call(f"translate {place.run}", stdin=b"the house\n").status == 2
+    (place.run / "training.json").unlink()
+    done = call(f"{place.train} --out {place.run}")
+    assert done.status == 0, done.err
+    after = files(place.run)
+    same = {name for name, sha in before.items() if after[name] == sha}
+    assert same >= {name for name in before if name.split("/")[0] in ("text", "checkpoints", "model.safetensors")}
+    assert call(f"translate {place.run}", stdin=b"the house\n").status == 0
 
 
 @contextmanager

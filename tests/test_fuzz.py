@@ -181,6 +181,7 @@ NAMES = [
     "text/bpe.codes",
     "text/source.vocab",
     "text/target.vocab",
+    "text/sha256.json",
 ]
 VERBS = [
     "translate {run}",

@@ -21,7 +21,7 @@ from common.errors import UserError
 from common.report.notebook import check, committed, equations, exercise, shapes, show
 from common.report.page import Figure, Section
 from common.report.results import export
-from common.run.notebooks import build, execute, read
+from common.run.notebooks import build, drop_progress, execute, read
 from papers.bahdanau2014.model import AlignmentModel
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from tests import made_results as made
@@ -143,6 +143,21 @@ def test_a_percent_file_becomes_an_executed_notebook(tmp_path, monkeypatch):
     assert out.read_bytes() == first
 
 
+def test_progress_is_left_out_and_a_warning_is_not():
+    """Whether progress is printed depends on the machine."""
+    lines = ["demo: 100%|####| 40.0k/40.0k [00:12<00:00, 3.14kpair/s]\n", "demo:   5%|#   | 2.0k/40.0k\n"]
+    streams = ["".join(lines), lines[0] + "a warning: 5% of it\n", "nothing\n"]
+    outputs = [nbformat.v4.new_output("stream", name="stderr", text=text) for text in streams]
+    outputs.append(nbformat.v4.new_output("stream", name="stdout", text=lines[0]))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=outputs)])
+    drop_progress(notebook)
+    assert shown(notebook.cells[0]) == [
+        ("stderr", "a warning: 5% of it\n"),
+        ("stderr", "nothing\n"),
+        ("stdout", lines[0]),
+    ]
+
+
 def test_only_percent_files_are_built(tmp_path):
     with pytest.raises(UserError, match=r"gone\.py: no such percent file; name a notebook\.py"):
         read(tmp_path / "gone.py")
@@ -184,6 +199,36 @@ def test_an_exercise_is_marked(yours, verdict, monkeypatch):
     monkeypatch.setattr("common.report.notebook.display", said.append)
     exercise(yours, torch.tensor([0.25, 0.75]))
     assert re.match(verdict, said[0].data)
+
+
+@pytest.mark.parametrize(
+    ("yours", "wanted", "right"),
+    [
+        (4_194_304, 4_194_304, True),
+        (4_194_304.0, 4_194_304, True),
+        (214_000_001.0, 214_000_000, False),
+        (4_194_305, 4_194_304, False),  # a whole number is met or missed
+        ([3, 1], torch.tensor([3, 1]), True),
+        ([3, 2], torch.tensor([3, 1]), False),
+        ([[True, False]], torch.tensor([[True, False]]), True),
+        (torch.tensor([[1.0, 1.0]]), torch.tensor([[True, False]]), False),
+        (6.9877e-4, 512**-0.5 * 4000**-0.5, True),
+        (7.0e-4, 512**-0.5 * 4000**-0.5, False),  # a small number is told from its neighbours
+        (54.545, 1.8e20 / 3.3e18, True),
+        (54.5, 1.8e20 / 3.3e18, False),
+        (1e-9, 0.0, True),
+        (1e-3, 0.0, False),
+        (torch.tensor([1000.0, 0.001]), torch.tensor([1000.0, 0.0]), True),
+        (torch.tensor([1000.0, 0.1]), torch.tensor([1000.0, 0.0]), False),
+        (float("nan"), 1.0, False),
+        (torch.ones(2, requires_grad=True), torch.ones(2), True),
+    ],
+)
+def test_whole_numbers_are_exact_and_others_to_five_digits(yours, wanted, right, monkeypatch):
+    said: list[Any] = []
+    monkeypatch.setattr("common.report.notebook.display", said.append)
+    exercise(yours, wanted)
+    assert said[0].data.startswith("✓" if right else "✗")
 
 
 def test_without_results_a_notebook_says_so_in_one_line(tmp_path, capsys):

@@ -168,21 +168,6 @@ def test_the_sentences_that_a_recipe_names_are_kept_in_full(train: Train, comman
             assert item["hypothesis"] == result["columns"]["all"]["hypotheses"][lines.index(item["source"])]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--lowercase"],
-        ["--target-language", "de"],
-        ["--recipe", "base"],
-        ["--hypothesis", "f"],
-        ["--reference", "f"],
-        ["--source", "f"],
-    ],
-)
-def test_options_for_files_beside_a_run_are_refused(words: list[str], command: Command, tmp_path: Path) -> None:
-    one_line(command("papers.vaswani2017", "score", tmp_path, *words, check=2), words[0], "for files")
-
-
 def test_no_fewer_checkpoints_are_averaged_than_asked(train: Train, command: Command, tmp_path: Path) -> None:
     train()
     done = command("papers.vaswani2017", "average", tmp_path / "run", "--last", 20, check=2)

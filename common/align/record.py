@@ -115,6 +115,19 @@ class Repaired:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Known:
+    """The sentences of the column No UNK, which have no unknown word, by the same weights with and without UNK."""
+
+    sentences: int
+    allowed: Measure
+    """BLEU of the column All's translations of them."""
+    forbidden: Measure
+    """BLEU of the column No UNK, whose search may not write UNK."""
+    gain: Difference
+    """`forbidden` minus `allowed`, with the same sentences drawn for both."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Replacement:
     """What it changes on a test set to replace UNK through the alignment."""
 
@@ -131,10 +144,8 @@ class Replacement:
     after: Measure
     gain: Difference
     """`after` minus `before`, with the same sentences drawn for both."""
-    no_unk: float | None = None
-    """BLEU of the column No UNK, if the run was scored."""
-    closed: Measure | None = None
-    """Share of the distance from All to No UNK that the replacement gains. None unless the distance is reliable."""
+    known: Known | None = None
+    """None without a column No UNK by the same search."""
     examples: tuple[Repaired, ...]
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from common.corpus.bitext import Bitext, Paths, choose
 from common.errors import UserError
-from common.files import checksum, locked, write_json, write_once
+from common.files import checksum, first_changed, locked, write_json, write_once
 from common.prepare.encoded import SIDES, shard_name, write_offsets
 from common.prepare.held_out import Pairs, write_held_out
 from common.prepare.language_model import tools
@@ -43,6 +43,7 @@ from common.progress import progress
 from common.recipe import Data, Estimate, Text
 from common.text.doubts import doubts, warn
 from common.text.moses import Tokeniser
+from common.text.pipeline import FILES as TEXT_FILES
 from common.text.pipeline import TextPipeline
 
 FORMAT = 4
@@ -129,10 +130,12 @@ def relevant(data: Data, text: Text, corpus: str) -> dict[str, Any]:
 
 
 def _complete(directory: Path) -> bool:
-    """Return whether every file of the manifest exists with its size."""
+    """Return whether every file of the manifest exists with its size, and those of the text with their checksums."""
     try:
         outputs = Manifest.read(directory).outputs
-        return all((directory / name).stat().st_size == file.bytes for name, file in outputs.items())
+        sums = {name: outputs[name].sha256 for name in TEXT_FILES if name in outputs}
+        whole = all((directory / name).stat().st_size == file.bytes for name, file in outputs.items())
+        return whole and first_changed(directory, sums) is None
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return False
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from common.errors import UserError
 from common.report.results import Result
-from common.score.by_length import changes_with_length, length_slope
+from common.score import by_length
+from common.score.by_length import Sides, difference_of
 from common.score.seeds import Spread, bleu_difference, mean_difference, pooled
-from common.score.significance import Difference, interval_difference, paired_bootstrap
+from common.score.significance import Difference, paired_bootstrap
 
 Verdict = Literal["holds", "fails", "undecided", "not run"]
 Results = Mapping[str, Result]
@@ -159,23 +160,28 @@ def show(difference: Difference) -> str:
     return f"{difference.value:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
 
 
-def fall(result: Result) -> Difference:
-    """Return BLEU above the test set's median source length minus BLEU at or below it.
+def halves(*results: Result) -> list[Sides]:
+    """Return BLEU above the test set's median source length and BLEU at or below it, with the same draws for all runs.
 
-    It is negative if BLEU falls with length.
+    Raise UserError if they were scored on different test sets.
     """
-    return length_slope(result.all.lengths, result.all.counts)
+    lengths = results[0].all.lengths
+    for other in results[1:]:
+        if not np.array_equal(other.all.lengths, lengths):
+            raise UserError(f"{results[0].system} and {other.system} were scored on different test sets")
+    return by_length.halves(lengths, *(result.all.counts for result in results))
 
 
-def change_beyond_share(a: Result, b: Result, share: float) -> Difference:
-    """Return change(a) - share * change(b), with its interval. change: as in `fall`.
+def show_change(sides: Sides) -> str:
+    """Return how BLEU changes with length: `-1.85 (-2.49 to -1.26) BLEU, -29% (-36 to -21)`."""
+    change, relative = f"{show(sides.change)} BLEU", sides.relative
+    return change + (f", {relative.value:+.0f}% ({relative.low:+.0f} to {relative.high:+.0f})" if relative else "")
 
-    It is above 0 if a falls with length by less than `share` of b's fall. Long and short sentences are resampled
-    separately, with the same draws for both systems.
-    Raise UserError if the two were scored on different test sets.
+
+def change_beyond_share(a: Sides, b: Sides, share: float) -> Difference:
+    """Return change(a) - share * change(b), with its interval. a, b: with the same draws.
+
+    It is above 0 if a falls with length by less than `share` of b's fall.
     """
-    if not np.array_equal(a.all.lengths, b.all.lengths):
-        raise UserError(f"{a.system} and {b.system} were scored on different test sets")
     # Of both systems together: with shared draws, what an easy or hard sample does to both cancels.
-    ours, theirs = changes_with_length(a.all.lengths, a.all.counts, b.all.counts)
-    return interval_difference(ours[0] - share * theirs[0], ours[1] - share * theirs[1])
+    return difference_of(a.long - a.others - share * (b.long - b.others))

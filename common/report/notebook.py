@@ -59,13 +59,19 @@ def check(holds: Any, what: str) -> None:
 
 
 def exercise(yours: Tensor | float | None, wanted: Tensor | float) -> None:
-    """Say whether the reader's answer is the wanted one. It may be None, which means that there is none yet."""
+    """Say whether the reader's answer is the wanted one. It may be None, which means that there is none yet.
+
+    Whole numbers (of an integer type) and truth values must be met exactly. Other numbers must agree to five digits,
+    or, in a tensor, to the fifth digit of its largest number.
+    """
+    exact = not torch.as_tensor(wanted).is_floating_point()
     right = torch.as_tensor(wanted, dtype=torch.float64)
+    near, small = (0.0, 0.0) if exact else (1e-4, 1e-5 * (float(right.abs().max()) or 1.0))
     if yours is None:
         verdict = "○ Not answered yet. Write your lines above and run the cell again."
     elif (mine := torch.as_tensor(yours, dtype=torch.float64)).shape != right.shape:
         verdict = f"✗ Not yet: your shape is {tuple(mine.shape)}, and {tuple(right.shape)} is wanted."
-    elif torch.allclose(mine, right, rtol=1e-4, atol=1e-5):
+    elif torch.allclose(mine, right, rtol=near, atol=small):
         verdict = "✓ Right."
     else:
         verdict = f"✗ Not yet: the largest difference is {(mine - right).abs().max():.3g}."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,8 @@ CELL = 0.36
 """Inches: the largest cell of a matrix."""
 FEW = 20
 """The most points of a curve that are marked."""
+STYLES = ("-", "--", ":")
+"""How a curve is drawn that lies over none, over one, over two earlier ones: they are seen through its gaps."""
 LETTER = 0.085
 """Inches: about the width of a letter of a label."""
 
@@ -115,11 +119,12 @@ def plot(panels: Mapping[str, Mapping[str, Any]], alt: str, *, log: str = "") ->
     drawing = Drawing(figsize=(WIDTH if len(panels) > 1 else 6.5, 2.8), layout="constrained")
     labels = {tuple(curves) for curves in panels.values()}
     alike = len(labels) == 1 and len(*labels) > 1
+    styles = _styles(panels.values())
     for axes, (names, curves) in zip(drawing.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         title, x_name, y_name = (part.strip() for part in names.split("|"))
         for (label, curve), colour in zip(curves.items(), COLOURS, strict=False):
-            x, y = curve if isinstance(curve, tuple) else (range(1, len(curve) + 1), curve)
-            axes.plot(x, y, color=colour, label=label, marker="." if len(x) <= FEW else "")
+            x, y = _points(curve)
+            axes.plot(x, y, STYLES[styles[label]], color=colour, label=label, marker="." if len(x) <= FEW else "")
         axes.set(xlabel=x_name, ylabel=y_name)
         _logarithmic(axes, log, x)
         axes.set_title(title, fontsize=10)
@@ -129,6 +134,24 @@ def plot(panels: Mapping[str, Mapping[str, Any]], alt: str, *, log: str = "") ->
     if alike:
         axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))  # where it hides nothing
     return image(png(drawing), alt)
+
+
+def _points(curve: Any) -> tuple[Sequence[float], Sequence[float]]:
+    """Return x and y of a curve that is (x, y), or y at 1, 2, 3, ..."""
+    return curve if isinstance(curve, tuple) else (range(1, len(curve) + 1), curve)
+
+
+def _styles(panels: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """Return over how many earlier curves each curve lies somewhere, by name: one number for all panels."""
+    styles: Counter[str] = Counter()
+    for curves in panels:
+        drawn: Counter[Any] = Counter()
+        for label, curve in curves.items():
+            pieces = set(pairwise(zip(*(map(float, values) for values in _points(curve)), strict=True)))
+            below = max((drawn[piece] for piece in pieces), default=0)
+            styles[label] = min(max(styles[label], below), len(STYLES) - 1)
+            drawn.update(pieces)
+    return styles
 
 
 def _logarithmic(axes: Axes, letters: str, x: Sequence[float]) -> None:

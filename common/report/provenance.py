@@ -6,6 +6,7 @@ import datetime
 import html
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from common.report.results import Result
 from common.report.tables import number, score
 
+_CHECKOUT = Path(__file__).resolve().parents[2]
 HYPOTHESES = 10
 """Translations of the test set that a card shows. The result has all."""
 
@@ -32,7 +34,7 @@ def card(run: Result, folder: Path) -> str:
     """Return the card of a run. folder: where the page will be, from which links to files lead."""
     rows = {
         "recipe": f"<code>{html.escape(run.name)}</code>, SHA-256 <code>{run.file.recipe_sha256}</code>"
-        + _details("every field", f"<pre>{html.escape(_yaml(run.file.resolved_recipe))}</pre>"),
+        + _details("every field", f"<pre>{html.escape(_yaml(_anywhere(run.file.resolved_recipe)))}</pre>"),
         "commit": _commits(run),
         "seed": str(run.seed) + _seeds(run),
         "training": _training(run),
@@ -59,6 +61,11 @@ def _details(title: str, body: str) -> str:
 def _yaml(values: Any) -> str:
     """Return plain values as YAML."""
     return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def _anywhere(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a resolved recipe without the folder in which this machine has the corpus."""
+    return {**recipe, "data": {**recipe["data"], "corpus": Path(recipe["data"]["corpus"]).name}}
 
 
 def _commits(run: Result) -> str:
@@ -135,12 +142,18 @@ def _files(run: Result, folder: Path) -> str:
     logs = [run.path.with_name(name) for name in ("log.jsonl", "output.txt")]
     paths = [run.path, run.beside("attention"), run.beside("analysis"), *logs]
     links = (
-        f'<a href="{html.escape(Path(os.path.relpath(path, folder)).as_posix())}">{html.escape(path.as_posix())}</a>'
+        f'<a href="{html.escape(os.path.relpath(path, folder))}">{html.escape(_place(path, folder))}</a>'
         for path in paths
         if path.is_file()
     )
     log = "" if logs[0].is_file() else "<br>The training's log is not here. The result keeps its development curve."
     return "<br>".join(links) + log
+
+
+def _place(path: Path, folder: Path) -> str:
+    """Return where a file is: within the checkout or, if it is not there, as seen from `folder`."""
+    inside = path.resolve().is_relative_to(_CHECKOUT)
+    return os.path.relpath(path.resolve(), _CHECKOUT if inside else folder.resolve())
 
 
 def _hypotheses(run: Result) -> str:

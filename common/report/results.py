@@ -298,7 +298,12 @@ def _check_seed(result: Result, same: Result | None, other: Result) -> None:
 
 
 def _paths(folder: Path) -> dict[str, Path]:
-    """Return the file of each training's result by its name, in alphabetical order."""
+    """Return the file of each training's result by its name, in alphabetical order.
+
+    Raise UserError for the folder of one run, whose other files are no results.
+    """
+    if (folder / "recipe.yaml").is_file():
+        raise UserError(f"{folder}: one run or exported model; name a folder of finished runs or of committed results")
     beside = tuple(f".{kind}.json" for kind in _BESIDE)
     committed = [path for path in folder.glob("*.json") if path.name not in _OTHERS and not path.name.endswith(beside)]
     paths = {path.stem: path for path in committed} | {path.parent.name: path for path in folder.glob("*/result.json")}

@@ -21,6 +21,9 @@ from common.yaml_files import is_path
 
 COST = ("updates", "hours", "FLOPs: time x rate", "FLOPs: counted")
 """Columns for the training cost of a run."""
+RATES_DIFFER = 1.25
+"""Times do not compare if one start of a training found the machine this many times as fast as another. Ours: on an
+idle machine the rates of the demos' runs lie within 8%."""
 
 
 def plain(text: str) -> str:
@@ -92,8 +95,40 @@ def cost_note(results: Mapping[str, Result]) -> str:
         "single-precision rate of the devices, here measured by square matrix products where the run was trained"
         + (" (a cell is empty for a run from before that was done, or of several machines)" if unrated else "")
         + ". Counted are the matrix products of forward and backward passes, from the model and the mean sentence "
-        "lengths of the recipe."
+        "lengths of the recipe." + "".join(f" {note}" for note in time_notes(results))
     )
+
+
+def time_notes(results: Mapping[str, Result]) -> list[str]:
+    """Return a note for each kind of machine whose rate was not the same wherever the runs started: no times compare.
+
+    The rate is that of float32 matrix products, which each start of a training measures.
+    """
+    rates: dict[str, list[tuple[str, list[float]]]] = {}
+    for run in (run for result in results.values() for run in result.trainings):
+        starts = run.file.training.starts or ()
+        for hardware in dict.fromkeys(start.environment.hardware for start in starts):
+            measured = [one.matmul_flops_per_second for one in starts if one.environment.hardware == hardware]
+            if known := [rate / 1e9 for rate in measured if rate]:
+                rates.setdefault(hardware, []).append((run.title, known))
+    remarks = []
+    for hardware, found in rates.items():
+        every = [rate for _, one in found for rate in one]
+        if max(every) < RATES_DIFFER * min(every):
+            continue
+        within = [
+            f"{title} ({', '.join(f'{rate:.0f}' for rate in one)})"
+            for title, one in found
+            if max(one) >= RATES_DIFFER * min(one)
+        ]
+        remarks.append(
+            "Hours here compare neither with each other nor with other machines': when these trainings started, the "
+            f"machine ({hardware}) multiplied float32 matrices at {min(every):.0f} to {max(every):.0f} GFLOP/s, by "
+            "what else it did and by its library's kernels"
+            + (f"; within one training: {', '.join(within)}" if within else "")
+            + "."
+        )
+    return remarks
 
 
 def standard_notes(results: Mapping[str, Result]) -> list[str]:
@@ -161,12 +196,16 @@ def text_label(results: Mapping[str, Result]) -> str:
 
 
 def text_of(results: Mapping[str, Result]) -> str:
-    """Return the corpus in words and, if only parts of it were trained on, their names and how many of their pairs."""
+    """Return the corpus in words and, if only parts of it were trained on, which, how many pairs, and the test set."""
     if any(result.generated for result in results.values()):
         return "generated text"
     parts = dict.fromkeys(part for result in results.values() for part in result.recipe["data"].get("parts") or ())
-    trained = f"; trained on {', '.join(parts)}: {_amount([*results.values()])}" if parts else ""
-    return ", ".join(sorted({result.corpus for result in results.values()})) + trained
+    corpus = ", ".join(sorted({result.corpus for result in results.values()}))
+    if not parts:
+        return corpus
+    tested = ", ".join(dict.fromkeys(result.test_set for result in results.values()))
+    trained = f"trained on {', '.join(parts)}: {_amount([*results.values()])}"
+    return f"{trained}; tested on {tested}; both from {corpus}"
 
 
 def provenance(results: Mapping[str, Result]) -> str:

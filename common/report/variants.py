@@ -17,10 +17,11 @@ from common.recipe import unlike
 from common.report.claims import Results, compare, compare_means, spread_of, within
 from common.report.page import COLOURS, Figure, png
 from common.report.results import Result
-from common.result import Likelihood
 from common.score.seeds import Spread, bleu_interval, mean_interval
-from common.score.significance import Difference
+from common.score.significance import CONFIDENCE, Difference
 
+_SHOWN = 1.0
+"""Nats above the lowest value that learning curves are drawn to."""
 Printed = Mapping[str, float]
 """What a paper prints, by system."""
 
@@ -87,11 +88,8 @@ def bleu_measure(margin: float) -> Measure:
     return Measure("BLEU", 2, margin, True, of, several, around)
 
 
-def dev_measure(name: str, digits: int, margin: float, score: Callable[[Likelihood], float]) -> Measure:
+def dev_measure(name: str, digits: int, margin: float, of: Callable[[Result], float]) -> Measure:
     """Return a measure of the development set's likelihood, of which less is better. Its intervals cover the seeds."""
-
-    def of(run: Result) -> float:
-        return score(run.dev)
 
     def several(results: Results, a: str, b: str) -> Difference | None:
         return compare_means(results, a, b, of)
@@ -110,6 +108,21 @@ def compared(results: Results, base: str, measure: Measure) -> dict[str, Differe
     return {name: difference for name, difference in found.items() if difference}
 
 
+def corrected(difference: Difference, comparisons: int = 1) -> float:
+    """Return the two-sided p of a difference, times the number of comparisons that were made (Bonferroni)."""
+    return min(1.0, comparisons * 2 * min(difference.p, 1 - difference.p))
+
+
+def lasting(difference: Difference, comparisons: int) -> bool:
+    """Return whether a difference is also seen if all comparisons together are to have the intervals' 95%."""
+    return corrected(difference, comparisons) < 1 - CONFIDENCE
+
+
+def chance(p: float) -> str:
+    """Return a p as text."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def variants_table(
     results: Results,
     base: str,
@@ -117,17 +130,19 @@ def variants_table(
     changed: Callable[[Result], str],
     printed: Printed | None = None,
     verdict: str = "verdict",
+    correct: bool = False,
 ) -> str:
     """Return a row for each variant: what it changes, mean and single scores, the difference and the verdict.
 
     printed: the paper's scores of the variants. They and their differences stand beside ours. verdict: heading of the
-    verdicts, if it says what they hold for.
+    verdicts, if it says what they hold for. correct: show each p, and what is left of it after as many comparisons.
     """
     if not results:
         return "No run stands behind this table yet."
     theirs = ["paper", "difference there"] if printed else []
-    header = ["variant", "changes", f"{measure.name}, mean (95%)", "by seed", "difference (95%)", verdict, *theirs]
     outcomes = compared(results, base, measure)
+    chances = [f"p, and times {len(outcomes)}"] if correct and outcomes else []
+    header = ["variant", "changes", f"{measure.name}, mean (95%)", "by seed", "difference (95%)", *chances, verdict]
     rows = []
     for variant, result in results.items():
         difference = outcomes.get(variant)
@@ -138,11 +153,24 @@ def variants_table(
                 measure.mean_cell(results, variant),
                 ", ".join(measure.show(measure.of(run)) for run in result.trainings),
                 measure.interval(difference) if difference else "",
-                f"**{measure.verdict(difference)}**" if difference else "",
+                *([_chances(difference, len(outcomes)) if difference else ""] if chances else []),
+                f"**{_verdict(measure, difference, len(outcomes) if correct else 1)}**" if difference else "",
                 *(_printed_cells(printed, variant, base) if printed else ()),
             ]
         )
-    return table(header, rows, right=(2, 4, *((6, 7) if printed else ())))
+    return table([*header, *theirs], rows, right=(2, 4, *((6, 7) if printed else ())))
+
+
+def _chances(difference: Difference, comparisons: int) -> str:
+    """Return p before and after correction as text."""
+    return f"{chance(corrected(difference))}, {chance(corrected(difference, comparisons))}"
+
+
+def _verdict(measure: Measure, difference: Difference, comparisons: int) -> str:
+    """Return the verdict, and whether it is gone after correction for so many comparisons."""
+    verdict = measure.verdict(difference)
+    gone = verdict.startswith("matters") and comparisons > 1 and not lasting(difference, comparisons)
+    return f"{verdict}, not when corrected" if gone else verdict
 
 
 def _printed_cells(printed: Printed, variant: str, base: str) -> tuple[str, str]:
@@ -158,15 +186,16 @@ def differences_figure(results: Results, base: str, measures: Mapping[Measure, P
     """
     if not compared(results, base, next(iter(measures))):
         return None
-    drawing = Drawing(figsize=(9.0, 0.42 * len(results) + 1.3), layout="constrained")
+    drawing = Drawing(figsize=(5.0 + 2.0 * len(measures), 0.42 * len(results) + 1.3), layout="constrained")
     panels = drawing.subplots(1, len(measures), sharey=True)
     for axes, (measure, printed) in zip(panels, measures.items(), strict=True):
         _draw(axes, results, base, measure, printed or {})
         axes.set_yticks(range(len(results)), [result.title for result in results.values()])
     panels[0].invert_yaxis()
+    first, *others = (f"{measure.name}: {'more' if measure.up else 'less'}" for measure in measures)
     caption = (
         "Dots: single trainings minus the mean of the base's. Blue: difference of the means with its 95% interval. "
-        "Grey: what counts as no difference. BLEU: more is better; NLL: less."
+        f"Grey: what counts as no difference. {'; '.join([f'{first} is better', *others])}."
     )
     if any(measures.values()):
         caption += " Rings: the differences that the paper prints, of its own sizes and text."
@@ -247,17 +276,33 @@ def reached_at(base: Result, nats: float) -> float | None:
     return float(np.interp(nats, lowest, np.array(steps)[first])) if lowest[0] <= nats <= lowest[-1] else None
 
 
+def lowest(run: Result) -> tuple[int, float] | None:
+    """Return the updates after which a training's development NLL was lowest, and that NLL. None without a curve."""
+    points = [(point.step, point.dev_nll_per_token) for point in run.file.training.dev_curve]
+    return min(points, key=lambda point: point[1]) if points else None
+
+
 def curves_table(results: Results, base: str) -> str:
-    """Return for each variant how its likelihood still changed at its end, and when the base was where it ended."""
+    """Return for each variant its best and last likelihood, and when the base was where the variant was at its best."""
     rows = []
     for variant, result in results.items():
         curve, change = dev_curve(result), lately(result)
-        then = reached_at(results[base], curve[1][-1]) if curve and base in results and variant != base else None
-        at = "" if variant == base or base not in results else "-" if then is None else f"{then:,.0f}"
-        last, lately_changed = f"{curve[1][-1]:.3f}" if curve else "", "" if change is None else f"{change:+.3f}"
-        rows.append([result.title, last, lately_changed, at])
-    header = ["variant", "dev NLL at the end", "change in the last tenth", "updates at which the base had it"]
-    return table(header, rows, right=range(1, len(header)))
+        best = [low for run in result.trainings if (low := lowest(run))]
+        mean = float(np.mean([nats for _, nats in best])) if best else None
+        then = reached_at(results[base], mean) if mean and base in results and variant != base else None
+        rows.append(
+            [
+                result.title,
+                "" if mean is None else f"{mean:.3f}",
+                ", ".join(f"{step:,}" for step, _ in best),
+                "" if variant == base or base not in results else "-" if then is None else f"{then:,.0f}",
+                f"{curve[1][-1]:.3f}" if curve else "",
+                "" if change is None else f"{change:+.3f}",
+            ]
+        )
+    header = ["variant", "lowest dev NLL, mean", "after updates, by seed", "updates at which the base had it"]
+    header += ["dev NLL at the end", "change in the last tenth"]
+    return table(header, rows, right=(1, 3, 4, 5))
 
 
 def curves_figure(results: Results, base: str) -> Figure | None:
@@ -283,7 +328,14 @@ def curves_figure(results: Results, base: str) -> Figure | None:
                 color=colour,
                 linewidth=1.2,
             )
+            if low := lowest(training):
+                axes.plot(*low, "o", color=colour, markersize=4)
         axes.set_title(result.title, fontsize=10)
+    # Curves differ where they are low; the first updates would take most of the height.
+    every = [run for result in results.values() for run in result.trainings]
+    least = min(point.dev_nll_per_token for run in every for point in run.file.training.dev_curve)
+    bottom, top = panels[0, 0].get_ylim()
+    panels[0, 0].set_ylim(bottom=max(bottom, least - 0.06), top=min(top, least + _SHOWN))
     for axes in panels.flat[len(others) :]:
         axes.set_axis_off()
     for axes in panels.flat:
@@ -291,9 +343,17 @@ def curves_figure(results: Results, base: str) -> Figure | None:
         axes.xaxis.set_major_locator(MaxNLocator(4))
     drawing.supxlabel("updates", fontsize=10)
     drawing.supylabel("nats per target token", fontsize=10)
+    changes = {result.title: change for result in results.values() if (change := lately(result)) is not None}
+    falling = [title for title, change in changes.items() if change < 0]
     caption = (
-        "Negative log-likelihood of the development set, a line for each training. Grey: the base's, in every panel. "
-        "Two curves that still fall may meet later: where the base had a variant's last value, by how many updates "
-        "fewer or more, says more of such a difference than its size."
+        "Negative log-likelihood of the development set, a line for each training, a dot where it is lowest. Grey: the "
+        f"base's, in every panel. What is more than {_SHOWN:g} nats above the lowest is cut off."
     )
+    if len(falling) < len(changes):
+        caption += (
+            f" In the last tenth of the updates the mean of {len(changes) - len(falling)} of {len(changes)} variants "
+            "rose: these trainings end past their best, and their ends also compare how fast they get worse."
+        )
+    if falling:
+        caption += f" Still falling: {', '.join(falling)}. Such a curve may reach a lower value later."
     return Figure("curves", "Learning curves", caption, png(drawing))

@@ -30,10 +30,12 @@ from common.report.tables import numbers_of, rule, verdicts
 from common.result import Example
 
 _HERE = Path(__file__).parent
-LONG = 50
-"""Characters above which the text of a cell is broken into lines."""
+LONG, PHRASE = 50, 25
+"""Characters above which the text of a cell is broken into lines: anywhere, and on a phone."""
 _THEIRS = re.compile(r"\b(paper|paper's.*|theirs|there|printed)$")
 """Heading of a column of printed numbers."""
+_TEXT = " <small>"
+"""What parts a heading from the text that its table is of. In markdown that text is in brackets."""
 _CLAIMS = re.compile(r"(?ms)^## Claims\n.*?(?=^## |\Z)")
 """The claims in a section's markdown. The report has them at its beginning."""
 
@@ -59,7 +61,7 @@ class Chapter:
 
 
 def write_report(title: str, overview: str, chapters: Sequence[Chapter], path: Path) -> None:
-    """Write the report. overview: markdown that stands before the verdicts; its tables are linked as the others."""
+    """Write the report. overview: markdown that follows the verdicts; its tables are linked as the others."""
     runs = {identifier(run): run for chapter in chapters for run in chapter.runs}
     bodies = [_chapter(chapter) for chapter in chapters]
     beginning = Chapter("overview", Section(title, overview, [], [], []), dict(runs), {})
@@ -68,16 +70,21 @@ def write_report(title: str, overview: str, chapters: Sequence[Chapter], path: P
         f'<li><a href="#verdicts">{html.escape(line)}</a></li>' for line in counts if not line.endswith(": ")
     )
     main = [
-        f'<section id="overview">\n{render(beginning)}</section>',
         '<section id="verdicts">\n<h2>Verdicts</h2>',
         *(_verdicts(chapter) for chapter in chapters if chapter.section.claims),
         "</section>",
+        *([f'<section id="overview">\n{render(beginning)}</section>'] if overview else []),
         *(f'<section id="{chapter.name}">\n{body}</section>' for chapter, body in zip(chapters, bodies, strict=True)),
         f'<section id="runs">\n<h2>The runs</h2>\n{_runs(runs.values())}',
         *(card(run, path.parent) for run in runs.values()),
         "</section>",
     ]
-    contents = [_contents("verdicts", "Verdicts"), *map(_headings, chapters, bodies), _contents("runs", "The runs")]
+    contents = [
+        _contents("verdicts", "Verdicts"),
+        *([_contents("overview", overview.partition("\n")[0].lstrip("# "))] if overview else []),
+        *map(_headings, chapters, bodies),
+        _contents("runs", "The runs"),
+    ]
     nav = "\n".join(contents)
     _write_page(path, title, gist, f'<nav aria-label="Contents"><ul>\n{nav}\n</ul></nav>', "\n".join(main))
 
@@ -130,8 +137,8 @@ def _contents(name: str, title: str, below: str = "") -> str:
 def _headings(chapter: Chapter, body: str) -> str:
     """Return the contents of a chapter."""
     found = re.findall(r'<h3 id="([^"]+)">(.*?)</h3>', body)
-    # Without the text in brackets, which is the same for all tables.
-    entries = (f'<li><a href="#{name}">{text.partition(" (")[0]}</a></li>' for name, text in found)
+    # Without the text that a table is of, which is the same for all.
+    entries = (f'<li><a href="#{name}">{text.partition(_TEXT)[0]}</a></li>' for name, text in found)
     return _contents(chapter.name, chapter.section.title, f"<ul>{''.join(entries)}</ul>")
 
 
@@ -153,8 +160,13 @@ def render(chapter: Chapter) -> str:
             name = _slug(chapter.name, inline.content)
             used[name] = used.get(name, 0) + 1
             token.attrs["id"] = name if used[name] == 1 else f"{name}-{used[name]}"
-        if token.type == "td_open" and inline and len(inline.content) > LONG:
-            token.attrs["class"] = "long"
+            title, _, text = inline.content.removesuffix(")").partition(" (")
+            if text:
+                inline.children = [
+                    Token("html_inline", "", 0, content=f"{html.escape(title)}{_TEXT}{html.escape(text)}</small>")
+                ]
+        if token.type == "td_open" and inline and len(inline.content) > PHRASE:
+            token.attrs["class"] = "long" if len(inline.content) > LONG else "phrase"
         for child in token.children or []:
             if child.type == "image" and child.attrs["src"] in pictures:
                 child.attrs["src"] = f"data:image/png;base64,{pictures[str(child.attrs['src'])]}"
@@ -240,7 +252,7 @@ def _verdicts(chapter: Chapter) -> str:
     decided = [outcome for outcome in outcomes if outcome.verdict != "not run"]
     others = [outcome for outcome in outcomes if outcome.verdict == "not run"]
     rows = "\n".join(_verdict(outcome, chapter.results) for outcome in decided)
-    left = "".join(f"<li>{html.escape(one.claim.statement)} ({html.escape(one.evidence)})</li>" for one in others)
+    left = "".join(f"<li>{html.escape(one.claim.statement)}: {html.escape(one.evidence)}</li>" for one in others)
     parts = [f"<h4>{html.escape(chapter.section.title)}: {verdicts(outcomes)}</h4>"]
     if decided:
         parts.append(_table(("", "claim", "evidence here"), rows, "verdicts"))
@@ -254,11 +266,11 @@ def _verdict(outcome: Outcome, results: Mapping[str, Result]) -> str:
     """Return the row of a claim."""
     claim = outcome.claim
     runs = " ".join(button(results[name], html.escape(results[name].title)) for name in claim.systems)
-    where = html.escape(claim.source + (f", printed: {claim.printed}" if claim.printed else ""))
+    where = html.escape(claim.source + (f"; printed: {claim.printed}" if claim.printed else ""))
     how = f"<details><summary>rule</summary>{html.escape(claim.criterion)}</details>" if claim.criterion else ""
     return (
         f'<tr><td><strong class="{outcome.verdict}">{outcome.verdict}</strong></td>'
-        f"<td>{html.escape(claim.statement)} <small>({where})</small>{how}</td>"
+        f"<td>{html.escape(claim.statement)}<br><small>{where}</small>{how}</td>"
         f'<td>{html.escape(outcome.evidence)}<br><small class="runs">{runs}</small></td></tr>'
     )
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from common.corpus.lines import lines_as_they_come
 from common.errors import Terminated, UserError
+from common.files import check_writable
 from common.paper import Paper
 from common.prepare.workers import end_with
 from common.progress import Meter
@@ -189,7 +190,7 @@ def _parser(paper: Paper) -> Parser:
             added.add_argument(
                 "--runs",
                 type=_path,
-                default=Path("runs"),
+                default=_RUNS,
                 help="folder of downloads, prepared data and runs (default: runs)",
             )
         if name in ("plan", "score"):
@@ -214,6 +215,7 @@ def _parser(paper: Paper) -> Parser:
     _translate_options(translating)
     scoring = verb("score", _score, "score a finished run on its test sets, or a file of hypotheses against references")
     _score_options(scoring, paper)
+    scoring.usage = "\n       ".join(f"{scoring.prog} {usage}" for usage in _usages())
     seeding = verb("seeds", _seeds, "train and score systems of a scale with several seeds each, and tabulate them")
     _seeds_options(seeding, paper)
     diagnosing = verb("diagnose", _diagnose, "say where a run parts from the committed one of its recipe, and why")
@@ -231,6 +233,8 @@ def _parser(paper: Paper) -> Parser:
     return parser
 
 
+_RUNS = Path("runs")
+"""Where downloads, prepared data and runs are unless --runs says it."""
 _DECODING = "fields that no update depends on, for this once: decode.beam=1, run.device=cpu, data.corpus=..."
 """Help for overrides that hold for a single call."""
 
@@ -281,9 +285,13 @@ def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     parser.add_argument("--reference", type=_path, metavar="F", help="references, one a line")
     parser.add_argument("--source", type=_path, metavar="F", help="sources, one a line: adds BLEU by source length")
     parser.add_argument(
-        "--recipe", help=f"for files: score as this recipe does (default: {paper.systems(OWN_SCALE)[0]})"
+        "--recipe",
+        type=_text,
+        metavar="RECIPE",
+        help=f"for files: score as this recipe does (default: {paper.systems(OWN_SCALE)[0]}); of KEY=VALUE files take "
+        f"{', '.join(_OF_FILES)}",
     )
-    parser.add_argument("--target-language", metavar="CODE", help="of the files (default: the recipe's)")
+    parser.add_argument("--target-language", type=_code, metavar="CODE", help="of the files (default: the recipe's)")
     parser.add_argument("--lowercase", action="store_true", help="for files: score lower-cased text")
     parser.add_argument(
         "--against", type=_path, metavar="F", help="another output: adds the differences, by paired bootstrap"
@@ -291,15 +299,17 @@ def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
     parser.add_argument(
         "--laboratory",
         action="store_true",
-        help="for files of plain text: every protocol of 2014 to 2026, step by step",
+        help="for files of plain text: every protocol of 2014 to 2026, lower-cased ones among them, step by step",
     )
-    parser.add_argument("--figure", type=_path, metavar="PNG", help="with --laboratory: draw what each step is worth")
+    parser.add_argument("--figure", type=_png, metavar="PNG", help="with --laboratory: draw what each step is worth")
     parser.add_argument(
         "--recover",
+        type=_text,
         metavar="LINE",
         help='check a printed line, "BLEU = 27.31, 59.2/33.2/20.8/13.5 (BP=1.000 ...)", against itself and, with '
         "--reference, by which tokens it was computed",
     )
+    parser.set_defaults(runs=None)
 
 
 def _seeds_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
@@ -343,6 +353,28 @@ def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("write a path")
     return Path(text)
+
+
+def _text(text: str) -> str:
+    """Read a word that is not empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("write what is meant; it is empty")
+    return text
+
+
+def _code(text: str) -> str:
+    """Read a language code, which may name a region or a script."""
+    if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", text):
+        raise argparse.ArgumentTypeError(f"`{text}` is no language code such as de or pt-BR")
+    return text
+
+
+def _png(text: str) -> Path:
+    """Read the path of a picture, which is written as PNG."""
+    path = _path(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"the picture is PNG; name it {path.with_suffix('.png')}")
+    return path
 
 
 def _positive(text: str) -> int:
@@ -393,7 +425,8 @@ def _average(paper: Paper, options: argparse.Namespace) -> None:
     """Average a run's last checkpoints."""
     from common.run.folder import average_run, read_recipe
 
-    last = options.last if options.last is not None else read_recipe(paper, options.run).evaluate.average
+    recipe = read_recipe(paper, options.run)
+    last = options.last if options.last is not None else recipe.evaluate.average
     if last < 1:
         raise UserError(f"--last {last}: write at least 1")
     steps = ", ".join(map(str, average_run(options.run, last)))
@@ -408,8 +441,10 @@ def _translate(paper: Paper, options: argparse.Namespace) -> None:
 
     if options.attention and options.replace_unk:
         raise UserError("--attention draws the words that the model wrote; leave --replace-unk out")
+    if options.attention:
+        check_writable(options.attention)
     replacer = _replacer(paper, options) if options.replace_unk else None
-    run = replacer.run if replacer else load_run(paper, options.run, options.overrides)
+    run = replacer.run if replacer else load_run(paper, options.run, options.overrides, exported=True)
     if sys.stdin is None:
         raise UserError("standard input is closed; give it the sentences: translate RUN < FILE")
     meter = Meter(sys.stdin.buffer)
@@ -460,50 +495,91 @@ def _replacer(paper: Paper, options: argparse.Namespace) -> Replacer:
     from common.run.unknown import Replacer
 
     dictionary = Dictionary.read(options.replace_unk)
-    return Replacer(paper, load_run(paper, options.run, options.overrides), dictionary)
+    exported = options.verb is _translate
+    return Replacer(paper, load_run(paper, options.run, options.overrides, exported), dictionary)
 
 
-def _score_replaced(paper: Paper, options: argparse.Namespace) -> None:
-    """Print BLEU of a run's test sets before and after UNK is replaced. Nothing is written."""
+def _score_replaced(paper: Paper, options: argparse.Namespace) -> tuple[Any, str]:
+    """Return BLEU of a run's test sets before and after UNK is replaced, and the same as text. Nothing is written."""
     from common.run.folder import prepare_data
     from common.run.unknown import score_replaced, summary
 
     replacer = _replacer(paper, options)
     recipe = replacer.run.recipe
-    prepared = prepare_data(recipe, options.runs)
+    prepared = prepare_data(recipe, options.runs or _RUNS)
     say = _say if is_first() else lambda line: None
     found = [score_replaced(replacer, prepared, name, say) for name in recipe.evaluate.sets]
-    if is_first():
-        told = "\n".join(summary(recipe.name, one) for one in found)
-        print(json.dumps(plain(found), indent=2, ensure_ascii=False) if options.json else told)
+    return found, "\n".join(summary(recipe.name, one) for one in found)
+
+
+_SCORED = {
+    "RUN": "[KEY=VALUE ...] [--replace-unk DICTIONARY] [--runs RUNS]",
+    "--recover": "LINE [--reference F [--target-language CODE]]",
+    "--laboratory": "--hypothesis F --reference F [--against F] [--target-language CODE] [--figure PNG]",
+    "--hypothesis": "F --reference F [--source F] [--against F] [--recipe RECIPE] [KEY=VALUE ...] "
+    "[--target-language CODE] [--lowercase]",
+}
+"""What `score` can be asked, by the word that asks for it, with the options it takes then. It takes no others."""
+_OF_FILES = ("target", "tokeniser", "lowercase", "metric")
+"""Recipe fields by which files are scored."""
+
+
+def _usages() -> list[str]:
+    """Return the ways to call `score`."""
+    return [f"{asked} {options} [--json]" for asked, options in _SCORED.items()]
+
+
+def _asked(options: argparse.Namespace) -> str:
+    """Return which of the `_SCORED` is meant.
+
+    Raise UserError for an option that it does not take, which would do nothing, and for one that it lacks.
+    """
+    given = [f"--{name.replace('_', '-')}" for name, value in vars(options).items() if value not in (None, False, [])]
+    given = ["RUN" if word == "--run" else word for word in given if word not in ("--verb", "--json", "--overrides")]
+    asked = next((word for word in _SCORED if word in given), "--hypothesis")
+    usage = f"{asked} {_SCORED[asked]}"
+    unused = [word for word in given if word not in usage.replace("[", " ").replace("]", " ").split()]
+    unused += options.overrides * ("KEY=VALUE" not in usage)
+    if unused:
+        raise UserError(f"leave {unused[0]} out of `score {usage}`, where it would do nothing")
+    needed = re.sub(r"\[.*\]", "", usage).split()
+    if missing := [word for word in needed if word.startswith("--") and word not in given]:
+        raise UserError(f"score needs {' and '.join(missing)}: score {usage}; or a RUN folder")
+    return asked
 
 
 def _score(paper: Paper, options: argparse.Namespace) -> None:
-    """Score a run, or a file of hypotheses."""
+    """Score a run, a file of hypotheses, or a printed line."""
+    asked = _asked(options)
+    work = {"RUN": _score_run, "--recover": _recover, "--laboratory": _laboratory, "--hypothesis": _score_files}[asked]
+    found, text = work(paper, options)
+    if is_first():
+        print(json.dumps(plain(found), indent=2, ensure_ascii=False) if options.json else text)
+
+
+def _score_run(paper: Paper, options: argparse.Namespace) -> tuple[Any, str]:
+    """Score a run, or say what replacing its UNK is worth. Return what was found, and the same as text."""
     from common.run.evaluate import evaluate_run, summary
+
+    if options.replace_unk:
+        return _score_replaced(paper, options)
+    result = evaluate_run(paper, options.run, options.runs or _RUNS, _say, options.overrides)
+    return result, summary(result)
+
+
+def _score_files(paper: Paper, options: argparse.Namespace) -> tuple[Any, str]:
+    """Score a file of hypotheses. Return as `_score_run` does."""
     from common.score.files import score_files
 
-    if options.run is not None:
-        for name in _FOR_FILES:
-            if getattr(options, name):
-                raise UserError(
-                    f"--{name.replace('_', '-')} is for files; a RUN is scored as its recipe says, on the sets it names"
-                )
-        if options.replace_unk:
-            _score_replaced(paper, options)
-            return
-        result = evaluate_run(paper, options.run, options.runs, _say, options.overrides)
-        if is_first():
-            print(json.dumps(plain(result), indent=2, ensure_ascii=False) if options.json else summary(result))
-        return
-    if options.replace_unk:
-        raise UserError("--replace-unk needs a RUN, whose attention finds the source words; files have none")
     recipe = paper.recipe(options.recipe or paper.systems(OWN_SCALE)[0], options.overrides)
-    if options.laboratory or options.recover:
-        _score_laboratory(options, options.target_language or recipe.data.target)
-        return
-    _check_files(options)
-    scores = score_files(
+    fields = {word.partition("=")[0].rpartition(".")[2]: word for word in options.overrides}
+    own = {"target": options.target_language and "--target-language", "lowercase": options.lowercase and "--lowercase"}
+    for field, word in fields.items():
+        if field not in _OF_FILES:
+            raise UserError(f"leave {word} out; of a recipe's fields files are scored by {', '.join(_OF_FILES)} only")
+        if own.get(field):
+            raise UserError(f"give {word} or {own[field]}, not both")
+    found = score_files(
         options.hypothesis,
         options.reference,
         options.source,
@@ -512,37 +588,32 @@ def _score(paper: Paper, options: argparse.Namespace) -> None:
         options.lowercase,
         options.against,
     )
-    print(json.dumps(scores, indent=2, ensure_ascii=False) if options.json else "\n".join(_score_lines(scores)))
+    return found, "\n".join(_score_lines(found))
 
 
-_FOR_FILES = (
-    *("hypothesis", "reference", "source", "recipe", "target_language", "lowercase"),
-    *("against", "laboratory", "figure", "recover"),
-)
-"""Options of `score` that are not for a RUN."""
+def _laboratory(paper: Paper, options: argparse.Namespace) -> tuple[Any, str]:
+    """Score a file by every protocol. Return as `_score_run` does."""
+    from common.run.laboratory import laboratory_text, score_by_protocols
+
+    if options.figure:
+        check_writable(options.figure)
+    files = options.hypothesis, options.reference, options.against
+    found = score_by_protocols(*files, _language(paper, options), options.figure)
+    return found, laboratory_text(found)
 
 
-def _check_files(options: argparse.Namespace) -> None:
-    """Raise UserError unless both files are named."""
-    if options.hypothesis is None or options.reference is None:
-        raise UserError("score needs a RUN folder, or --hypothesis F and --reference F")
+def _recover(paper: Paper, options: argparse.Namespace) -> tuple[Any, str]:
+    """Check a printed line. Return as `_score_run` does."""
+    from common.run.laboratory import recover_line
+
+    if options.target_language and not options.reference:
+        raise UserError("--target-language is of the references; add --reference F, or leave it out")
+    return recover_line(options.recover, options.reference, _language(paper, options))
 
 
-def _score_laboratory(options: argparse.Namespace, language: str) -> None:
-    """Check a printed line, or score a file by every protocol."""
-    from common.run.laboratory import laboratory_text, recover_line, score_by_protocols
-
-    if options.recover:
-        found = recover_line(options.recover, options.reference, language)
-        text = found["text"]
-    else:
-        _check_files(options)
-        if options.source or options.lowercase:
-            raise UserError("--laboratory takes no --source, and has lower-cased protocols without --lowercase")
-        files = options.hypothesis, options.reference, options.against
-        found = score_by_protocols(*files, language, options.figure)
-        text = laboratory_text(found)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else text)
+def _language(paper: Paper, options: argparse.Namespace) -> str:
+    """Return the language of files that are scored without a recipe."""
+    return options.target_language or paper.recipe(paper.systems(OWN_SCALE)[0], []).data.target
 
 
 def _score_lines(scores: dict[str, Any]) -> list[str]:

@@ -1,11 +1,12 @@
 """A trained run as a folder for use elsewhere: weights, text pipeline, recipe and model card.
 
 DIR/README.md            the model card, made from RUN/result.json
+DIR/export.json          the format and the checksums of all other files (common/run/exported.py)
 DIR/recipe.yaml          every field of the recipe, those of the model included
 DIR/text/                vocabularies, BPE codes or word pieces, and the name of the tokeniser
 DIR/model.safetensors    the weights that were scored, or the files of another program's format
 
-It needs neither the run nor the prepared data. In the format `safetensors` it is what `load_run` reads of a run.
+It needs neither the run nor the prepared data. `load_run` reads the format `safetensors` as it reads a run.
 """
 
 from __future__ import annotations
@@ -19,19 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import write_whole
+from common.files import first_changed, write_whole
 from common.paper import Paper
 from common.report.results import Result
 from common.report.tables import every_score, provenance, standard_notes
 from common.result import read_result
 from common.run.evaluate import translate
-from common.run.folder import REPOSITORY, LoadedRun, load_run, read_recipe, write_recipe
+from common.run.exported import CARD, OWN, write_export
+from common.run.folder import REPOSITORY, LoadedRun, load_run, read_recipe, text_again, write_recipe
 from common.run.record import commit
+from common.text.pipeline import FILES
 from common.train.checkpoint import save_weights
 from common.typed import plain
-
-OWN = "safetensors"
-"""The format that this program reads."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Format:
     the model."""
     usage: str
     """Python lines that translate a sentence, for the model card. `FOLDER` stands for the exported folder."""
+    loader: str
+    """Name of what opens the folder in these lines."""
     remarks: tuple[str, ...] = ()
     """What the program that reads the format does otherwise than this one."""
 
@@ -60,13 +62,13 @@ class Translator:
 
 def load(paper: Paper, folder: Path) -> Translator:
     """Open a run's folder, or one exported in the format `safetensors`. Raise UserError as `load_run` does."""
-    return Translator(load_run(paper, folder))
+    return Translator(load_run(paper, folder, exported=True))
 
 
 def export_run(paper: Paper, run: Path, out: Path, name: str = OWN) -> None:
     """Write the scored run `run` to the new folder `out` in the format `name`. A reader sees all of it or nothing.
 
-    Raise UserError if `out` has something in it, if the weights are not those of RUN/result.json, or if the format
+    Raise UserError if `out` has something in it, if weights or words are not those of RUN/result.json, or if the format
     cannot hold the model.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -80,7 +82,8 @@ def export_run(paper: Paper, run: Path, out: Path, name: str = OWN) -> None:
         kind.write(loaded, part)
         loaded.text.save(part / "text")
         write_recipe(part, read_recipe(paper, run))
-        write_whole(part / "README.md", model_card(paper, loaded, result, kind, out))
+        write_export(part, name, kind.loader)
+        write_whole(part / CARD, model_card(paper, loaded, result, kind, out))
         with suppress(FileNotFoundError):
             out.rmdir()
         os.replace(part, out)
@@ -91,13 +94,17 @@ def export_run(paper: Paper, run: Path, out: Path, name: str = OWN) -> None:
 
 
 def _scored(run: LoadedRun) -> Result:
-    """Return the run's result. Raise UserError if there is none of these weights."""
+    """Return the run's result. Raise UserError if there is none of these weights and words."""
     path = run.path / "result.json"
     if not path.is_file():
         raise UserError(f"{run.path}: no result.json, from which the model card is made; run `score {run.path}` first")
     result = Result(run.path.name, path, read_result(path))
     if result.file.weights != run.weights:
         raise UserError(f"{path}: scores other weights than {run.decoded}; run `score {run.path}` again")
+    prepared = result.file.data.get("outputs", {})
+    words = [name for name in prepared if name in FILES and name != "text.json"]  # an older one has other keys
+    if changed := first_changed(run.path / "text", {name: prepared[name]["sha256"] for name in words}):
+        raise UserError(f"{changed}: not as it was prepared (by result.json); {text_again(run.path)}")
     return result
 
 
@@ -110,7 +117,7 @@ def _own(paper: Paper) -> Format:
     usage = (
         f"from papers.{paper.name}.paper import PAPER\nmodel = PAPER.load(FOLDER)\nprint(model.translate([SENTENCE]))"
     )
-    return Format(write, usage)
+    return Format(write, usage, f"papers.{paper.name}.paper.PAPER.load")
 
 
 def model_card(paper: Paper, run: LoadedRun, result: Result, kind: Format, out: Path) -> str:

@@ -1,7 +1,7 @@
 """A run folder: what training leaves there for the later verbs.
 
 RUN/recipe.yaml          the resolved recipe
-RUN/text/                vocabularies, BPE codes, tokenisation: enough to translate without the corpus
+RUN/text/                vocabularies, BPE codes, tokenisation: enough to translate without the corpus; their checksums
 RUN/checkpoints/         weights by update
 RUN/state/               what a stopped training resumes from: its last state and the one before
 RUN/log.jsonl            by update: loss, rates, norm, padding, speed, memory, likelihood of the development set
@@ -32,14 +32,15 @@ import yaml
 from torch import nn
 
 from common.errors import UserError, enough_memory
-from common.files import HALF, write_json, write_whole
+from common.files import HALF, checksums, first_changed, write_json, write_whole
 from common.paper import Paper
 from common.prepare.preparation import prepare
 from common.prepare.prepared import Prepared
 from common.progress import Standing, training_progress
 from common.recipe import Recipe, current, difference, override, recipe_from_dict
-from common.result import Reached, Start, Training, Weights, facts, read_starts, read_training
+from common.result import Reached, Start, Training, Weights, facts, read_starts, read_training, read_typed
 from common.run.curves import draw_curves
+from common.run.exported import OWN, check_run, read_export, whole
 from common.run.record import commit, environment, matmul_rate
 from common.text.pipeline import TextPipeline
 from common.train.board import Board, require_tensorboard
@@ -61,6 +62,8 @@ SMALLER = "lower the sizes in the recipe's sections model and text, or use a mac
 """What to do about a model that is too large."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout whose commit every result names."""
+_SUMS = "sha256.json"
+"""Checksums of the other files in RUN/text. A run of an older program has none."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def train_run(
     """
     if tensorboard:
         require_tensorboard()  # before the hours of preparing and training
+    check_run(run, "choose another --out folder")
     device, recipe = device_of(recipe), settled(recipe)
     changed = _changed(paper, run, recipe)
     done = read_training(run)
@@ -231,8 +235,11 @@ def _trainer(
 def _begin(run: Path, recipe: Recipe, prepared: Prepared, start: Start) -> None:
     """Write this recipe into the folder, and note the start."""
     write_recipe(run, recipe)
-    (run / "text").mkdir(exist_ok=True)
-    prepared.text.save(run / "text")
+    text = run / "text"
+    text.mkdir(exist_ok=True)
+    (text / _SUMS).unlink(missing_ok=True)
+    prepared.text.save(text)
+    write_json(text / _SUMS, checksums(text))
     _note(run, start)
     (run / "training.json").unlink(missing_ok=True)
 
@@ -315,16 +322,42 @@ def write_recipe(run: Path, recipe: Recipe) -> None:
 
 
 def read_recipe(paper: Paper, run: Path) -> Recipe:
-    """Read the recipe that a run folder was trained by. Raise UserError if it is not a run folder."""
+    """Read the recipe that a run folder was trained by. Every verb opens a run with this.
+
+    Raise UserError if it is not a run folder, or another paper's.
+    """
+    check_run(run, "name the folder of a run, which `train` made")
+    return recipe_in(paper, run)
+
+
+def recipe_in(paper: Paper, run: Path) -> Recipe:
+    """Read the recipe in the folder of a run or of an exported model. Raise UserError as `read_recipe` does."""
     path = run / "recipe.yaml"
     if has_updates(run) and not path.is_file():
-        raise UserError(f"{path}: missing, without which nobody knows what was trained here; put it back")
+        raise UserError(
+            f"{path}: missing, without which nobody knows what was trained here; put it back, or name another folder"
+        )
     if not path.is_file():
         raise UserError(f"{run}: not a run folder (no recipe.yaml); make one with `train RECIPE --out {run}`")
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path}: damaged; put it back, or delete {run} and train again")
-    return recipe_from_dict(current(values), paper.sections, str(path))
+    try:
+        return recipe_from_dict(current(values), paper.sections, str(path))
+    except UserError:
+        if makers := [other.name for other in paper.others if _fits(other, values)]:
+            program = f"python -m papers.{makers[0]}"
+            raise UserError(f"{run}: made by {makers[0]}; call `{program}` with it, or name another folder") from None
+        raise
+
+
+def _fits(paper: Paper, values: dict[str, Any]) -> bool:
+    """Return whether plain values are a recipe of the paper."""
+    try:
+        recipe_from_dict(current(values), paper.sections, paper.name)
+    except UserError:
+        return False
+    return True
 
 
 def average_run(run: Path, last: int) -> tuple[int, ...]:
@@ -346,13 +379,15 @@ def average_run(run: Path, last: int) -> tuple[int, ...]:
     return _known(about, run).steps
 
 
-def load_run(paper: Paper, run: Path, overrides: Sequence[str] = ()) -> LoadedRun:
+def load_run(paper: Paper, run: Path, overrides: Sequence[str] = (), exported: bool = False) -> LoadedRun:
     """Load a run's model in evaluation mode: the averaged weights or, if there are none, the last checkpoint.
 
     overrides: `key=value` words for fields that no update depends on, such as decode.beam and run.device.
+    exported: whether a folder that was exported in our own format will do too.
     Raise UserError if the average is older than the last checkpoint, or if a field cannot be changed any more.
     """
-    trained = read_recipe(paper, run)
+    also = exported and read_export(run)
+    trained = recipe_in(paper, whole(run, OWN)) if also else read_recipe(paper, run)
     recipe = settled(override(trained, paper.sections, overrides))
     for key, (now, before) in difference(recipe, trained).items():
         if recipe.may_change(key) != "at any time":
@@ -371,11 +406,19 @@ def load_run(paper: Paper, run: Path, overrides: Sequence[str] = ()) -> LoadedRu
 
 def _text(run: Path) -> TextPipeline:
     """Load the run's own copy of its text pipeline. Raise UserError if it is missing or damaged."""
+    text = run / "text"
     try:
-        return TextPipeline.load(run / "text")
+        sums = read_typed(text / _SUMS, dict[str, str], "sha256", "put it back") if (text / _SUMS).exists() else {}
+        if changed := first_changed(text, sums):
+            raise UserError(f"{changed}: damaged or missing, not what `train` wrote")
+        return TextPipeline.load(text)
     except UserError as error:
-        again = f"delete {run / 'training.json'} and call the same `train` again, which writes the text and no update"
-        raise UserError(f"{error}: {again}") from None
+        raise UserError(f"{error}: {text_again(run)}") from None
+
+
+def text_again(run: Path) -> str:
+    """Return what to do about a finished run whose text is damaged."""
+    return f"delete {run / 'training.json'} and call the same `train` again, which writes the text and no update"
 
 
 def _weights(run: Path, name: str) -> Path:

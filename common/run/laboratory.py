@@ -10,6 +10,7 @@ from common.files import write_whole
 from common.progress import progress
 from common.report.laboratory import protocol_table, signatures, waterfall_drawing, waterfall_table
 from common.report.page import png
+from common.score.files import examine, notes, unknown_language
 from common.score.laboratory import (
     PROTOCOLS,
     SETTINGS,
@@ -20,10 +21,12 @@ from common.score.laboratory import (
     reference_lengths,
     waterfall,
 )
-from common.score.recover import describe, recover
+from common.score.recover import describe, plain_recovered, recover
 from common.score.significance import plain_difference
-from common.text.doubts import doubts, warn
 from common.typed import plain
+
+_TOKENISER = "moses-2016"
+"""The tokeniser by which files are examined."""
 
 
 def score_by_protocols(
@@ -32,17 +35,19 @@ def score_by_protocols(
     """Score a file of plain text under every protocol, and return the scores and the waterfall as plain values.
 
     against: another output for the same sentences, to be compared with. figure: where to draw the waterfall, if at all.
-    Raise UserError if a file is missing, empty, not UTF-8 or of another length than the others.
+    Raise UserError if a file is missing, empty, not UTF-8 or of another length than the others, or if the references
+    have no word.
     """
     files = [hypothesis, reference, *([against] if against else [])]
     hypotheses, references, *others = read_parallel(*files)
     for path, lines in zip(files, (hypotheses, references, *others), strict=True):
-        warn(doubts(lines, str(path), "moses-2016"))
+        examine(lines, path, _TOKENISER, path == reference)
     with progress(len(PROTOCOLS) * (1 + len(others)) + SETTINGS, "laboratory", " scores") as bar:
         texts = Texts(hypotheses, references, language)
         scores, fall = laboratory(texts, bar.update), waterfall(texts, bar.update)
         found: dict[str, Any] = {
             "language": language,
+            "notes": notes(language, references, texts.tokens("references", _TOKENISER), scores["13a"].signature),
             "scores": {key: plain_score(score) for key, score in scores.items()},
             "waterfall": plain(fall),
         }
@@ -58,23 +63,30 @@ def score_by_protocols(
 def laboratory_text(found: dict[str, Any]) -> str:
     """Return what `score_by_protocols` found as text."""
     tables = protocol_table(found["scores"], found.get("against", {}), found.get("differences", {}))
-    return "\n\n".join([tables, waterfall_table([Waterfall(**found["waterfall"])]), signatures(found["scores"])])
+    parts = [tables, waterfall_table([Waterfall(**found["waterfall"])]), signatures(found["scores"])]
+    return "\n\n".join([*parts, *(f"note: {note}" for note in found["notes"])])
 
 
-def recover_line(line: str, reference: Path | None, language: str) -> dict[str, Any]:
-    """Check a printed line against itself, and return what was found as plain values, with a text that says it.
+def recover_line(line: str, reference: Path | None, language: str) -> tuple[dict[str, Any], str]:
+    """Check a printed line against itself, and return what was found as plain values, and a text that says it.
 
     reference: plain text of the references, whose length by each tokenisation is compared with the printed one.
-    Raise UserError if the line is no score with its precisions, or if there is no such file.
+    Raise UserError if the line is no score with its precisions, or if there is no such file or no word in it.
     """
     found = recover(line)
-    text = describe(found)
-    matching = None
+    text, values = describe(found), plain_recovered(found)
     if reference:
-        lengths = reference_lengths(read_lines(reference), language)
+        references = read_lines(reference)
+        examine(references, reference, _TOKENISER, references=True)
+        lengths = reference_lengths(references, language)
         printed = found.line.printed.get("reference length")
         matching = [name for name, length in lengths.items() if str(length) == printed]
         listed = "\n".join(f"  {length:,}  {name}" for name, length in lengths.items())
-        text += f"\nwords of {reference}, language {language}:\n{listed}\nas printed: {', '.join(matching) or 'none'}"
-    suspects = {part: str(needed) for part, needed in found.suspects.items()}
-    return {"agrees": found.agrees, "suspects": suspects, "tokenisations": matching, "text": text}
+        about = unknown_language(language)
+        text += f"\nwords of {reference}, language {language}:\n{listed}"
+        text += "".join(f"\nnote: {note}" for note in about)
+        text += (
+            f"\nas printed: {', '.join(matching) or 'none'}" if printed else "\nthe line prints no length of references"
+        )
+        values |= {"language": language, "notes": about, "reference_lengths": lengths, "as_printed": matching}
+    return values, text

@@ -7,6 +7,7 @@ The source of a notebook is a Python file in jupytext's percent format: a line `
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,8 @@ from common.run.cli import Parser, guarded, utf8_output
 
 SECONDS = 600
 """The longest that a cell may take."""
+PROGRESS = re.compile(r"[^\n]*: +\d+%\|[^\n]*\n?")
+"""A line of progress (common/progress.py)."""
 
 
 def read(source: Path) -> Any:
@@ -58,6 +61,17 @@ def execute(notebook: Any, folder: Path) -> None:
             resources={"metadata": {"path": str(folder)}},
         )
         client.execute(env={**os.environ, "IPYTHONDIR": own})
+    drop_progress(notebook)
+
+
+def drop_progress(notebook: Any) -> None:
+    """Take lines of progress out of the outputs: a slow machine prints them, and a fast one does not."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            if output.get("name") == "stderr":
+                output.text = PROGRESS.sub("", output.text)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr" or output.text]
 
 
 def build(source: Path) -> Path:

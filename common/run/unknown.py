@@ -9,7 +9,7 @@ import numpy as np
 
 from common.align.attention import source_attention
 from common.align.dictionary import Dictionary, Replaced, replace_unknown
-from common.align.record import Measure, Repaired, Replacement
+from common.align.record import Known, Measure, Repaired, Replacement
 from common.errors import UserError
 from common.ids import UNK
 from common.paper import Paper
@@ -17,9 +17,9 @@ from common.prepare.prepared import Prepared
 from common.result import read_result
 from common.run.evaluate import decoding_lines, known_sentences, translate_lines
 from common.run.folder import LoadedRun
-from common.score.bleu import Statistics
+from common.score.bleu import Statistics, bleu
 from common.score.files import tokenised_scores
-from common.score.significance import Samples, interval_difference, resample
+from common.score.significance import Samples, bootstrap_interval, interval_difference, paired_bootstrap, resample
 
 _EXAMPLES = 4
 _SHORT = 25
@@ -80,14 +80,11 @@ def score_replaced(replacer: Replacer, prepared: Prepared, test_set: str, say: C
         tokenised_scores(found, lines["reference_tokens"], metric, tokenization=tokenization)[metric]
         for found in hypotheses.values()
     )
-    no_unk = _no_unk(run, test_set, lines, before.statistics)
-    if no_unk is None:
-        say(f"{run.path / 'result.json'}: no column No UNK of {test_set} by the same search; its distance is not told")
-    systems = [before.statistics, after.statistics, *([no_unk[1]] if no_unk else [])]
-    drawn = resample(*systems, of_sums=before.of_sums)
-    gain = after.value - before.value
-    # A share of a distance means nothing where the distance may be none.
-    far = no_unk is not None and bool((drawn[2] > drawn[0]).all())
+    known = _known(run, test_set, lines, before.statistics)
+    if known is None:
+        say(f"{run.path / 'result.json'}: no column No UNK of {test_set} by the same search; its sentences are not "
+            "compared")  # fmt: skip
+    drawn = resample(before.statistics, after.statistics, of_sums=before.of_sums)
     return Replacement(
         test_set=test_set,
         signature=before.signature,
@@ -96,11 +93,8 @@ def score_replaced(replacer: Replacer, prepared: Prepared, test_set: str, say: C
         translated=sum(one.translated for one in done),
         before=_measure(before.value, drawn[0]),
         after=_measure(after.value, drawn[1]),
-        gain=interval_difference(gain, drawn[1] - drawn[0]),
-        no_unk=no_unk[0] if no_unk else None,
-        closed=_measure(gain / (no_unk[0] - before.value), (drawn[1] - drawn[0]) / (drawn[2] - drawn[0]))
-        if no_unk and far
-        else None,
+        gain=interval_difference(after.value - before.value, drawn[1] - drawn[0]),
+        known=known,
         examples=_examples(run, lines, ids, done),
     )
 
@@ -111,10 +105,8 @@ def _measure(value: float, samples: Samples) -> Measure:
     return Measure.of(value, (interval.low, interval.high))
 
 
-def _no_unk(
-    run: LoadedRun, test_set: str, lines: Mapping[str, list[str]], before: Statistics
-) -> tuple[float, Statistics] | None:
-    """Return BLEU of the column No UNK and its statistics, with zeros for the sentences that have unknown words.
+def _known(run: LoadedRun, test_set: str, lines: Mapping[str, list[str]], before: Statistics) -> Known | None:
+    """Return how the sentences of the column No UNK are translated with and without UNK.
 
     before: counts of all sentences, as decoded. None if the run has no such column, or if its result is of other
     weights, another recipe or other translations.
@@ -127,9 +119,13 @@ def _no_unk(
     column, known = columns.get("no_unk"), known_sentences(run, lines)
     if not column or not np.array_equal(columns["all"].counts, before) or column.sentences != known.sum():
         return None
-    statistics = np.zeros((len(known), 10), dtype=np.int64)
-    statistics[known] = column.counts
-    return column.bleu, statistics
+    allowed, forbidden = before[known], column.counts
+    return Known(
+        sentences=column.sentences,
+        allowed=Measure.of(bleu(allowed), bootstrap_interval(allowed)),
+        forbidden=Measure.of(column.bleu, column.interval),
+        gain=paired_bootstrap(forbidden, allowed),
+    )
 
 
 def _examples(
@@ -157,7 +153,9 @@ def summary(name: str, found: Replacement) -> str:
     for title, measure in (("as decoded", found.before), ("UNK replaced", found.after)):
         lines.append(f"  {title}: BLEU {measure.value:.2f} (95% {measure.low:.2f} to {measure.high:.2f})")
     lines.append(f"  difference: {found.gain.value:+.2f} (95% {found.gain.low:+.2f} to {found.gain.high:+.2f})")
-    if found.closed:
-        share = " to ".join(f"{100 * value:.0f}" for value in (found.closed.low, found.closed.high))
-        lines.append(f"  {100 * found.closed.value:.0f}% (95% {share}) of the distance to No UNK, {found.no_unk:.2f}")
+    if known := found.known:
+        lines.append(f" {known.sentences:,} sentences without unknown words:")
+        for title, measure in (("as decoded", known.allowed), ("UNK forbidden", known.forbidden)):
+            lines.append(f"  {title}: BLEU {measure.value:.2f} (95% {measure.low:.2f} to {measure.high:.2f})")
+        lines.append(f"  difference: {known.gain.value:+.2f} (95% {known.gain.low:+.2f} to {known.gain.high:+.2f})")
     return "\n".join(lines)

@@ -118,8 +118,10 @@ def sacre_metric(language: str, lowercase: bool, tokenize: str | None = None, *,
     into words are not installed.
     """
     base = base_language(language)
+    # The language chooses the tokeniser. To one that is named sacreBLEU would only answer with advice, each time.
+    chooses = "" if tokenize else base
     try:
-        return BLEU(lowercase=lowercase, tokenize=tokenize, effective_order=effective_order, trg_lang=base)
+        return BLEU(lowercase=lowercase, tokenize=tokenize, effective_order=effective_order, trg_lang=chooses)
     except (RuntimeError, AssertionError):  # no MeCab, or another dictionary than sacreBLEU's
         raise UserError(
             f'sacreBLEU needs MeCab to split `{language}` into words; install it: pip install "sacrebleu[{base}]"'
@@ -139,6 +141,12 @@ def bleu_of_sums(sums: Sums) -> npt.NDArray[np.float64]:
         log_penalty = np.minimum(0.0, 1.0 - reference / hypothesis)
         score = 100.0 * np.exp(log_penalty + log_precision)
     return np.where(matches.min(axis=-1) > 0, score, 0.0)
+
+
+def brevity_penalty(statistics: Statistics) -> float:
+    """Return the factor of BLEU by which these sentences pay for being shorter than their references."""
+    hypothesis, reference = statistics[:, 8:].sum(axis=0).tolist()
+    return float(np.exp(min(0.0, 1 - reference / hypothesis))) if hypothesis else 0.0
 
 
 def sacre_bleu_of_sums(sums: Sums) -> npt.NDArray[np.float64]:
@@ -199,8 +207,7 @@ def _multi_bleu_line(statistics: Statistics) -> str:
     if reference == 0:
         return "BLEU = 0, 0/0/0/0 (BP=0, ratio=0, hyp_len=0, ref_len=0)"
     precisions = "/".join(f"{100 * counts[n] / max(counts[4 + n], 1):.1f}" for n in range(4))
-    penalty = np.exp(min(0.0, 1 - reference / hypothesis)) if hypothesis else 0.0
     return (
-        f"BLEU = {bleu(statistics):.2f}, {precisions} (BP={penalty:.3f}, "
+        f"BLEU = {bleu(statistics):.2f}, {precisions} (BP={brevity_penalty(statistics):.3f}, "
         f"ratio={hypothesis / reference:.3f}, hyp_len={hypothesis}, ref_len={reference})"
     )

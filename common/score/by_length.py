@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError
-from common.score.bleu import Statistics, bleu
+from common.score.bleu import Statistics, bleu, brevity_penalty
 from common.score.significance import (
     SEED,
     Difference,
@@ -71,55 +71,69 @@ def sliding_bleu(
     return curve
 
 
-def changes_with_length(lengths: Lengths, *systems: Statistics) -> list[tuple[float, Samples]]:
-    """Return for each system BLEU x 100 of the long sentences minus BLEU of the others, and its resamples (SAMPLES,).
+@dataclass(frozen=True)
+class Sides:
+    """BLEU x 100 of a system's long sentences and of the others: of all, then of each resample, (1 + SAMPLES,)."""
 
-    Long sentences are those above the median length. Raise UserError if no sentence is long.
+    long: Samples
+    others: Samples
+    brevity: tuple[float, float]
+    """Brevity penalty of the others and of the long sentences."""
+
+    @property
+    def change(self) -> Difference:
+        """BLEU of the long sentences minus BLEU of the others. It is negative if quality falls with length."""
+        return difference_of(self.long - self.others)
+
+    @property
+    def relative(self) -> Difference | None:
+        """`change` in percent of BLEU of the others, or None if that is 0 in the test set or in a resample."""
+        return difference_of(100 * (self.long / self.others - 1)) if self.others.all() else None
+
+
+def difference_of(values: Samples) -> Difference:
+    """Return a difference with its interval. values: what the test set has, then its resamples, (1 + SAMPLES,)."""
+    return interval_difference(float(values[0]), values[1:])
+
+
+def halves(lengths: Lengths, *systems: Statistics) -> list[Sides]:
+    """Return for each system BLEU above the median length and BLEU at or below it, with the same draws for all.
+
+    Raise UserError if no sentence is above it.
     """
     lengths = np.asarray(lengths)
     is_long = lengths > np.median(lengths)
     if not is_long.any():
         raise UserError("no sentence is longer than the median length; score a test set of unequal lengths")
-    return _changes(is_long, ~is_long, *systems)
+    return _sides(is_long, ~is_long, *systems)
 
 
-def _changes(
-    long: npt.NDArray[np.bool_], short: npt.NDArray[np.bool_], *systems: Statistics
-) -> list[tuple[float, Samples]]:
-    """Return for each system BLEU x 100 of the `long` sentences minus BLEU of the `short` ones, and its resamples.
-
-    The two are resampled separately, with the same draws for every system.
-    """
-    generator = np.random.default_rng(SEED)
-    # Separately: one draw over all sentences would also vary how many of them are long.
-    sides = [[statistics[side] for statistics in systems] for side in (long, short)]
-    above, below = (resample(*side, generator=generator) for side in sides)
-    return [
-        (bleu(long) - bleu(short), of_long - of_short)
-        for long, short, of_long, of_short in zip(*sides, above, below, strict=True)
-    ]
-
-
-def length_slope(lengths: Lengths, statistics: Statistics) -> Difference:
-    """Return BLEU above the median length minus BLEU at or below it, as in `changes_with_length`.
-
-    The difference is negative if quality falls with length. `high < 0` says that it falls reliably.
-    """
-    ((value, scores),) = changes_with_length(lengths, statistics)
-    return interval_difference(value, scores)
-
-
-def change_above(lengths: Lengths, statistics: Statistics, bound: int, least: int) -> Difference:
-    """Return BLEU of the sentences of more than `bound` words minus BLEU of those of `least` to `bound`.
+def sides_of(bound: int, least: int, lengths: Lengths, statistics: Statistics) -> Sides:
+    """Return BLEU of the sentences of `bound` words or more and of those of `least` to `bound` - 1.
 
     Raise UserError if there are none of one kind.
     """
     lengths = np.asarray(lengths)
-    long, short = lengths > bound, (least <= lengths) & (lengths <= bound)
-    if not (long.any() and short.any()):
-        raise UserError(f"no sentences both above {bound} words and of {least} to {bound}")
-    ((value, scores),) = _changes(long, short, statistics)
-    return interval_difference(value, scores)
+    long, others = lengths >= bound, (least <= lengths) & (lengths < bound)
+    if not (long.any() and others.any()):
+        raise UserError(f"no sentences both of {bound} words or more and of {least} to {bound - 1}")
+    return _sides(long, others, statistics)[0]
+
+
+def _sides(long: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_], *systems: Statistics) -> list[Sides]:
+    """Return both sides for each system. They are resampled separately, with the same draws for every system."""
+    generator = np.random.default_rng(SEED)
+    # Separately: one draw over all sentences would also vary how many of them are long.
+    parts = [[statistics[side] for statistics in systems] for side in (long, others)]
+    drawn = [resample(*part, generator=generator) for part in parts]
+    scores = [
+        [np.array([bleu(statistics), *samples]) for statistics, samples in zip(part, of_part, strict=True)]
+        for part, of_part in zip(parts, drawn, strict=True)
+    ]
+    return [
+        Sides(above, below, (brevity_penalty(below_counts), brevity_penalty(above_counts)))
+        for above, below, above_counts, below_counts in zip(*scores, *parts, strict=True)
+    ]
 
 
 def without_unknown(

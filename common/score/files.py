@@ -11,6 +11,7 @@ import numpy as np
 from sacremoses.corpus import NonbreakingPrefixes
 
 from common.corpus.lines import read_parallel
+from common.errors import UserError
 from common.recipe import Recipe
 from common.score.bleu import Score, sacre_bleu, tokenised_bleu
 from common.score.by_length import bleu_by_bins
@@ -64,7 +65,8 @@ def score_files(
     language: of hypothesis and reference. The default is the recipe's target.
     lowercase: lower-case before tokenising, which some recipes do in any case.
     against: another output for the same sentences. The differences from it, by paired bootstrap, are `differences`.
-    Raise UserError if a file is missing, empty, not UTF-8 or of another length than the others.
+    Raise UserError if a file is missing, empty, not UTF-8 or of another length than the others, or if the references
+    have no word.
 
     Source length is in words between white space.
     """
@@ -74,8 +76,8 @@ def score_files(
     language, lowercase = language or recipe.data.target, lowercase or recipe.text.lowercase
     tokeniser = Tokeniser(language, lowercase, recipe.text.tokeniser)
     outputs = [name for name in ("hypothesis", "against") if name in texts]
-    for name in (*outputs, "reference"):
-        warn(doubts(texts[name], str(paths[name]), recipe.text.tokeniser))
+    for name, path in paths.items():
+        examine(texts[name], path, None if name == "source" else recipe.text.tokeniser, name == "reference")
     tokens = {name: [tokeniser.tokenise(line) for line in texts[name]] for name in (*outputs, "reference")}
     metric, references = recipe.evaluate.metric, tokens["reference"]
     scores, *others = (
@@ -102,6 +104,19 @@ def score_files(
     return {**shown, "by_length": rows}
 
 
+def examine(lines: Sequence[str], path: Path, tokeniser: str | None, references: bool = False) -> None:
+    """Print warnings of lines that look like the wrong input of a tokeniser, if one is named, or that have no word.
+
+    Raise UserError if references have no word: nothing can be right then.
+    """
+    if not any(map(str.split, lines)):
+        if references:
+            raise UserError(f"{path}: has no word in it; put one reference on each line")
+        warn([f"{path}: has no word in it; is it the file that is meant?"])
+    if tokeniser:
+        warn(doubts(lines, str(path), tokeniser))
+
+
 def notes(language: str, references: Sequence[str], tokens: Sequence[str], sacre_signature: str) -> list[str]:
     """Return what a reader of the scores must know about the language.
 
@@ -109,9 +124,7 @@ def notes(language: str, references: Sequence[str], tokens: Sequence[str], sacre
     references: detokenised lines.
     tokens: the same lines, tokenised.
     """
-    found = []
-    if base_language(language) not in NonbreakingPrefixes().available_langs.values():
-        found.append(f"Moses knows no abbreviations of `{language}` and takes the English ones, as tokenizer.perl does")
+    found = unknown_language(language)
     if _unsplit(tokens):
         found.append("Moses does not split this text into words, so tokenised BLEU takes whole clauses for words")
     if "|tok:13a|" in sacre_signature and _unsplit(references):
@@ -120,6 +133,13 @@ def notes(language: str, references: Sequence[str], tokens: Sequence[str], sacre
             f"ja, and the language is `{language}`"
         )
     return found
+
+
+def unknown_language(language: str) -> list[str]:
+    """Return a note if Moses has no rules for the language."""
+    if base_language(language) in NonbreakingPrefixes().available_langs.values():
+        return []
+    return [f"Moses knows no abbreviations of `{language}` and takes the English ones, as tokenizer.perl does"]
 
 
 def _unsplit(lines: Sequence[str]) -> bool:

@@ -22,6 +22,8 @@ SEGMENTERS: dict[str, type[Bpe] | type[WordPieces]] = {"bpe": Bpe, "wordpieces":
 """Segmenters by their name in a recipe (text.segmentation)."""
 SEGMENTER_FILES = {"bpe": "bpe.codes", "wordpieces": "wordpieces.txt"}
 """Name of the file in which each segmenter is saved."""
+FILES = ("text.json", "source.vocab", "target.vocab", *SEGMENTER_FILES.values())
+"""Names of all files that a pipeline may be saved in."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from common.report import tables as report
 from common.report.page import Figure, figure_block, png
 from common.report.results import Result
 from common.report.tables import number
+from common.score.significance import Difference
 from papers.bahdanau2014 import figures
 
 Results = Mapping[str, Result]
@@ -55,7 +56,11 @@ def build(reported: Mapping[str, Any], runs: Results) -> tuple[list[str], list[F
     agreements = {system: one.agreement for system, one in found.items() if one.agreement}
     parts = [HEADING, stale]
     if agreements:
-        parts += [replacement_part(found), agreement_part(found, agreements), blocks.get("entropy-by-position", "")]
+        parts += [
+            replacement_part(found, runs),
+            agreement_part(found, agreements),
+            blocks.get("entropy-by-position", ""),
+        ]
     parts += [
         course_part(reported, found, runs),
         blocks.get("course", ""),
@@ -72,42 +77,67 @@ def share(measure: Measure | None) -> str:
     return f"{100 * measure.value:.1f}% ({100 * measure.low:.1f} to {100 * measure.high:.1f})"
 
 
-def scored(measure: Measure, form: str = ".2f") -> str:
+def scored(measure: Measure | Difference, form: str = ".2f") -> str:
     """Return a value with its interval."""
     return f"{measure.value:{form}} ({measure.low:{form}} to {measure.high:{form}})"
 
 
-def replacement_part(found: Analyses) -> str:
-    """Return BLEU before and after UNK is replaced."""
+def replacement_part(found: Analyses, runs: Results) -> str:
+    """Return BLEU before and after UNK is replaced, and what it gains to forbid UNK where no word is unknown."""
     rows = []
     for one in found.values():
         if replaced := one.replacement:
-            gain, copied = replaced.gain, replaced.unknown - replaced.translated
+            known = replaced.known
             rows.append(
                 [
                     one.title,
                     f"{replaced.unknown:,}",
                     f"{replaced.translated:,}",
-                    f"{copied:,}",
+                    f"{replaced.unknown - replaced.translated:,}",
                     scored(replaced.before),
                     scored(replaced.after),
-                    f"{gain.value:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})",
-                    number(replaced.no_unk),
-                    share(replaced.closed),
+                    scored(replaced.gain, "+.2f"),
+                    *(
+                        (scored(known.allowed), scored(known.forbidden), scored(known.gain, "+.2f"))
+                        if known
+                        else ("",) * 3
+                    ),
                 ]
             )
     header = ["model", "UNK written", "translated", "copied", "All (95%)", "All, UNK replaced (95%)", "gain (95%)"]
-    header += ["No UNK", "share of the distance (95%)"]
+    header += ["All, on No UNK's sentences (95%)", "No UNK (95%)", "gain by forbidding UNK (95%)"]
     told = (
         "Each UNK that the model writes is replaced by the dictionary's translation of the source word with its "
         "greatest alpha or, where the dictionary has none, by that word itself (Luong et al. 2015, Jean et al. 2015). "
-        "The dictionary is learned from the training text by the aligner below. Tables 1 to 3 never have it. The last "
-        "column is the gain divided by No UNK minus All: what replacement recovers of that distance. A poor alignment "
-        "recovers little, so it does not say what the shortlist alone costs, and the sentences of No UNK are also "
-        "easier in other ways."
+        "The dictionary is learned from the training text by the aligner below. Tables 1 to 3 never have it."
     )
     return (
-        f"### UNK replaced through the alignment\n\n{table(header, rows, right=range(1, 9))}\n\n{told}{examples(found)}"
+        "### UNK replaced through the alignment\n\n"
+        f"{table(header, rows, right=range(1, len(header)))}\n\n{told}{distance(found, runs)}{examples(found)}"
+    )
+
+
+def distance(found: Analyses, runs: Results) -> str:
+    """Return what of the distance from All to No UNK is the choice of sentences. Nothing without a column No UNK."""
+    parts = []
+    for system, one in found.items():
+        known, column = one.replacement.known if one.replacement else None, runs[system].column("no_unk")
+        if known and column and one.replacement:
+            whole = known.forbidden.value - one.replacement.before.value
+            chosen = known.allowed.value - one.replacement.before.value
+            parts.append((f"{one.title} {chosen:.2f} of {whole:.2f}", runs[system].all.lengths, column))
+    if not parts:
+        return ""
+    _, lengths, column = parts[0]
+    return (
+        "\n\nHow much of the distance from All to No UNK is the shortlist: that column has other sentences and another "
+        "search. The last three columns keep the sentences and change the search alone, which may not write UNK; the "
+        "last one is what that gains. The rest of the distance is there before the search "
+        f"changes, by the choice of sentences alone: {', '.join(text for text, *_ in parts)} BLEU. The sentences of No "
+        f"UNK, {column.sentences:,} of {len(lengths):,}, have no unknown word in source or reference, but they are "
+        f"also short: {column.lengths.mean():.1f} source words on average, where all have {lengths.mean():.1f}. These "
+        "two are not told apart here. Replacement recovers some of what unknown words cost all sentences, and no more "
+        "than the alignments allow."
     )
 
 
@@ -271,6 +301,7 @@ def course_part(reported: Mapping[str, Any], found: Analyses, runs: Results) -> 
         "the last `train.keep_checkpoints`, and a run that continues another has none of the other's. Hours are those "
         "of training, by its log. Development sentences are decoded greedily."
     )
+    told += "".join(f"\n\n{note}" for note in report.time_notes({system: runs[system] for system in found}))
     shown = next(system for system in ("rnnsearch-50", *found) if system in found)
     return (
         f"### The course of training\n\n{table(header, rows, right=(1, 2, 4, 5, 6, 7, 8))}\n\n{told}\n\n"
@@ -342,39 +373,50 @@ def entropy(found: Analyses) -> Figure | None:
 
 
 def course(found: Analyses, runs: Results) -> Figure:
-    """Draw likelihood, BLEU, error rate and sharpness against updates or hours."""
-    drawing = Drawing(figsize=(9.0, 6.4), layout="constrained")
-    panels = drawing.subplots(2, 2).ravel()
-    for system, one in found.items():
+    """Draw likelihood, BLEU, error rate and sharpness against updates, and BLEU against hours."""
+    drawing = Drawing(figsize=(12.0, 6.8), layout="constrained")
+    cells = drawing.subplot_mosaic([["nll", "bleu", "hours"], ["rate", "sharp", "."]])
+    # The longest first: where a run continues another, their first part is one curve, and the shorter one is on top.
+    for system, one in sorted(found.items(), key=lambda item: -item[1].course[-1].step):
         colour, style = STYLES.get(system, ("#777777", "-"))
         curve = [(point.step, point.dev_nll_per_token) for point in runs[system].file.training.dev_curve]
         if curve:
-            panels[0].plot(*zip(*curve, strict=True), color=colour, linestyle=style, linewidth=2, label=one.title)
+            cells["nll"].plot(*zip(*curve, strict=True), color=colour, linestyle=style, linewidth=2, label=one.title)
+        scores = [moment.bleu for moment in one.course]
+        _band(cells["bleu"], [moment.step for moment in one.course], scores, colour, style, one.title)
         hours = [moment.seconds / 3600 for moment in one.course if moment.seconds is not None]
         if len(hours) == len(one.course):
-            _band(panels[1], hours, [moment.bleu for moment in one.course], colour, style, one.title)
+            _band(cells["hours"], hours, scores, colour, style, one.title)
         aligned = [(moment.step, moment.alpha) for moment in one.course if moment.alpha]
         steps = [step for step, _ in aligned]
-        _band(panels[2], steps, [_scaled(a.error_rate) for _, a in aligned], colour, style, one.title)
-        _band(panels[3], steps, [_scaled(a.sharp) for _, a in aligned], colour, style)
+        _band(cells["rate"], steps, [_scaled(a.error_rate) for _, a in aligned], colour, style, one.title)
+        _band(cells["sharp"], steps, [_scaled(a.sharp) for _, a in aligned], colour, style)
     agreements = {system: one.agreement for system, one in found.items() if one.agreement}
     for compared in by_links(agreements):
         scale = next(iter(compared.values()))
-        _level(panels[2], 100 * scale.diagonal.value, "the diagonal")
-        _level(panels[2], 100 * scale.one.value, "the aligner's one direction")
+        _level(cells["rate"], 100 * scale.diagonal.value, "the diagonal")
+        _level(cells["rate"], 100 * scale.one.value, "the aligner's one direction")
     if agreements:
-        _level(panels[3], 100 * SHARP, "")
-    _finish(panels[0], "Updates", "Dev NLL (nats per token)", zero=False)
-    _finish(panels[1], "Hours of training", "Greedy BLEU of dev sentences")
-    _finish(panels[2], "Updates", "Alignment error rate (%)")
-    _finish(panels[3], "Updates", "Sharp words (%)")
-    named = {name: line for panel in panels for line, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+        _level(cells["sharp"], 100 * SHARP, f"counts as sharp: {100 * SHARP:g}%")
+    _finish(cells["nll"], "Updates", "Dev NLL (nats per token)", zero=False)
+    _finish(cells["bleu"], "Updates", "Greedy BLEU of dev sentences")
+    _finish(cells["hours"], "Hours of training", "Greedy BLEU of dev sentences")
+    _finish(cells["rate"], "Updates", "Alignment error rate (%)")
+    _finish(cells["sharp"], "Updates", "Sharp words (%)")
+    drawn = {
+        name: line for panel in cells.values() for line, name in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    named = {one.title: drawn[one.title] for one in found.values() if one.title in drawn}
     drawing.legend(named.values(), named, loc="outside upper center", ncols=5, frameon=False)
     caption = (
-        "Above: likelihood of the development set against updates, and BLEU of a sample of it against hours. Below, "
-        "for the models with attention: alignment error rate against the statistical aligner, and the share of target "
-        "words that give one source position more than half of their weight. Bands: 95% intervals over sentences."
+        "Above: likelihood of the development set against updates, and BLEU of a sample of it against updates and "
+        "hours. Below, for the models with attention: alignment error rate against the statistical aligner, and the "
+        "share of target words that give one source position more than half of their weight. Bands: 95% intervals "
+        "over sentences. Where a run continues another, their likelihoods are one curve until then, and its other "
+        "curves begin later."
     )
+    if report.time_notes({system: runs[system] for system in found}):
+        caption += " Hours compare neither with each other nor with the paper's (above): the machine's rate changed."
     return Figure("course", "Quality and alignment over the course of training", caption, png(drawing))
 
 
@@ -387,18 +429,19 @@ def sharpening(found: Analyses) -> Figure | None:
     columns = 3 if len(steps) > 3 else len(steps)
     rows = -(-len(steps) // columns)
     width, height = (0.17 * len(words) for words in (example.source, example.target))
-    drawing = Drawing(figsize=(columns * (width + 0.3) + 1.2, rows * (height + 0.35) + 1.3), layout="constrained")
+    drawing = Drawing(figsize=(columns * (width + 0.3) + 1.2, rows * (height + 1.2) + 0.4), layout="constrained")
     drawing.get_layout_engine().set(h_pad=0.1)  # type: ignore[union-attr,call-arg]
     panels = np.atleast_1d(drawing.subplots(rows, columns)).ravel()
     for place, (axes, step) in enumerate(zip(panels, steps, strict=False)):
-        source, target = (example.source if place < columns else ()), (example.target if place % columns == 0 else ())
-        figures.draw_weights(axes, example.weights(step), source, target, labels=8)
+        target = example.target if place % columns == 0 else ()
+        figures.draw_weights(axes, example.weights(step), example.source, target, labels=8)
         axes.set_xlabel(f"after {int(step):,} updates")
     for axes in panels[len(steps) :]:
         axes.set_visible(False)
     caption = (
         f"Alpha of {one.title} for one sentence at {len(steps)} checkpoint{'s' * (len(steps) > 1)}, teacher-forced on "
-        "the translation by the decoded weights. Across: source words; down: generated words. Black is 0, white is 1."
+        "the translation by the decoded weights. Across: source words; down: generated words. Black is 0, white is 1. "
+        f"Equal weights look dark too: 1/{len(example.source)} each, {1 / len(example.source):.2f}."
     )
     return Figure("sharpening", "One alignment over the course of training", caption, png(drawing))
 
@@ -420,10 +463,12 @@ def _band(
 
 
 def _level(axes: Axes, value: float, name: str) -> None:
-    """Draw a dotted line across."""
+    """Draw a dotted line across, and its name on white at the left, where few curves are: below it if there is room."""
+    below = value > 15
     axes.axhline(value, color="#777777", linestyle=":", linewidth=1)
-    axes.annotate(name, (0.99, value), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
-                  ha="right", color="#555555", fontsize=8)  # fmt: skip
+    axes.annotate(name, (0.02, value), (0, -3 if below else 3), xycoords=("axes fraction", "data"),
+                  textcoords="offset points", va="top" if below else "bottom", color="#555555", fontsize=9,
+                  bbox={"color": "white", "pad": 0.5})  # fmt: skip
 
 
 def _finish(axes: Axes, across: str, up: str, zero: bool = True) -> None:

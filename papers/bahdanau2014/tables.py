@@ -5,6 +5,7 @@ Printed numbers come from reported.yaml and have columns of their own. Ours come
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from common.report.claims import Claim, Finding, Outcome, Verdict
 from common.report.page import Figure, Section
 from common.report.results import Result, read_results
 from common.report.tables import number
-from common.score.by_length import bleu_by_bins, change_above
+from common.score.by_length import FEWEST, Sides, bleu_by_bins, difference_of, sides_of
+from common.score.significance import Difference
+from common.text.vocabulary import UNK_TEXT
 from common.yaml_files import read_yaml
 from papers.bahdanau2014 import ambiguities, analysis, figures
 from papers.bahdanau2014.ambiguities.page import build_page
@@ -30,15 +33,19 @@ Results = Mapping[str, Result]
 
 COLUMNS = {"All": "all", "No UNK": "no_unk"}
 """Columns of Table 1 and their names in a result."""
+STAR = "rnnsearch-50-star"
+"""RNNsearch-50*: RNNsearch-50 with its training carried on."""
 SHARE = 1 / 3
 """RNNsearch-50 is to lose less with length than this share of what RNNencdec-50 loses."""
+TENTH = 0.1
+"""A system is steady if its long sentences lose less than this share of BLEU of the others."""
 LONG, LEAST = (50, 40), 10
-"""Words above which a sentence counts as long, the second number where too few are longer than the first; and the words
-from which on the others count."""
+"""Words from which on a sentence counts as long, the second number where too few have the first; and those from which
+on the others count."""
 ENOUGH = 50
 """Fewest long sentences on which anything is decided."""
 FLOOR = 2.0
-"""BLEU below which two systems differ in little but the words that any sentence has. Ours."""
+"""BLEU below which systems differ in little but the words that any sentence has and have nothing to fall from. Ours."""
 
 
 def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
@@ -51,12 +58,17 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
     drawings = [figure for figure in (figures.bleu_by_length(rows), _alignments(rows)) if figure]
     analysed, more = analysis.build(reported, runs)
     outcomes = claim.evaluate(claims(reported), runs)
-    remarks = [*notes(reported, runs), *report.other_text_notes(paper, runs), *why_claims_fail(outcomes, runs)]
+    remarks = [*notes(reported, runs), *report.other_text_notes(paper, runs)]
+    remarks += [*floor_notes(outcomes, runs), *why_claims_fail(outcomes, runs)]
     parts = [
         f"# {paper.title}\n\n{paper.citation}",
-        f"## Table 1: BLEU on the test set{report.text_label(runs)}\n\n{table1(reported, runs, scale)}",
+        f"## Table 1: BLEU on the test set{report.text_label(runs)}",
+        *sizes(paper, runs),
+        table1(reported, runs, scale),
         report.provenance(runs),
-        f"## Table 2: learning statistics{report.text_label(runs)}\n\n{table2(reported, runs)}",
+        f"## Table 2: learning statistics{report.text_label(runs)}",
+        *sizes(paper, runs),
+        table2(reported, runs),
         *length_part(rows, drawings),
         *(page.figure_block(figure) for figure in drawings if figure.name == "alignments"),
         *table3_part(rows),
@@ -68,6 +80,18 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
     section = Section(paper.title, "\n\n".join(parts), [*drawings, *more], outcomes, remarks)
     page.write_section(section, out)
     return section
+
+
+def sizes(paper: Paper, runs: Results) -> list[str]:
+    """Return the sizes of our models and of the paper's in a line. Nothing without runs."""
+
+    def of(recipe: Mapping[str, Any]) -> str:
+        return (
+            f"{recipe['model']['hidden']:,} hidden units and shortlists of {recipe['text']['vocabulary_size']:,} words"
+        )
+
+    ours = " or ".join(sorted({of(result.recipe) for result in runs.values()}))
+    return [f"Ours: {ours}. The paper's: {of(paper.recipe('rnnsearch-50').to_dict())}."] if runs else []
 
 
 def table1(reported: Reported, runs: Results, scale: str) -> str:
@@ -116,7 +140,7 @@ def table2(reported: Reported, runs: Results) -> str:
     unit = (
         "NLL: negative log-likelihood of a sentence, ours in nats; the paper states neither its unit nor its sentences."
     )
-    return table(header, rows, right=(2, 3, 4, 6, 7)) + f"\n\n{unit}"
+    return "\n\n".join([table(header, rows, right=(2, 3, 4, 6, 7)), unit, *report.time_notes(runs)])
 
 
 def _statistics(result: Result) -> list[str]:
@@ -138,22 +162,26 @@ def length_part(rows: Results, drawings: list[Figure]) -> list[str]:
 
 
 def bins_table(rows: Results) -> str:
-    """Return BLEU on all sentences by source length, in bins as wide as the window of Figure 2."""
-    shown = [rows[system] for system in figures.CURVES if system in rows]
+    """Return BLEU by source length, in bins as wide as the window of Figure 2 and with as many sentences at least."""
+    shown = [rows[system] for system in (*figures.CURVES, STAR) if system in rows]
     lengths = shown[0].all.lengths
     width = figures.window(lengths)
     edges = list(range(1, int(lengths.max()) + width + 1, width))
     binned = [
         {part.low: part for part in bleu_by_bins(result.all.counts, result.all.lengths, edges)} for result in shown
     ]
-    lows = [low for low in edges[:-1] if low in binned[0]]
+    lows = [low for low, part in binned[0].items() if part.sentences >= FEWEST]
     header = ["source words", *(f"{low} to {low + width - 1}" for low in lows)]
     counts = ["sentences", *(f"{binned[0][low].sentences:,}" for low in lows)]
     scores = [
-        [result.title, *(number(parts[low].bleu if low in parts else None) for low in lows)]
+        [result.title, *(report.score(parts[low].bleu, parts[low].interval) for low in lows)]
         for result, parts in zip(shown, binned, strict=True)
     ]
-    return table(header, [counts, *scores], right=range(1, len(header)))
+    told = (
+        "BLEU with its 95% interval; it is 0 where no four words in a row are right. Bins of fewer than "
+        f"{FEWEST} sentences are left out."
+    )
+    return table(header, [counts, *scores], right=range(1, len(header))) + f"\n\n{told}"
 
 
 def _alignments(rows: Results) -> Figure | None:
@@ -233,7 +261,11 @@ def claims(reported: Reported) -> list[Claim]:
 
 def length_claims() -> list[Claim]:
     """Return the conclusions from Figure 2."""
-    half = "BLEU of the sentences longer than the test set's median minus BLEU of the others, 95% interval"
+    half = (
+        "BLEU of the sentences longer than the test set's median minus BLEU of the others, with its 95% interval, and "
+        "the same in percent of BLEU of the others."
+    )
+    floor = f"is below {FLOOR:g} BLEU on all sentences: nothing to fall from. The {FLOOR:g} is ours."
     return [
         Claim(
             "encdec-falls-with-length",
@@ -241,7 +273,7 @@ def length_claims() -> list[Claim]:
             "§5.1, Figure 2",
             ("rnnencdec-50",),
             lambda runs: falls_with_length(runs["rnnencdec-50"]),
-            f"{half} below 0.",
+            f"{half} Holds when the first lies below 0, fails when it lies above. Undecided where the model {floor}",
         ),
         Claim(
             "search-keeps-with-length",
@@ -249,9 +281,10 @@ def length_claims() -> list[Claim]:
             "§5.1, Figure 2",
             ("rnnsearch-50", "rnnencdec-50"),
             _keeps,
-            f"{half}. Undecided unless RNNencdec-50 falls. The margin, RNNsearch-50's change minus a third of "
-            "RNNencdec-50's with the same sentences drawn for both, lies above 0; the claim fails when it lies below. "
-            "RNNsearch-50 itself may fall. The third is ours: the paper gives no number.",
+            f"{half} The margin, RNNsearch-50's change minus a third of RNNencdec-50's with the same sentences drawn "
+            "for both, lies above 0; the claim fails when it lies below. RNNsearch-50 itself may fall. The third is "
+            "ours: the paper gives no number. Undecided unless RNNencdec-50 falls by its rule, and where RNNsearch-50 "
+            f"{floor}",
         ),
         Claim(
             "search-steady-with-length",
@@ -259,38 +292,50 @@ def length_claims() -> list[Claim]:
             "§5.1, Figure 2",
             ("rnnsearch-50",),
             lambda runs: _steady(runs["rnnsearch-50"]),
-            f"BLEU of the sentences of more than {LONG[0]} words minus BLEU of those of {LEAST} to {LONG[0]}, 95% "
-            f"interval. Where fewer than {ENOUGH} are longer than that, the bound is {LONG[1]} words; where fewer than "
-            f"{ENOUGH} are longer than that too, it is undecided. {LONG[1]}, {LEAST} and the {ENOUGH} are ours.",
+            f"BLEU of the sentences of {LONG[0]} words or more against BLEU of those of {LEAST} to {LONG[0] - 1}. "
+            "Holds if the fall is by its 95% interval less than a tenth of the latter, fails if it is more, and is "
+            f"undecided in between. The tenth is ours: the paper gives no number. Where fewer than {ENOUGH} sentences "
+            f"have {LONG[0]} words, the bound is {LONG[1]}; where fewer than {ENOUGH} have {LONG[1]}, it is undecided. "
+            f"{LONG[1]}, {LEAST} and the {ENOUGH} are ours too. Undecided where the model {floor}",
         ),
     ]
 
 
 def falls_with_length(result: Result) -> Finding:
     """Decide whether a system falls with length."""
-    change = claim.fall(result)
+    (sides,) = claim.halves(result)
+    change = sides.change
     verdict: Verdict = "holds" if change.high < 0 else "fails" if change.low > 0 else "undecided"
-    return verdict, f"{claim.show(change)} BLEU", change
+    return _above_floor(result, verdict, claim.show_change(sides), change)
+
+
+def _above_floor(result: Result, verdict: Verdict, evidence: str, change: Difference) -> Finding:
+    """Return the finding on how a system changes with length. It is undecided if its BLEU is below FLOOR."""
+    if result.all.bleu >= FLOOR:
+        return verdict, evidence, change
+    return "undecided", f"{evidence}; {result.title} has {result.all.bleu:.2f} BLEU: nothing to fall from", change
 
 
 def _keeps(runs: Results) -> Finding:
     """Decide whether RNNsearch-50 falls by less than SHARE of RNNencdec-50's fall."""
-    search, encdec = runs["rnnsearch-50"], runs["rnnencdec-50"]
-    change, margin = claim.fall(search), claim.change_beyond_share(search, encdec, SHARE)
-    verdict: Verdict = claim.beyond(margin, 0.0) if falls_with_length(encdec)[0] == "holds" else "undecided"
-    evidence = f"{claim.show(change)} BLEU; RNNencdec-50 {claim.show(claim.fall(encdec))}; margin {claim.show(margin)}"
-    return verdict, evidence, margin
+    search, encdec = claim.halves(runs["rnnsearch-50"], runs["rnnencdec-50"])
+    margin = claim.change_beyond_share(search, encdec, SHARE)
+    falls, theirs, _ = falls_with_length(runs["rnnencdec-50"])
+    verdict: Verdict = claim.beyond(margin, 0.0) if falls == "holds" else "undecided"
+    evidence = f"{claim.show_change(search)}; RNNencdec-50 {theirs}; margin {claim.show(margin)}"
+    return _above_floor(runs["rnnsearch-50"], verdict, evidence, margin)
 
 
 def _steady(result: Result) -> Finding:
-    """Decide whether a system scores no lower on long sentences than on the others."""
+    """Decide whether a system loses less than a TENTH of its BLEU on long sentences."""
     lengths, counts = result.all.lengths, result.all.counts
-    bound = next((bound for bound in LONG if (lengths > bound).sum() >= ENOUGH), None)
+    bound = next((bound for bound in LONG if (lengths >= bound).sum() >= ENOUGH), None)
     if bound is None:
-        return "undecided", f"{(lengths > LONG[-1]).sum()} sentences of more than {LONG[-1]} words", None
-    change = change_above(lengths, counts, bound, LEAST)
-    long = f"{(lengths > bound).sum():,} sentences of more than {bound} words"
-    return claim.beyond(change, 0.0), f"{claim.show(change)} BLEU; {long}", change
+        return "undecided", f"{(lengths >= LONG[-1]).sum()} sentences of {LONG[-1]} words or more", None
+    sides = sides_of(bound, LEAST, lengths, counts)
+    left = difference_of(sides.long - (1 - TENTH) * sides.others)
+    evidence = f"{claim.show_change(sides)}; {(lengths >= bound).sum():,} sentences of {bound} words or more"
+    return _above_floor(result, claim.beyond(left, 0.0), evidence, left)
 
 
 def notes(reported: Reported, runs: Results) -> list[str]:
@@ -306,26 +351,58 @@ def notes(reported: Reported, runs: Results) -> list[str]:
     return remarks
 
 
+def floor_notes(outcomes: Sequence[Outcome], runs: Results) -> list[str]:
+    """Return a note on the systems whose BLEU is below FLOOR, and on the claims that rest on them."""
+    low = {system: result for system, result in runs.items() if result.all.bleu < FLOOR}
+    resting = [outcome.claim for outcome in outcomes if low.keys() & set(outcome.claim.systems)]
+    if not resting:
+        return []
+    named = [f"{result.title} ({result.all.bleu:.2f} BLEU{_unknown(result)})" for result in low.values()]
+    return [
+        f"Below {FLOOR:g} BLEU, so hardly translating yet: {', '.join(named)}. Such a score comes from the words that "
+        "any sentence has. What is decided on it says little, and to be above it is little: "
+        f"{'; '.join(claim.statement for claim in resting)}."
+    ]
+
+
+def _unknown(result: Result) -> str:
+    """Return the share of UNK in a system's translations, in words. It is empty if it wrote none."""
+    found = sum(len(re.findall(rf"\b{UNK_TEXT}\b", text)) for text in result.all.hypotheses)
+    return f", {found / result.all.counts[:, 8].sum():.0%} of its words {UNK_TEXT}" if found else ""
+
+
 def why_claims_fail(outcomes: Sequence[Outcome], runs: Results) -> list[str]:
     """Return what other runs of the scale tell about the claims that fail here."""
     failed = {outcome.claim.id for outcome in outcomes if outcome.verdict == "fails"}
     reasons = []
-    if failed & {"search-keeps-with-length", "search-steady-with-length"} and "rnnsearch-50-star" in runs:
-        star = runs["rnnsearch-50-star"]
-        verdict, evidence, change = _steady(star)
-        mended = "More updates do not mend it" if verdict == "fails" else "Too few updates are the likely reason"
-        reasons.append(
-            f"RNNsearch-50 falls with length here. RNNsearch-50*, its training carried on to {report.updates(star)} "
-            f"updates: {claim.show(claim.fall(star))} BLEU above the median length"
-            + (f"; long against others: {evidence}. {mended}." if change else ".")
-        )
+    if failed & {"search-keeps-with-length", "search-steady-with-length"} and STAR in runs:
+        reasons.append(_why_it_falls(runs["rnnsearch-50"], runs[STAR]))
     if "longer-sentences-encdec" in failed:
         short, long = runs["rnnencdec-30"], runs["rnnencdec-50"]
         better = long.dev.nll_per_sentence < short.dev.nll_per_sentence
-        floor = better and max(short.all.bleu, long.all.bleu) < FLOOR
         reasons.append(
             f"RNNencdec-50 is below RNNencdec-30 in BLEU and {'ahead' if better else 'behind too'} in likelihood: "
             f"{long.dev.nll_per_sentence:.1f} against {short.dev.nll_per_sentence:.1f} nats for a development sentence."
-            + (" A BLEU this low says little: likely neither translates yet." if floor else "")
         )
     return reasons
+
+
+def _why_it_falls(search: Result, star: Result) -> str:
+    """Return whether more updates mend the fall of RNNsearch-50 with length."""
+    before, after = claim.halves(search, star)
+    less = claim.change_beyond_share(after, before, 1.0)
+    cause = {
+        "holds": "Too few updates are the likely reason",
+        "fails": "More updates do not mend it",
+        "undecided": "So it is open whether more updates mend it",
+    }[claim.beyond(less, 0.0)]
+
+    def told(sides: Sides) -> str:
+        up_to, above = sides.brevity
+        return f"{claim.show_change(sides)}, brevity penalty {above:.2f} against {up_to:.2f}"
+
+    return (
+        f"RNNsearch-50 falls with length here. Above the median length against up to it: {told(before)}. "
+        f"RNNsearch-50*, its training carried on to {report.updates(star)} updates: {told(after)}. RNNsearch-50*'s "
+        f"change minus RNNsearch-50's, with the same sentences drawn for both: {claim.show(less)} BLEU. {cause}."
+    )

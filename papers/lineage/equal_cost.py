@@ -31,7 +31,7 @@ from common.report.tables import number
 from common.run.plan import training_flops
 from common.score.by_length import FEWEST, Bin, bleu_by_bins, sliding_bleu
 from papers.bahdanau2014.figures import LAST, window
-from papers.bahdanau2014.tables import falls_with_length, length_claims
+from papers.bahdanau2014.tables import falls_with_length, floor_notes, length_claims
 from papers.lineage import PAPERS
 from papers.lineage.same_data import RECURRENT, Results, heading, read_runs, shared_sets
 
@@ -121,7 +121,7 @@ def build_tables(results: Mapping[str, Path], out: Path) -> Section:
         )
     outcomes = claim.evaluate(claims(), group)
     drawings = [by_length(group), curves(group)]
-    remarks = [*report.standard_notes(group), *notes(group)]
+    remarks = [*report.standard_notes(group), *floor_notes(outcomes, group), *notes(group)]
     parts = [
         f"# {TITLE}\n\n{'; '.join(paper.citation for paper in PAPERS.values())}",
         f"{heading(group)}. {budget_line(group)}",
@@ -241,10 +241,13 @@ def lengths_table(group: Results) -> str:
             for model, system in systems.items():
                 if result := group.get(at(system, budget)):
                     parts = bleu_by_bins(result.all.counts, result.all.lengths, BINS)
+                    parts = [part for part in parts if part.sentences >= FEWEST]
                     header = header or [_bin(part) for part in parts]
-                    rows.append([model, vocabulary, budget, *(number(part.bleu) for part in parts)])
+                    scores = [report.score(part.bleu, part.interval) for part in parts]
+                    rows.append([model, vocabulary, budget, *scores])
     return markdown.table(["model", "vocabulary", "budget", *header], rows, right=range(3, len(header) + 3)) + (
-        "\n\nColumns: source words (sentences)."
+        "\n\nBLEU with its 95% interval. Columns: source words (sentences); those of fewer than "
+        f"{FEWEST} sentences are left out."
     )
 
 
@@ -460,4 +463,5 @@ def notes(group: Results) -> list[str]:
         "languages, as long as leaves as many French words of the development sets unknown as RNNsearch-50's two lists "
         f"do{_unknown(group)}.",
         timed,
+        *([] if rates_of(group) else report.time_notes(group)),
     ]

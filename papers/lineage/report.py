@@ -27,6 +27,8 @@ TITLES = {
     OWN_SCALE: "Both papers on WMT14",
 }
 """Title of the report, by the scales of reproduce.sh."""
+_COLUMNS = (0, 1, 3, 5, 6, 2, 4)
+"""The order of the columns of `front.HEADER` here. On a phone the first four are seen without scrolling."""
 SMALL = "-small"
 """End of the folder with a scale's recipes in a size for CPU cores."""
 
@@ -67,7 +69,8 @@ def write(papers: Sequence[Paper], scale: str, runs: Path | None, path: Path) ->
     title = TITLES.get(scale.removesuffix(SMALL), scale) + ", small" * scale.endswith(SMALL)
     own = [(chapter.name, result) for chapter in chapters if chapter.learning for result in chapter.results.values()]
     rows = [front.row(name, result) for name, result in own if any(front.printed(name, result))]
-    beginning = ["# Scores beside printed ones", table(front.HEADER, rows, right=(3, 5))] if rows else []
+    shown = [[cells[column] for column in _COLUMNS] for cells in (front.HEADER, *rows)]
+    beginning = ["# Scores beside printed ones", table(shown[0], shown[1:], right=(2, 3))] if rows else []
     if rows and scale != OWN_SCALE:
         beginning.append(front.THERE)
     write_report(title, "\n\n".join(beginning), chapters, path)

@@ -27,8 +27,6 @@ from common.text.bpe import SEPARATOR
 from common.text.wordpieces import PREFIX
 
 Weights = npt.NDArray[np.float64]
-FAINT = 0.04
-"""Weights below this are not drawn."""
 FAR = 3
 """Smallest distance, in words, at which attention counts as long-distance."""
 LOOKER = "making"
@@ -37,7 +35,13 @@ PRONOUNS = ("its", "his", "her", "their", "it", "he", "she", "they")
 """The word from which the paper's Figure 4 is drawn, and those that stand in for it in a sentence without it."""
 END = "</s>"
 """The end of a sentence, as `Example.source` shows it."""
-DRAWN = "Lines to punctuation and to the end of the sentence are drawn too, but did not count in the choice."
+GREY = "#a6a6a6"
+"""Colour of the lines that do not count."""
+DRAWN = (
+    "Lines are drawn for weights of at least 1/S, an even spread over S words, and of at least 2/S where all words "
+    "look. Grey lines begin or end at punctuation or at the end of the sentence. They did not count in the choice, nor "
+    "did what a word gives to itself."
+)
 """End of each caption."""
 
 
@@ -51,9 +55,14 @@ class Sentence:
     """Attention weights (h, S, S), a row for each word that looks."""
 
     @property
+    def marks(self) -> npt.NDArray[np.bool_]:
+        """Where punctuation and the end of the sentence stand, (S,)."""
+        return np.array([word == END or not any(map(str.isalnum, word)) for word in self.words])
+
+    @property
     def counted(self) -> Weights:
         """The weights (h, S, S) that count in a rule: from words and numbers to others. Elsewhere they are 0."""
-        word = np.array([word != END and any(map(str.isalnum, word)) for word in self.words])
+        word = ~self.marks
         return self.heads * (word[:, None] & word & ~np.eye(len(word), dtype=bool))
 
     @property
@@ -198,7 +207,7 @@ def pronoun(sentence: Sentence, where: str) -> Figure:
     )
     alone = f"{sentence.quoted(word)} alone" + ("" if sentence.words[word].lower() in PRONOUNS else ", for a pronoun")
     caption = (
-        f"{where}. Above: all of head {best + 1}. Below: from {alone}, the two heads that "
+        f"{where}. Above: head {best + 1} from all words. Below: from {alone}, the two heads that "
         f"give most to a single word before it, the one just before aside: {found}. The paper's two were chosen by eye "
         f"for what the pronoun stands for, which these need not find. {DRAWN}"
     )
@@ -230,21 +239,22 @@ def _panels(words: Sequence[str], rows: int) -> tuple[Drawing, Sequence[Axes]]:
 
 
 def _lines(axes: Axes, sentence: Sentence, head: int, lookers: Sequence[int], shift: float = 0.0) -> None:
-    """Draw lines from each word that looks (above) to what it looks at (below), as strong as the weight.
+    """Draw lines from each word that looks (above) to what it looks at (below), as wide as the weight is large.
 
     shift: sideways, in words, so that the lines of several heads from one word stay apart.
     """
-    power = 0.5 if len(lookers) == 1 else 1.0  # few weak lines are to be seen, many are not to hide the strong ones
+    least = (1 if len(lookers) == 1 else 2) / len(sentence.words)  # with more lines only a tangle would be seen
     for looker in lookers:
         for seen, weight in enumerate(sentence.heads[head, looker]):
-            if weight > FAINT:
+            if weight >= least:
+                counts = not sentence.marks[[looker, seen]].any()
                 axes.plot(
                     [looker, seen + shift],
                     [1, 0],
-                    color=_colour(head),
-                    alpha=float(min(1.0, weight**power)),
-                    linewidth=0.6 + 2.6 * weight,
+                    color=_colour(head) if counts else GREY,
+                    linewidth=0.5 + 4.5 * weight,
                     solid_capstyle="round",
+                    zorder=2 + counts + weight,  # the stronger over the weaker, what counts over what does not
                 )
 
 

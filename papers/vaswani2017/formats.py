@@ -29,7 +29,8 @@ from common.files import write_json
 from common.ids import EOS, UNK
 from common.recipe import Recipe
 from common.run.export import Format
-from common.run.folder import LoadedRun, read_recipe
+from common.run.exported import whole
+from common.run.folder import LoadedRun, recipe_in
 from common.text.pipeline import TextPipeline
 from common.text.vocabulary import SPECIALS, Vocabulary
 from common.train.checkpoint import save_tensors
@@ -154,8 +155,9 @@ class CTranslate2:
 
     def __init__(self, folder: str | Path, **options: Any) -> None:
         """Open a folder. options: those of `ctranslate2.Translator`, such as device="cuda" or compute_type="int8"."""
-        self.recipe: Recipe = read_recipe(PAPER, Path(folder))
-        self.text = TextPipeline.load(Path(folder) / "text")
+        folder = whole(folder, "ctranslate2")
+        self.recipe: Recipe = recipe_in(PAPER, folder)
+        self.text = TextPipeline.load(folder / "text")
         self.translator = _ctranslate2().Translator(str(folder), **options)
         self._source = spellings(self.text.source_vocabulary)
         self._target = {name: index for index, name in enumerate(spellings(self.text.target_vocabulary))}
@@ -315,6 +317,7 @@ FORMATS: Mapping[str, Format] = {
         "from papers.vaswani2017.formats import CTranslate2\n"
         "model = CTranslate2(FOLDER)\n"
         "print(model.translate([SENTENCE]))",
+        "papers.vaswani2017.formats.CTranslate2",
         (
             "It needs `pip install ctranslate2`. The weights are float32. With another `compute_type`, such as int8, "
             "`CTranslate2(..., compute_type=...)` rounds them when it loads them.",
@@ -328,15 +331,17 @@ FORMATS: Mapping[str, Format] = {
     ),
     "marian": Format(
         write_marian,
-        "from pathlib import Path\n"
         "import torch\n"
         "from transformers import MarianMTModel\n"
+        "from common.run.exported import whole\n"
         "from common.text.pipeline import TextPipeline\n"
-        'model, text = MarianMTModel.from_pretrained(FOLDER).eval(), TextPipeline.load(Path(FOLDER, "text"))\n'
+        'folder = whole(FOLDER, "marian")\n'
+        'model, text = MarianMTModel.from_pretrained(folder).eval(), TextPipeline.load(folder / "text")\n'
         'for norm in (one for name, one in model.named_modules() if name.endswith("layer_norm")):\n'
         f"    norm.eps = {LAYER_NORM_EPSILON:g}\n"
         "ids = model.generate(torch.tensor([[*text.encode_source(SENTENCE), 0]]))[0, 1:]\n"
         "print(text.detokenise(text.target_tokens(ids)))",
+        "transformers.MarianMTModel",
         (
             "It needs `pip install transformers`.",
             f"Its class fixes the norms' epsilon at 1e-5. The model was trained with {LAYER_NORM_EPSILON:g}, and with "

@@ -26,7 +26,7 @@ BASE = "table3-base"
 TITLE = "Table 3 on Multi30k, with seeds"
 """Title of the page."""
 BLEU = bleu_measure(margin=1.0)
-PPL = dev_measure("PPL", 2, margin=0.2, score=lambda dev: dev.perplexity)
+PPL = dev_measure("PPL", 2, margin=0.2, of=lambda run: run.dev.perplexity)
 """What the rows are compared by. The margins are ours: the paper gives no number."""
 
 

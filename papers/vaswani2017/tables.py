@@ -118,7 +118,8 @@ def table2_parts(paper: Paper, rows: Mapping[str, Row], wu: Reported, scale: str
 
 def table2_bleu(rows: Mapping[str, Row], wu: Reported, scale: str) -> str:
     """Return the BLEU of Table 2 on both language pairs."""
-    header = ["model", *(heading for pair in PAIRS for heading in report.headings(pair, scale))]
+    printed = "paper, else as named" if scale == wu["scale"] else "paper"
+    header = ["model", *(heading for pair in PAIRS for heading in report.headings(pair, scale, printed))]
     cells = []
     for label, row in rows.items():
         cells.append([label])

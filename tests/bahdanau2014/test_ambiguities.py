@@ -17,7 +17,7 @@ from common.files import write_json
 from common.ids import EOS, START
 from common.recipe import difference
 from common.report.results import Result, read_results
-from common.report.variants import reached_at
+from common.report.variants import _verdict, corrected, lasting, reached_at
 from common.result import Measured, read_result
 from common.run.cli import main
 from common.run.seeds import SEEDS, jobs_of
@@ -288,6 +288,43 @@ def test_means_and_differences_are_those_of_the_runs(tmp_path):
     assert cells["by seed"] == ", ".join(f"{score:.2f}" for score in own)
     assert cells["BLEU, mean (95%)"].startswith(f"{sum(own) / 3:.2f} (")
     assert cells["difference (95%)"].startswith(f"{(sum(own) - sum(base)) / 3:+.2f} (")
+
+
+def test_the_best_checkpoint_counts_wherever_it_is(tmp_path):
+    """R2's trainings dip to 1.5, 1.6 and 1.7 nats half-way and end where the base does, which is at its best there."""
+    folder = write_runs(tmp_path / "results")
+    for seed in SEEDS:
+        path = folder / f"r2-seed{seed}" / "result.json"
+        values = read_result(path)
+        points = list(values.training.dev_curve)
+        points[5] = replace(points[5], dev_nll_per_token=1.4 + 0.1 * seed)
+        write_json(path, plain(replace(values, training=replace(values.training, dev_curve=tuple(points)))))
+    text = PAPER.build_tables(SCALE, folder, tmp_path).markdown
+    row = rows(text, "## Likelihood at each training's best checkpoint")["`model.step_order: R2`"]
+    assert row["by seed"] == "1.500, 1.600, 1.700" and row["difference (95%)"].startswith("-0.400 (")
+    assert row["verdict here, at the best checkpoint"] == "**matters: better**"
+    assert made.cells(text, "## Learning curves")[1]["after updates, by seed"] == "3,630, 3,630, 3,630"
+    assert "added after the results were seen: " in text.partition("## BLEU")[0]
+
+
+def test_a_difference_is_told_without_the_training_that_it_leans_on(tmp_path):
+    folder = write_runs(tmp_path / "results")
+    told = PAPER.build_tables(SCALE, folder, tmp_path).markdown.partition("## BLEU")[0]
+    mean = np.mean(scores(folder, BASE))
+    assert f"without its seed 3 {np.mean(scores(folder, 'r3')[:2]) - mean:+.2f} (" in told, "of the better, the best"
+    assert f"without its seed 1 {np.mean(scores(folder, 'torch-gru')[1:]) - mean:+.2f} (" in told
+
+
+def test_so_many_comparisons_leave_less():
+    """p is one-sided in a Difference, and near 1 where a is worse."""
+    worse = Difference(-4.2, -7.4, -0.9, 0.992)
+    assert corrected(worse) == pytest.approx(0.016) and corrected(worse, 6) == pytest.approx(0.096)
+    assert [lasting(worse, count) for count in (1, 3, 4)] == [True, True, False]
+    assert [_verdict(BLEU, worse, count) for count in (1, 6)] == [
+        "matters: worse",
+        "matters: worse, not when corrected",
+    ]
+    assert corrected(Difference(0.1, -1.0, 1.2, 0.4), 6) == 1
 
 
 def scores(folder: Path, system: str) -> list[float]:

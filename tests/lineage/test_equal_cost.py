@@ -233,7 +233,7 @@ def test_length_is_decided_by_what_each_paper_says_of_it(runs, tmp_path):
         assert (encdec.verdict, search.verdict) == ("holds", "holds") and transformer.verdict != "holds"
         assert search.claim.statement.startswith("RNNsearch-50 falls by less than a third of")
         steady = outcomes[f"search-steady-with-length-{vocabulary}"]
-        assert steady.verdict == "undecided" and steady.evidence == "0 sentences of more than 40 words"
+        assert steady.verdict == "undecided" and steady.evidence == "0 sentences of 40 words or more"
         assert search.claim.systems == (systems["RNNsearch-50"], systems["RNNencdec-50"])
         assert transformer.claim.systems == (systems["Transformer"],)
         assert encdec.claim.source == search.claim.source == "Bahdanau et al. 2014, §5.1, Figure 2"

@@ -31,6 +31,7 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[tuple[str, dict[str, str | None]]] = []
+        self.told: list[str] = []
         self.bare_tables = 0
         self.tables: list[list[list[tuple[str, list[str]]]]] = []
         self.feed(text)
@@ -57,6 +58,8 @@ class Page(HTMLParser):
         assert self.open.pop()[0] == tag
 
     def handle_data(self, data: str) -> None:
+        if {name for name, _ in self.open} & {"h2", "h3", "h4", "li", "p", "summary"}:
+            self.told.append(data)
         if any(name in ("td", "th") for name, _ in self.open):
             text, cards = self.tables[-1][-1][-1]
             self.tables[-1][-1][-1] = (text + data, cards)
@@ -88,11 +91,19 @@ def test_the_page_is_whole_and_loads_nothing(written, page):
     assert inside | set(page.values("popovertarget")) <= set(page.values("id"))
     for link in page.values("href"):
         assert link.startswith("#") or (written[0].parent / link).is_file(), link
+    assert not re.search(f">[^<]*{re.escape(str(ROOT))}", text), "links are relative"
+    assert ">papers/vaswani2017/results/multi30k/base.json<" in text
+
+
+def test_no_brackets_stand_in_brackets(page):
+    told = [text for table in page.tables for row in table for text, _ in row] + page.told
+    assert [text for text in told if re.search(r"\([^()]*\(", text)] == []
+    assert len(page.told) > 100
 
 
 def test_verdicts_and_contents_come_first(page):
     places = [name for name in page.values("id") if name in ("overview", "verdicts", *PAPERS, "lineage", "runs")]
-    assert places == ["overview", "verdicts", *PAPERS, "lineage", "runs"]
+    assert places == ["verdicts", "overview", *PAPERS, "lineage", "runs"]
     tags = [tag for tag, _ in page.elements]
     assert tags.index("h1") < tags.index("nav") < tags.index("table")
     linked = {link[1:] for link in page.values("href") if link.startswith("#")}
@@ -175,6 +186,14 @@ def test_without_results_there_is_no_report(tmp_path):
 CHECK = """<script>
 const found = {width: innerWidth, overflow: document.documentElement.scrollWidth - innerWidth};
 found.paper = getComputedStyle(document.body).backgroundColor;
+const lines = (cell) => {
+  const range = document.createRange();
+  range.selectNodeContents(cell);
+  return range.getClientRects().length;
+};
+found.papers = [...document.querySelectorAll("#lineage tbody .run")].map((run) => lines(run.closest("tr").cells[0]));
+const right = (selector) => [...document.querySelectorAll(selector)].map((one) => one.getBoundingClientRect().right);
+found.hidden = Math.max(...right("#overview tr > :nth-child(4)")) - Math.min(...right("#overview .wide"));
 const place = document.querySelectorAll(".explorer")[1];
 const said = () => place.querySelector("output").textContent;
 const choose = (name, value) => {
@@ -196,7 +215,7 @@ found.card = [...document.querySelectorAll(":popover-open")].map((card) => card.
 found.asked = number.getAttribute("popovertarget");
 parent.document.querySelector("pre").textContent = JSON.stringify(found);
 </script></body>"""
-"""A reader: chooses sentence, layer and head of the second paper, points at a cell and a curve, clicks a number."""
+"""A reader: looks at tables, chooses a sentence, layer and head of the second paper, points at a cell, clicks."""
 
 
 @pytest.mark.parametrize(("width", "dark"), [(400, True), (1400, False)])
@@ -216,6 +235,8 @@ def test_a_browser_shows_it(written, tmp_path, width, dark):
     assert "CONSOLE" not in done.stderr, done.stderr
     found = json.loads(html.unescape(re.search("<pre>(.*?)</pre>", done.stdout)[1]))
     assert found["width"] == width and found["overflow"] <= 0
+    assert found["hidden"] < 1, "the score and the one beside it are seen without scrolling"
+    assert {*found["papers"]} == {1}, "no name of a paper is broken"
     assert found["card"] == [found["asked"]] and "nats at" in found["curve"]
     assert (max(map(int, re.findall(r"\d+", found["paper"]))) < 60) == dark
     second = json.loads((ROOT / "papers/vaswani2017/results" / SCALE / "base-enfr.attention.json").read_text())[1]

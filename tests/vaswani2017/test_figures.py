@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
-from papers.vaswani2017.figures import Sentence, far_words, most_unlike, referring_heads, whole_words
+from common.report.page import COLOURS, png
+from papers.vaswani2017 import figures
+from papers.vaswani2017.figures import Sentence, far_words, most_unlike, referring_heads, unlike_heads, whole_words
 
 LAW = "The Law will never be perfect , but its application should be just - in my opinion . </s>".split()
 SPIRIT = "new laws since 2009 making the registration or voting process more difficult . </s>".split()
@@ -105,3 +110,20 @@ def test_pieces_become_words(pieces):
         assert joined.heads[head, 0, 2] == pytest.approx(weights[head, :3, 4].sum() / 3)
         assert joined.heads[head, 1, 0] == pytest.approx(weights[head, 3, :3].sum())
         assert joined.heads[head, 3, 3] == pytest.approx(weights[head, 5, 5])
+
+
+def test_strong_weights_are_drawn_and_grey_where_they_do_not_count(monkeypatch):
+    """Of five words an even spread gives each 0.2, so a line needs 0.4."""
+    drawings: list[Any] = []
+    monkeypatch.setattr(figures, "png", lambda drawing: drawings.append(drawing) or png(drawing))
+    words = ["a", "b", "c", ".", "</s>"]
+    one = {("a", "b"): 0.7, ("b", "c"): 0.39, ("c", "."): 0.6, (".", "a"): 1.0, ("</s>", "</s>"): 0.0}
+    unlike_heads(attention(words, one, {("a", "c"): 1.0}), "somewhere")
+    drawn = [
+        {(*map(int, line.get_xdata()), to_hex(line.get_color()).upper()) for line in axes.lines}
+        for axes in drawings[0].axes
+    ]
+    grey = figures.GREY.upper()
+    ends = {(4, 4, grey)}
+    assert drawn[0] == {(0, 1, COLOURS[0]), (1, 4, grey), (2, 3, grey), (2, 4, grey), (3, 0, grey)} | ends
+    assert drawn[1] == {(0, 2, COLOURS[1]), (1, 4, grey), (2, 4, grey), (3, 4, grey)} | ends

@@ -165,6 +165,31 @@ def test_the_lines_of_the_model_card_translate(
     assert expected in run_the_card(folder, monkeypatch)
 
 
+@pytest.mark.parametrize("form", ["ctranslate2", "marian"])
+def test_the_lines_of_the_model_card_refuse_what_is_damaged(
+    form: str, copier: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip({"marian": "transformers"}.get(form, form))
+    folder, _ = exported(tmp_path, form, [], copier)
+    for path in (folder / "text" / "bpe.codes", folder / {"marian": "model.safetensors"}.get(form, "model.bin")):
+        content = path.read_bytes()
+        path.write_bytes(content[: content.rindex(b"\n", 0, -1) + 1])
+        with pytest.raises(
+            UserError, match=f"{path.relative_to(tmp_path)}: damaged or missing, .*; export the run again"
+        ):
+            run_the_card(folder, monkeypatch)
+        path.write_bytes(content)
+    assert run_the_card(folder, monkeypatch)
+
+
+def test_ctranslate2_refuses_other_folders(tmp_path: Path) -> None:
+    folder, _ = exported(tmp_path, "marian", [])
+    with pytest.raises(UserError, match="format marian, which transformers.MarianMTModel opens"):
+        CTranslate2(folder)
+    with pytest.raises(UserError, match="run: not an exported folder .* `export RUN --format ctranslate2`"):
+        CTranslate2(tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("form", "words", "reason"),
     [

@@ -270,9 +270,10 @@ def test_other_peoples_figures_are_named_as_theirs(tiny, tmp_path):
     text = build(tiny, tmp_path / "out", "multi30k").markdown
     rows = {row["model"]: row for row in made.cells(text, "## Table 2: BLEU")}
     followed = rows["Transformer (tiny), as Wu et al. 2021"]
-    assert followed["paper"] == "41.02 (Wu et al. 2021, published log)"
-    assert followed["paper 2"] == "61.80 (Wu et al. 2021, from memory)"
-    assert rows["Transformer (tiny)"]["paper"] == rows["Transformer (tiny)"]["paper 2"] == ""
+    assert followed["paper, else as named"] == "41.02 (Wu et al. 2021, published log)"
+    assert followed["paper, else as named 2"] == "61.80 (Wu et al. 2021, from memory)"
+    own = rows["Transformer (tiny)"]
+    assert own["paper, else as named"] == own["paper, else as named 2"] == ""
     rows = made.cells(text, "## Beside others on the same text")
     beside = {(row["model"], row["languages"]): row for row in rows}
     assert len(beside) == len(rows) == 4 and {row["set"] for row in rows} == {"test_2016_flickr"}

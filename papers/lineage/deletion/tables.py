@@ -27,7 +27,7 @@ from papers.bahdanau2014.figures import draw_weights
 
 SPEED = Path(__file__).parents[3] / "benchmarks" / "results" / "deletion.json"
 """CPU time of an update of each step (benchmarks/deletion.py)."""
-BLEU, NLL = bleu_measure(margin=1.0), dev_measure("dev NLL", 3, margin=0.05, score=lambda dev: dev.nll_per_token)
+BLEU, NLL = bleu_measure(margin=1.0), dev_measure("dev NLL", 3, margin=0.05, of=lambda run: run.dev.nll_per_token)
 CHANGES = {
     "rnnsearch": "Bahdanau et al. 2014 as it stands: gated units, additive score, deep output",
     "dot-product": "the score is a scaled dot product in place of v_a' tanh(W_a s + U_a h)",
@@ -142,6 +142,7 @@ def notes(paper: Paper, scale: str, runs: Results) -> list[str]:
             "as none; any other `matters` if its interval excludes 0, and else is undecided. Each comparison has its "
             "own 95%."
         )
+    remarks += report.time_notes(runs)
     remarks += [
         f"Unfinished: {run.label}, {run.updates}."
         for result in runs.values()

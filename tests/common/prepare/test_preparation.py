@@ -296,6 +296,17 @@ def test_plain_text_is_not_warned_of(run: Run, capfd: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("name", ["text.json", "source.vocab", "target.vocab", "bpe.codes"])
+def test_a_pipeline_that_was_changed_is_prepared_again(run: Run, name: str) -> None:
+    """A letter for another one, so that the size is the same."""
+    path = run(BPE).directory / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3] + b"x" + whole[-2:])
+    assert path.read_bytes() != whole
+    run(BPE)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["text.json", "source.vocab", "target.vocab", "bpe.codes"])
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff"])
 def test_a_damaged_pipeline_names_the_file(run: Run, tmp_path: Path, name: str, content: bytes | None) -> None:
     (tmp_path / "run").mkdir()

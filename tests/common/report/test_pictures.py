@@ -73,6 +73,14 @@ def test_a_curve_goes_through_its_points(drawings):
     assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel(), axes.get_xscale()) == ("title", "x", "y", "log")
 
 
+def test_a_curve_over_another_lets_it_be_seen(drawings):
+    """`c` and `e` lie over `a` in one panel or the other, `d` over both there; `b` only crosses."""
+    both = {"a": [1, 1, 1], "b": [0, 1, 2], "c": [2, 1, 1], "d": [3, 1, 1], "e": [7, 8, 9]}
+    plot({"one | x | y": both, "two | x | y": both | {"c": [4, 5, 6], "d": [7, 1, 2], "e": [0, 1, 1]}}, "five curves")
+    for axes in drawings[0].axes:
+        assert [line.get_linestyle() for line in axes.lines] == ["-", "-", "--", ":", "--"]
+
+
 @pytest.mark.parametrize(
     ("panels", "legends"),
     [

@@ -28,9 +28,10 @@ from common.report.tables import (
     provenance,
     text_label,
     text_of,
+    time_notes,
     versus,
 )
-from common.result import Example
+from common.result import Example, Start
 from common.score.bleu import bleu
 from common.score.significance import paired_bootstrap
 from papers.bahdanau2014.paper import PAPER
@@ -87,8 +88,29 @@ def test_the_note_follows_text_and_sizes_and_no_name_of_a_corpus(corpus):
     (note,) = other_text_notes(PAPER, {"a": of("europarl/rnnsearch-50", *corpus, pairs=837_000)})
     assert "trained on other text, 837,000 pairs. " in note and "sizes" not in note and "sentences" not in note
     assert other_text_notes(PAPER, {"a": of("rnnsearch-50", *corpus)}) == []
-    label = "Half of it; trained on europarl-v7: 170,839 pairs"
+    label = "trained on europarl-v7: 170,839 pairs; tested on newstest2014; both from Half of it"
     assert text_of(small) == label and text_label(small) == f" ({label})"
+
+
+def started(name: str, *rates: float, hardware: str = "a machine") -> Result:
+    """Make a result whose training started at these GFLOP/s."""
+    result = of(name)
+    environment = replace(made.MACHINE, hardware=hardware)
+    starts = tuple(
+        Start(step=100 * k, time="", changed={}, data_sha256="", environment=environment, commit=None, dirty=False,
+              matmul_flops_per_second=1e9 * rate) for k, rate in enumerate(rates)
+    )  # fmt: skip
+    return replace(result, file=replace(result.file, training=replace(result.file.training, starts=starts)))
+
+
+def test_times_do_not_compare_where_the_machine_was_not_equally_fast():
+    name = "europarl-small/rnnsearch-50"
+    assert time_notes({"a": of(name)}) == time_notes({"a": started(name, 100), "b": started(name, 120, 110)}) == []
+    assert time_notes({"a": started(name, 100), "b": started(name, 300, hardware="another")}) == []
+    (note,) = time_notes({"a": started(name, 100), "b": started(name, 130)})
+    assert "(a machine) multiplied float32 matrices at 100 to 130 GFLOP/s" in note and "within one" not in note
+    (note,) = time_notes({"a": started(name, 36, 226), "b": started("europarl-small/rnnencdec-50", 200)})
+    assert note.endswith("; within one training: RNNsearch-50 (36, 226).")
 
 
 def test_the_note_says_so_of_other_test_sentences():
@@ -284,7 +306,7 @@ def test_bounds_and_margins():
 def test_change_beyond_share_compares_two_falls(long, sign):
     """A system that hardly falls stays well below a third of another's fall. One that falls as much does not."""
     ours, theirs = result("ours", by_length(0.9, long)), result("theirs", by_length(0.8, 0.4))
-    difference = claims.change_beyond_share(ours, theirs, 1 / 3)
+    difference = claims.change_beyond_share(*claims.halves(ours, theirs), 1 / 3)
     halves = [
         bleu(one.all.counts[one.all.lengths > 11]) - bleu(one.all.counts[one.all.lengths < 11])
         for one in (ours, theirs)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from common.errors import UserError
+from common.files import checksum
 from common.paper import Paper
 from common.result import Weights
 from common.run.cli import main
@@ -22,13 +25,14 @@ from tests import made_results as made
 from tests.made_runs import LINES, STEPS, drawn, write_run
 
 SIZES = {
+    "pieces": "base N=1 d_model=16 d_ff=16 h=2 d_k=8 d_v=8 vocabulary_size=100 bpe_merges=null segmentation=wordpieces",
     "bahdanau2014": "rnnsearch-50 hidden=8 embedding=6 alignment=7 maxout=5 vocabulary_size=60",
     "vaswani2017": "base N=1 d_model=16 d_ff=16 h=2 d_k=8 d_v=8 vocabulary_size=60 bpe_merges=12",
 }
 
 
-def made_run(paper: Paper, folder: Path) -> Path:
-    system, *words = SIZES[paper.name].split()
+def made_run(paper: Paper, folder: Path, size: str = "") -> Path:
+    system, *words = SIZES[size or paper.name].split()
     recipe = paper.recipe(f"demo/{system}", [*words, "train.keep_checkpoints=2", "evaluate.average=2", "decode.beam=3"])
     write_run(paper, recipe, folder / "run", drawn(paper, recipe))
     return folder / "run"
@@ -90,9 +94,63 @@ def test_what_cannot_be_exported_leaves_nothing(tmp_path: Path) -> None:
     weights, _ = load_weights(run / "model.safetensors")
     save_weights(run / "model.safetensors", weights, {"averaged_steps": [8, 10]})
     refused(run, out, "result.json", "the mean of updates 8, 10", "run `score")
+    save_weights(run / "model.safetensors", weights, {"averaged_steps": STEPS})
+    result, path = json.loads((run / "result.json").read_text()), run / "text" / "bpe.codes"
+    result["data"]["outputs"] = {"bpe.codes": {"bytes": path.stat().st_size, "sha256": checksum(path)}}
+    (run / "result.json").write_text(json.dumps(result))
+    path.write_bytes(less(path.read_bytes()))
+    refused(run, out, str(path), "not as it was prepared", "call the same `train` again")
     (run / "result.json").unlink()
     refused(run, out, "no result.json", "run `score")
     assert not any(out.iterdir())
+
+
+@pytest.fixture(scope="module", params=[*SIZES])
+def sent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Paper, Path]:
+    """An exported folder, of whole words, of BPE or of word pieces."""
+    paper = BAHDANAU if request.param == "bahdanau2014" else VASWANI
+    root = tmp_path_factory.mktemp(request.param)
+    export_run(paper, made_run(paper, root, request.param), root / "model")
+    return paper, root / "model"
+
+
+def less(content: bytes) -> bytes:
+    """Leave a line out in the middle."""
+    lines = content.splitlines(keepends=True)
+    del lines[len(lines) // 2]
+    return b"".join(lines)
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
+    "a line less": less,
+    "half": lambda content: content[: len(content) // 2],
+    "another last byte": lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+    "gone": lambda content: None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_refused(damage: str, sent: tuple[Paper, Path]) -> None:
+    """Most of these folders would be read all the same without their checksums."""
+    paper, folder = sent
+    names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != "README.md"]
+    assert {name.name for name in names} >= {"model.safetensors", "source.vocab", "recipe.yaml"}
+    assert sum(name.name in ("bpe.codes", "wordpieces.txt") for name in names) == (paper is VASWANI)
+    if damage == "a line less":
+        names.remove(Path("export.json"))  # it may lose the checksum of a file, which is as it was
+    for name in names:
+        whole = (folder / name).read_bytes()
+        now = DAMAGE[damage](whole)
+        (folder / name).unlink()
+        if now is not None:
+            (folder / name).write_bytes(now)
+        with pytest.raises(UserError, match="export the run again$") as error:
+            paper.load(folder)
+        assert name.name in str(error.value)
+        (folder / name).write_bytes(whole)
+    card = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(f"{card}\nAnyone may add to the card.\n")
+    assert len(paper.load(folder).translate(LINES[:2])) == 2
 
 
 def test_the_command_line_exports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

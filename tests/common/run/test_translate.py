@@ -77,6 +77,16 @@ def test_what_cannot_be_drawn_is_refused(translate: Translate, tmp_path: Path) -
     assert "RNNencdec-50 has no attention; leave --attention out" in refused(tmp_path / "encdec")
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_any_work(translate: Translate, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    places = {tmp_path: "Is a directory", tmp_path / "file" / "page.html": "File exists",
+              Path("/proc/page.html"): "No such file", tmp_path / ("a" * 300): "File name too long"}  # fmt: skip
+    for page, reason in places.items():
+        status, out, last = translate(BAHDANAU, tmp_path / "nosuch", "--attention", page, stdin=b"house\n")
+        assert (status, out) == (2, "") and f"{page}: cannot be written ({reason}" in last and "choose" in last
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_stopped_translation_says_how_to_go_on(
     translate: Translate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

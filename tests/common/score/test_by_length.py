@@ -5,7 +5,8 @@ import pytest
 
 from common.errors import UserError
 from common.score.bleu import Statistics, bleu, tokenised_bleu
-from common.score.by_length import bleu_by_bins, length_slope, sliding_bleu, without_unknown
+from common.score.by_length import Sides, bleu_by_bins, halves, sides_of, sliding_bleu, without_unknown
+from common.score.significance import Difference
 
 
 def translations(lengths: list[int], wrong_after: int) -> Statistics:
@@ -43,30 +44,60 @@ def test_curve_skips_lengths_with_too_few_sentences() -> None:
     assert curve[0][1] == pytest.approx(100)
 
 
-def test_slope_is_negative_where_long_sentences_fail() -> None:
+def change(lengths: list[int], statistics: Statistics) -> Difference:
+    (sides,) = halves(lengths, statistics)
+    return sides.change
+
+
+def test_change_is_negative_where_long_sentences_fail() -> None:
     lengths = [6, 8, 10, 12, 30, 35, 40, 45] * 10
-    slope = length_slope(lengths, translations(lengths, wrong_after=12))
+    found = change(lengths, translations(lengths, wrong_after=12))
     expected = bleu(translations([30, 35, 40, 45], 12)) - 100
-    assert slope.value == pytest.approx(expected)
-    assert slope.low <= slope.value <= slope.high < 0
-    assert slope.p == 1.0
+    assert found.value == pytest.approx(expected)
+    assert found.low <= found.value <= found.high < 0
+    assert found.p == 1.0
 
 
-def test_slope_is_flat_where_length_does_not_matter() -> None:
+def test_relative_change_is_in_percent_of_the_others() -> None:
+    lengths = [10, 12, 14, 30, 35, 40] * 20
+    (sides,) = halves(lengths, translations(lengths, wrong_after=8))
+    long, others = (bleu(translations(side, 8)) for side in ([30, 35, 40], [10, 12, 14]))
+    assert sides.relative is not None and sides.relative.value == pytest.approx(100 * (long - others) / others)
+    assert sides.relative.low <= sides.relative.value <= sides.relative.high < 0
+    assert Sides(np.array([1.0, 1.0]), np.array([2.0, 0.0]), (1.0, 1.0)).relative is None
+
+
+def test_brevity_penalty_is_of_the_two_sides() -> None:
+    """Hypotheses of 8 words for references of 10 and 16: exp(1 - 10/8) and exp(1 - 16/8)."""
+    rows = [[6, 5, 4, 3, 8, 7, 6, 5, 8, length] for length in (10, 16)] * 20
+    (sides,) = halves([10, 16] * 20, np.array(rows))
+    assert sides.brevity == pytest.approx((np.exp(-0.25), np.exp(-1.0)))
+
+
+def test_bounds_of_long_sentences_are_inclusive() -> None:
+    lengths = [9] * 5 + [10, 49] * 5 + [50] * 5
+    sides = sides_of(50, 10, lengths, translations(lengths, wrong_after=8))
+    assert sides.long[0] == pytest.approx(bleu(translations([50], 8)))
+    assert sides.others[0] == pytest.approx(bleu(translations([10, 49], 8)))
+    with pytest.raises(UserError, match="no sentences both of 60 words or more and of 10 to 59"):
+        sides_of(60, 10, lengths, translations(lengths, wrong_after=8))
+
+
+def test_change_is_small_where_length_does_not_matter() -> None:
     generator = np.random.default_rng(3)
     lengths = generator.integers(5, 50, 400)
     words = [[f"w{i}" for i in range(length)] for length in lengths]
     noisy = [[w if generator.random() < 0.8 else "x" for w in sentence] for sentence in words]
     lines = (list(map(" ".join, side)) for side in (noisy, words))
     statistics = tokenised_bleu(*lines, tokenization="case:mixed|tok:none").statistics
-    slope = length_slope(lengths, statistics)
-    assert slope.low < 0 < slope.high
+    found = change(lengths.tolist(), statistics)
+    assert found.low < 0 < found.high
 
 
-def test_slope_needs_sentences_on_both_sides() -> None:
+def test_change_needs_sentences_on_both_sides() -> None:
     lengths = [7, 7, 7]
     with pytest.raises(UserError, match="longer than the median"):
-        length_slope(lengths, translations(lengths, 7))
+        halves(lengths, translations(lengths, 7))
 
 
 def test_without_unknown_looks_at_each_side_in_its_own_list() -> None:

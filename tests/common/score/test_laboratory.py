@@ -243,22 +243,6 @@ def test_a_printed_line_is_checked_and_its_tokens_are_named(
     assert out.endswith(f"as printed: {', '.join(fitting)}\n")
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["RUN", "--laboratory"], "--laboratory is for files"),
-        (["RUN", "--against", "x"], "--against is for files"),
-        (["--laboratory", "--hypothesis", "x"], "--reference F"),
-        (["--laboratory", "--hypothesis", "x", "--reference", "y", "--lowercase"], "without --lowercase"),
-        (["--recover", "BLEU = 27"], "no score with four precisions"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(PAPER, ["score", *words]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
-
-
 def test_unequal_files_are_refused() -> None:
     with pytest.raises(UserError, match="the hypotheses has 3 lines but the references has 2"):
         Texts(OUTPUTS, REFERENCES[:2], "de")

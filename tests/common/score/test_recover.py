@@ -119,3 +119,54 @@ def test_each_number_stands_for_all_that_round_to_it() -> None:
 def test_what_is_no_line_is_refused() -> None:
     with pytest.raises(UserError, match=r"^`BLEU = 27\.31` has no score with four precisions; give the whole line"):
         recover("BLEU = 27.31")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "part", "range_"),
+    [
+        ("59.5", "159.5", "1-gram precision", "0.000 to 100.00"),
+        ("28.74", "128.74", "BLEU", "0.000 to 100.00"),
+        ("BP=1.000", "BP=1.200", "BP", "0.000 to 1.000"),
+        ("ref_len=64504", "ref_len=0", "reference length", "at least 1.000"),
+    ],
+)
+def test_an_impossible_number_is_named_and_nothing_else_suspected(
+    right: str, wrong: str, part: str, range_: str
+) -> None:
+    found = recover(GOOD.replace(right, wrong))
+    assert not found.agrees and {*found.suspects} == {part} and not found.suspects[part].empty
+    assert describe(found).startswith(f"{part} by definition: {range_}; printed {wrong.rpartition('=')[2]}: DISAGREES")
+    twice = recover(GOOD.replace(right, wrong).replace("34.3", "134.3"))
+    assert not twice.agrees and not twice.suspects
+
+
+def test_decimal_commas_and_marks_for_thousands_are_read() -> None:
+    comma = "BLEU = 28,74, 59,5/34,3/22,2/15,0 (BP=1,000, ratio=1,029, hyp_len=66.369, ref_len=64.504)"
+    assert parse(comma) == parse(GOOD) == parse(GOOD.replace("66369", "66,369"))
+
+
+@pytest.mark.parametrize("words", ["BP=-1", "BP=", "ratio=1.0.2", "hyp_len=6.5", "ref_len=about 6"])
+def test_a_part_that_is_no_number_is_refused(words: str) -> None:
+    with pytest.raises(UserError, match="is no .*; write a number, or leave it out"):
+        recover(f"BLEU = 28.74, 59.5/34.3/22.2/15.0 ({words})")
+
+
+@pytest.mark.parametrize("precisions", ["59.5/34.3/22.2", "59.5/34.3/22.2/15.0/9.1", "59.5/34.3/22.2/15.0/"])
+def test_other_than_four_precisions_are_refused(precisions: str) -> None:
+    with pytest.raises(UserError, match="no score with four precisions"):
+        recover(f"BLEU = 28.74, {precisions}")
+
+
+def test_what_is_not_printed_follows_from_the_rest() -> None:
+    """From the complete line with one part left out, and from score and precisions alone."""
+    ratio = 63093 / 64496
+    exact = {"BP": math.exp(1 - 1 / ratio), "ratio": ratio, "reference length": 64496}
+    for part, pattern in (("BP", "BP=0.978, "), ("ratio", "ratio=0.978, "), ("reference length", ", ref_len=64496")):
+        ((name, implied),) = recover(SHORT.replace(pattern, "")).implied.items()
+        assert name == part
+        assert implied.low * (1 - 1e-9) <= exact[part] <= implied.high * (1 + 1e-9) < exact[part] * 1.002
+    bare = recover(SHORT.partition(" (")[0])
+    assert {*bare.implied} == {"BP", "ratio"}
+    assert bare.implied["BP"].low < 0.978 < bare.implied["BP"].high and bare.implied["BP"].high < 0.982
+    assert "following from the rest: BP 0.97" in describe(bare)
+    assert not recover(SHORT).implied and not recover(SHORT.replace("24.89", "25.89")).implied
