@@ -456,7 +456,7 @@ def notes(group: Results) -> list[str]:
         "paper does. The RNNs are scored by their last checkpoint, the Transformer by the mean of five"
         f"{_apart(group)}.",
         "The Transformer's minibatches have fewer tokens than its paper's. Where the models are smaller than the "
-        "papers', Adadelta's step is larger and the Transformer's warm-up shorter. The recipes say by how much.",
+        "papers', Adadelta's step is larger. The recipes say by how much.",
         "Counted FLOPs leave out padding, what is no matrix product, validation and decoding. The recipes' numbers of "
         "updates follow from them. A minibatch of the Transformer counts as full, which is some 4% more than it holds.",
         "The Transformer has one matrix for all its embeddings (§3.4), so its words are one shortlist of both "
