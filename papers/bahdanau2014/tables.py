@@ -86,9 +86,11 @@ def sizes(paper: Paper, runs: Results) -> list[str]:
     """Return the sizes of our models and of the paper's in a line. Nothing without runs."""
 
     def of(recipe: Mapping[str, Any]) -> str:
-        return (
-            f"{recipe['model']['hidden']:,} hidden units and shortlists of {recipe['text']['vocabulary_size']:,} words"
-        )
+        units, text = recipe["model"]["hidden"], recipe["text"]
+        kept = f"shortlists of {text['vocabulary_size']:,} words"
+        if text["segmentation"] != "words":
+            kept = f"{text['vocabulary_size']:,} sub-words"
+        return f"{units:,} hidden units and {kept}"
 
     ours = " or ".join(sorted({of(result.recipe) for result in runs.values()}))
     return [f"Ours: {ours}. The paper's: {of(paper.recipe('rnnsearch-50').to_dict())}."] if runs else []
