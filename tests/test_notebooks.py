@@ -143,6 +143,15 @@ def test_a_percent_file_becomes_an_executed_notebook(tmp_path, monkeypatch):
     assert out.read_bytes() == first
 
 
+def test_a_cell_that_takes_too_long_leaves_the_notebook_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.run.notebooks.SECONDS", 1)
+    (tmp_path / "notebook.py").write_text("# %%\nimport time\n\ntime.sleep(60)\n", encoding="utf-8")
+    (tmp_path / "notebook.ipynb").write_text("before")
+    with pytest.raises(UserError, match=r"notebook\.py: a cell took more than 1 seconds; build it while"):
+        build(tmp_path / "notebook.py")
+    assert (tmp_path / "notebook.ipynb").read_text() == "before"
+
+
 def test_progress_is_left_out_and_a_warning_is_not():
     """Whether progress is printed depends on the machine."""
     lines = ["demo: 100%|####| 40.0k/40.0k [00:12<00:00, 3.14kpair/s]\n", "demo:   5%|#   | 2.0k/40.0k\n"]

@@ -19,6 +19,7 @@ from ipykernel.kernelspec import write_kernel_spec
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError
 
 from common.errors import UserError
 from common.files import write_whole
@@ -77,10 +78,14 @@ def drop_progress(notebook: Any) -> None:
 def build(source: Path) -> Path:
     """Execute a percent file and write the notebook beside it. Return its path.
 
-    Raises CellExecutionError if a cell fails. The notebook from before stays then.
+    Raises CellExecutionError if a cell fails, and UserError if one takes too long. The notebook from before stays then.
     """
     notebook, out = read(source), source.with_suffix(".ipynb")
-    execute(notebook, source.parent)
+    try:
+        execute(notebook, source.parent)
+    except CellTimeoutError:
+        cure = "build it while the machine is quiet"
+        raise UserError(f"{source}: a cell took more than {SECONDS} seconds; {cure}") from None
     write_whole(out, nbformat.writes(notebook) + "\n")
     return out
 
