@@ -323,8 +323,9 @@ TEXTS = [
     Row("hypotheses of another file", "score --hypothesis {root}/corpus/test.en --reference {root}/corpus/train.en",
         ("test.en has 20 lines", "train.en has 200")),
     Row("hypotheses without references", "score --hypothesis {root}/corpus/test.en", ("--reference F",)),
-    Row("a folder for the figure", "score --laboratory --hypothesis {corpus} --reference {corpus} --figure {root}",
-        ("{root}: cannot be written (Is a directory)", "choose another")),
+    Row("a folder for the figure",
+        "score --laboratory --hypothesis {corpus} --reference {corpus} --figure {root}/d.png",
+        ("{root}/d.png: cannot be written (Is a directory)", "choose another"), lambda p: (p.root / "d.png").mkdir()),
     Row("a folder of references", "score --hypothesis {root}/corpus/test.en --reference {root}",
         ("{root}", "directory")),
 ]  # fmt: skip

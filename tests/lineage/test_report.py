@@ -126,9 +126,15 @@ def committed() -> dict[str, set[str]]:
 
 
 def test_each_score_opens_the_card_of_the_run_whose_result_holds_it(page):
-    """In every table but those of verdicts. In a column of printed numbers no cell opens a card."""
+    """In every table but those of verdicts. In a column of printed numbers no cell opens a card.
+
+    BLEU of a bin of lengths is in no result: there the model's name opens the card.
+    """
     scores, seen = committed(), Counter()
     for header, *rows in page.tables:
+        if header[0][0] == "source words":
+            assert [len(row[0][1]) for row in rows] == [0, *(1 for _ in rows[1:])]  # the first row counts sentences
+            continue
         for row in rows:
             for (heading, _), (text, cards) in zip(header, row, strict=True):
                 if re.fullmatch(r"\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)", text):
