@@ -737,6 +737,7 @@ WORKS = [  # year and month, who, what, weights by, address
     ((2014, 9), "Bahdanau, Cho, Bengio", "RNNsearch", "content: additive", "1409.0473"),
     ((2014, 10), "Weston, Chopra, Bordes", "Memory Networks", "content: the best match alone", "1410.3916"),
     ((2014, 10), "Graves, Wayne, Danihelka", "Neural Turing Machines", "content: cosine; location", "1410.5401"),
+    ((2015, 2), "Xu et al.", "an image described, word by word", "content: additive", "1502.03044"),
     ((2015, 3), "Sukhbaatar et al.", "End-To-End Memory Networks", "content: dot product", "1503.08895"),
     (
         (2015, 8),
@@ -748,6 +749,7 @@ WORKS = [  # year and month, who, what, weights by, address
     ((2016, 1), "Cheng, Dong, Lapata", "an LSTM that attends to its own past", "content: additive", "1601.06733"),
     ((2016, 6), "Parikh et al.", "two sentences compared, no recurrence", "content: dot product", "1606.01933"),
     ((2017, 3), "Lin et al.", "several averages describe a sentence", "content: learned queries", "1703.03130"),
+    ((2017, 5), "Gehring et al.", "convolutions, and attention in every layer", "content: dot product", "1705.03122"),
     ((2017, 6), "Vaswani et al.", "the Transformer", "content: scaled dot product, heads", "1706.03762"),
 ]
 TITLES = {  # by address on arXiv
@@ -755,11 +757,13 @@ TITLES = {  # by address on arXiv
     "1409.0473": "Neural Machine Translation by Jointly Learning to Align and Translate",
     "1410.3916": "Memory Networks",
     "1410.5401": "Neural Turing Machines",
+    "1502.03044": "Show, Attend and Tell: Neural Image Caption Generation with Visual Attention",
     "1503.08895": "End-To-End Memory Networks",
     "1508.04025": "Effective Approaches to Attention-based Neural Machine Translation",
     "1601.06733": "Long Short-Term Memory-Networks for Machine Reading",
     "1606.01933": "A Decomposable Attention Model for Natural Language Inference",
     "1703.03130": "A Structured Self-attentive Sentence Embedding",
+    "1705.03122": "Convolutional Sequence to Sequence Learning",
     "1706.03762": "Attention Is All You Need",
 }
 rows = [
@@ -784,7 +788,7 @@ for row, (when, who, what, by) in enumerate(recent):
 axes.invert_yaxis()
 axes.set(xlim=(2013.4, 2022.4), yticks=[], xticks=range(2014, 2019))
 axes.spines[["top", "right", "left"]].set_visible(False)
-display(drawn(drawing, "Ten works from August 2013 to June 2017 on a line of time; some of the dots are orange"))
+display(drawn(drawing, "Twelve works from August 2013 to June 2017 on a line of time; some of the dots are orange"))
 check([work[0] for work in WORKS] == sorted(work[0] for work in WORKS), "They stand in the order of their dates.")
 
 # %% [markdown]
@@ -869,7 +873,8 @@ for step, model in models.items():
     moves[step] = ((model(here) - model(there)).abs().max() / model(here).std()).item()
 drawing = Figure(figsize=(6.4, 2.6), layout="constrained")
 axes = drawing.subplots()
-axes.barh(range(len(STEPS)), list(moves.values()), color=COLOURS[0])
+bars = axes.barh(range(len(STEPS)), list(moves.values()), color=COLOURS[0])
+axes.bar_label(bars, ["0" if move < 1e-6 else f"{move:.2f}" for move in moves.values()], padding=3)
 axes.set_yticks(range(len(STEPS)), [recipe.title for recipe in sizes.values()])
 axes.invert_yaxis()
 axes.set(xlabel="how far predictions move / their spread")
@@ -887,9 +892,9 @@ What follows is [the committed page](results/deletion/tables.md).
 How to read it: look at the seeds before the means. Each step has its own spread over seeds, and each difference an
 interval and a verdict that code decides. Additive score or scaled dot product is undecided here. Without recurrence
 little is left: the words have no order then, and nothing remembers what was written. Self-attention with positions
-could do the same, but with one head and no residual sum it has not learned it when the updates end; its curve still
-falls. With several heads the model comes near the recurrent ones again, and an update takes less time. Residual sums
-and norms bring more, and so does what the last step bundles.
+could in principle carry order and history, but with one head and no residual sum it has not learned to when the
+updates end; its curve still falls. With several heads the model comes near the recurrent ones again, and an update
+takes less time. Residual sums and norms bring more, and so does what the last step bundles.
 This is a small experiment on an easy language with short sentences. It shows what such models learn in so many
 updates, and not what a part is worth on real text.
 """
