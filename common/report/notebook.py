@@ -104,7 +104,7 @@ def committed(paper: Paper, scale: str) -> Section | None:
 def show(section: Section | None, *headings: str) -> None:
     """Display the parts of a section whose headings begin with one of `headings`, with their figures."""
     if section is None:
-        print("No results of this scale are committed yet; reproduce.sh makes them.")
+        print("No results of this scale are committed yet.")
         return
     parts = [part for part in re.split(r"(?m)^## ", section.markdown) if part.startswith(headings)]
     if not parts:

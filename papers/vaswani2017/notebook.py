@@ -94,10 +94,14 @@ reported = read_yaml(PAPER.root / "reported.yaml")
 table2 = reported["tables"]["table2"]["rows"]
 drawing = Figure(figsize=(7, 3.4), layout="constrained")
 axes = drawing.subplots()
-for number, row in enumerate(row for row in table2.values() if f"FLOPs {languages}" in row):
-    x, y, own = row[f"FLOPs {languages}"], row[languages], row["label"].startswith("Transformer")
-    axes.scatter(x, y, color="#D55E00" if own else "#0072B2")
-    axes.annotate(row["label"], (x, y), xytext=(6, -10 if number % 2 else 4), textcoords="offset points", fontsize=9)
+flops = f"FLOPs {languages}"
+points = [(row["label"], row[flops], row[languages]) for row in table2.values() if flops in row]
+for label, x, y in points:
+    axes.scatter(x, y, color="#D55E00" if label.startswith("Transformer") else "#0072B2")
+    # A label stands to the right of its point, or to the left where the next point is close.
+    crowded = any(x < other < 3 * x and abs(bleu - y) < 0.35 for _, other, bleu in points)
+    place = {"xytext": (-6, 0), "ha": "right"} if crowded else {"xytext": (6, 0), "ha": "left"}
+    axes.annotate(label, (x, y), textcoords="offset points", va="center", fontsize=9, **place)
 axes.set(xscale="log", xlabel="FLOPs of training, as the paper estimates them", ylabel=f"BLEU, {languages}")
 axes.set_title("As printed in Table 2, newstest2014", fontsize=10)
 axes.margins(x=0.4, y=0.12)
@@ -231,8 +235,9 @@ $$ \mathrm{LayerNorm}(x + \mathrm{Sublayer}(x)), \qquad
 \mathrm{LayerNorm}(v) = g \odot \frac{v - \mu}{\sqrt{\sigma^2 + \epsilon}} + b, \qquad
 \mu = \frac{1}{d} \sum_{i=1}^{d} v_i, \quad \sigma^2 = \frac{1}{d} \sum_{i=1}^{d} (v_i - \mu)^2 $$
 
-The gain $g$ and the bias $b$ are learned. The paper cites Ba et al. (2016) for this formula and gives no $\epsilon$;
-v1.0 has $10^{-6}$. Everything that is added must have one size, so all sub-layers and embeddings have size $d_{model}$.
+The gain $g$ and the bias $b$ are learned. The paper cites [Ba et al. (2016)](https://arxiv.org/abs/1607.06450) for this
+formula and gives no $\epsilon$; v1.0 has $10^{-6}$. Everything that is added must have one size, so all sub-layers and
+embeddings have size $d_{model}$.
 
 An encoder layer has two sub-layers, a decoder layer three: between its own two it attends to the encoder's output. Each
 line below is one frame with one sub-layer in it.
@@ -612,10 +617,13 @@ from papers.vaswani2017.model import FeedForward
 display(equations(FeedForward, {"return": r"\max(0, x W_1 + b_1)\, W_2 + b_2"}))
 
 feed_forward = model.encoder[0].feed_forward
-W_1, W_2 = feed_forward.W_1.weight, feed_forward.W_2.weight  # (d_ff, d) and (d, d_ff), as PyTorch stores them
+W_1, b_1 = feed_forward.W_1.parameters()  # (d_ff, d), as PyTorch stores it, and (d_ff,)
+W_2, b_2 = feed_forward.W_2.parameters()  # (d, d_ff), (d,)
 with torch.no_grad():
-    hidden = F.conv1d(x.mT, W_1[..., None], feed_forward.W_1.bias).relu()  # (B, d_ff, S)
-    convolved = F.conv1d(hidden, W_2[..., None], feed_forward.W_2.bias).mT  # (B, S, d)
+    for bias in (b_1, b_2):
+        bias.normal_()  # training begins with 0, and a bias of 0 would not be missed
+    hidden = F.conv1d(x.mT, W_1[..., None], b_1).relu()  # (B, d_ff, S)
+    convolved = F.conv1d(hidden, W_2[..., None], b_2).mT  # (B, S, d)
     check(torch.allclose(feed_forward(x), convolved, atol=1e-5), "Two convolutions with kernel size 1 are the same.")
 
 # %% [markdown]
@@ -642,8 +650,7 @@ heat(panels, "How much the output moves at each word, of both sub-layers", engli
 # %% [markdown]
 r"""
 **Exercise.** Without the $\max(0, \cdot)$ the two matrices would be one. Compute the network without it for the vector
-`x[0, 0]`, as $x M + c$ with a matrix $M$ and a vector $c$ of your own, made of `W_1`, `W_2` and the biases. (Before
-training the biases are 0, and that is no reason to leave them out.)
+`x[0, 0]`, as $x M + c$ with a matrix $M$ and a vector $c$ of your own, made of `W_1`, `W_2`, `b_1` and `b_2`.
 """
 
 # %%
@@ -676,6 +683,14 @@ display(equations(Transformer._embed, embed), equations(Transformer._logits, {"r
 
 uses = model.matrices
 check(uses.source is uses.target and uses.target is uses.softmax, "Source, target and softmax share one tensor.")
+with torch.no_grad():
+    rows = model.E[source]  # (B, S, d)
+    positions = model.source_positions(0, S)  # (S, d): the next section
+    embedded = model._embed(source, model.E, model.source_positions, first=0)  # (B, S, d)
+    check(torch.allclose(embedded - positions, d_model**0.5 * rows, atol=1e-5), "An embedded word is √d times its row.")
+    z = torch.randn(T, d_model)
+    products = torch.stack([(z * row).sum(-1) for row in model.E], dim=-1)  # (T, V): a row of E at a time
+    check(torch.allclose(model._logits(z), products, atol=1e-4), "A score is the product of z with a word's row.")
 
 from papers.vaswani2017.model import sinusoids
 
@@ -990,15 +1005,17 @@ exercise(yours, said["hours"] * 3600 / said["updates"])
 r"""
 ### 5.3 Optimiser
 
-Adam (Kingma and Ba 2015) keeps a running mean $m$ of each parameter's gradient $g$, and a running mean $v$ of its
-square. Where a gradient stays the same, a step is as long as the learning rate, however large or small the gradient
-is. Where it changes its sign, steps are shorter.
+Adam ([Kingma and Ba 2015](https://arxiv.org/abs/1412.6980)) keeps a running mean $m$ of each parameter's gradient $g$,
+and a running mean $v$ of its square. Where a gradient stays the same, a step is as long as the learning rate, however
+large or small the gradient is. Where it changes its sign, steps are shorter.
 
 $$ m_t = \beta_1 m_{t-1} + (1 - \beta_1)\, g_t, \qquad v_t = \beta_2 v_{t-1} + (1 - \beta_2)\, g_t^2, \qquad
 \theta_t = \theta_{t-1} - lrate \cdot \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon} $$
 
 The paper has $\beta_1 = 0.9$, $\beta_2 = 0.98$ and $\epsilon = 10^{-9}$. Adam's own proposal is $\beta_2 = 0.999$. With
-0.98, $v$ remembers about the last 50 gradients in place of the last 1,000. The learning rate is Eq. (3):
+0.98, $v$ remembers about the last 50 gradients in place of the last 1,000. The code below has no line for these three
+formulas: it hands the constants to PyTorch's Adam. That PyTorch's Adam computes the formulas is what the check shows,
+with three updates written out by hand. The learning rate is Eq. (3):
 
 $$ lrate = d_{model}^{-0.5} \cdot \min\left(step\_num^{-0.5},\; step\_num \cdot warmup\_steps^{-1.5}\right) $$
 """
@@ -1027,9 +1044,10 @@ check(torch.allclose(theta, holder.theta, rtol=0, atol=1e-9), "Three updates by 
 # %% [markdown]
 r"""
 The rate rises in a straight line for `warmup_steps` updates and then falls with the square root of the step. The two
-terms meet at the peak. A wider model gets smaller steps. Why a warm-up? The paper does not say. Xiong et al. (2020)
-found a reason: with the norm after the sum, the gradients near the output are large before training, and large steps
-then do harm. Try it: the training at the end of this section has a cell to change.
+terms meet at the peak. A wider model gets smaller steps. Why a warm-up? The paper does not say.
+[Xiong et al. (2020)](https://arxiv.org/abs/2002.04745) found a reason: with the norm after the sum, the gradients near
+the output are large before training, and large steps then do harm. Try it: the training at the end of this section has
+a cell to change.
 """
 
 # %%
@@ -1234,8 +1252,8 @@ with $\alpha = 0.6$:
 
 $$ score(Y) = \frac{\log p(Y \mid X)}{lp(Y)}, \qquad lp(Y) = \left(\frac{5 + |Y|}{6}\right)^\alpha $$
 
-The paper cites Wu et al. (2016) for it; the formula is theirs. A translation has at most 50 tokens more than its
-source.
+The paper cites [Wu et al. (2016)](https://arxiv.org/abs/1609.08144) for it; the formula is theirs. A translation has at
+most 50 tokens more than its source.
 """
 
 # %%
@@ -1321,6 +1339,11 @@ have smaller models. So **compare within one picture, and not with newstest2014.
 ([Wu et al. 2021](https://arxiv.org/abs/2105.14462)) is the yardstick. The runs "as Wu et al." follow its training, the
 others make fewer and smaller updates, for one CPU core. A filled diamond is a score from a log that they published. **A
 hollow one is quoted from memory of their paper**, and nobody has compared it with the page: do not cite it from here.
+
+**Each of our points is one training.** Its interval covers the choice of the test's sentences and not the seed.
+Trainings that differ in nothing but the seed can lie BLEU points apart: exercise 12 of
+[the notebook of 2014](../bahdanau2014/notebook.ipynb) computes how far for RNNsearch on the same captions. For these
+Transformers nobody has measured it yet. So a small difference is open, that from Wu et al. too.
 """
 
 # %%
@@ -1351,18 +1374,22 @@ display(image(png(drawing), "BLEU of our runs on each test set, beside theirs"),
 # %% [markdown]
 r"""
 Table 2, with our numbers beside the printed ones, for each text on which a Transformer of this repository has been
-trained and scored so far. The paper's numbers are on newstest2014 everywhere. What is not the paper's but of Wu et al.
-says so in its cell, and where it is known from.
+trained and scored so far, and a line with the names of those without a score. Each score is one training, as above. The
+paper's numbers are on newstest2014 everywhere. What is not the paper's but of Wu et al. says so in its cell, and where
+it is known from.
 """
 
 # %%
 from common.markdown import without_columns
 from common.report.notebook import committed, show
 
-sections = {scale: committed(PAPER, scale) for scale in ("multi30k", "europarl-small", "europarl")}
+scales = ("multi30k", "europarl-same-small", "europarl-small", "europarl")
+sections = {scale: committed(PAPER, scale) for scale in scales}
 for section in sections.values():
     if section:
         show(replace(section, markdown=without_columns(section.markdown, "the run")), "Table 2: BLEU")
+if missing := [scale for scale in scales if sections[scale] is None]:
+    print(f"No results are committed yet of {', '.join(missing)}.")
 
 # %% [markdown]
 r"""
@@ -1452,7 +1479,8 @@ exercise(yours, sum(parameter_counts(PAPER, PAPER.recipe("big")).values()))
 # %% [markdown]
 r"""
 All these rows are also recipes for Multi30k, an eighth as wide, to be trained with several seeds (D12 in
-[the README](README.md#deviations)). Their scores, as far as they are committed:
+[the README](README.md#deviations), which also has [the commands](README.md#table-3-with-seeds)). Their scores, as far
+as they are committed:
 """
 
 # %%
