@@ -28,12 +28,15 @@ where the run parts from the committed one, and `tables` rebuilds the paper's ta
 
 - **BLEU (95%)** is the recipe's first test set with all sentences. The interval is for the choice of sentences.
 - **Another seed** is how far the BLEU of one more training may lie from the number here, in 95 of 100 cases. It comes
-  from systems with several seeds on the same text, pooled. A cell is empty where there is none. Expect as much of
-  another kind of processor or another version of PyTorch: they round otherwise, and after some hundred updates this is
+  from systems with several seeds on the same text, pooled. On a text where every system has one seed, this is not
+  known, and the cell is empty. Expect as much of another kind of processor or another version of PyTorch: they round otherwise, and after some hundred updates this is
   as good as another seed. With the same versions, threads and kind of processor, a CPU's updates are equal to the bit.
 - **h:m:s** is wall time of training. Each paper's `results/README.md` says what else the machine did.
 - A command is of today's recipe. If a field that sets numbers had another value then, the line says so; check out the
-  commit to have it as it was. PAPERS_MIRROR is the folder where the text of a declaration of its own lies.
+  commit to have it as it was.
+- `data.corpus=$PAPERS_MIRROR/wmt14-real/wmt14-real.yaml` is a half of Europarl v7, drawn session by session, with the
+  papers' development and test sets. That half is not published. Leave the word out, and the recipe reads the official
+  archives: the same test set, and the first pairs of all of Europarl v7 in place of those of the half.
 """
 
 
