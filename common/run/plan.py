@@ -49,7 +49,7 @@ def training_flops(paper: Paper, recipe: Recipe) -> int:
     sentences, source, target = minibatch_shape(recipe)
     # The model of the equations: what is arranged for speed need not run without memory.
     readable = replace(recipe, run=replace(recipe.run, path="readable"))
-    with torch.device("meta"):
+    with torch.device("meta"), torch.enable_grad():
         model = paper.build_model(readable)
         batch = Batch(
             torch.full((sentences, source), EOS),

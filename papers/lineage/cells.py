@@ -29,8 +29,9 @@ where the run parts from the committed one, and `tables` rebuilds the paper's ta
 - **BLEU (95%)** is the recipe's first test set with all sentences. The interval is for the choice of sentences.
 - **Another seed** is how far the BLEU of one more training may lie from the number here, in 95 of 100 cases. It comes
   from systems with several seeds on the same text, pooled. On a text where every system has one seed, this is not
-  known, and the cell is empty. Expect as much of another kind of processor or another version of PyTorch: they round otherwise, and after some hundred updates this is
-  as good as another seed. With the same versions, threads and kind of processor, a CPU's updates are equal to the bit.
+  known, and the cell is empty. Expect as much of another kind of processor or another version of PyTorch: they round
+  otherwise, and after some hundred updates this is as good as another seed. With the same versions, threads and kind of
+  processor, a CPU's updates are equal to the bit.
 - **h:m:s** is wall time of training. Each paper's `results/README.md` says what else the machine did.
 - A command is of today's recipe. If a field that sets numbers had another value then, the line says so; check out the
   commit to have it as it was.

@@ -1376,7 +1376,8 @@ r"""
 Table 2, with our numbers beside the printed ones, for each text on which a Transformer of this repository has been
 trained and scored so far, and a line with the names of those without a score. Each score is one training, as above. The
 paper's numbers are on newstest2014 everywhere. What is not the paper's but of Wu et al. says so in its cell, and where
-it is known from.
+it is known from. RNNsearch beside these Transformers, at the same cost:
+[both papers](../lineage/results/europarl-same-small/tables.md).
 """
 
 # %%
