@@ -5,13 +5,17 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
+from operator import eq
 
 from matplotlib.ticker import MaxNLocator
 
 from common.report.provenance import button
 from common.report.results import Result
+from common.result import Measured
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 460, 270, 40, 14, 10, 36
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 460, 270, 40, 28, 10, 36
 """Size of a chart and of its margins, in units of the drawing."""
 COLOURS = 8
 """Colours that web.css has for lines. Further lines are dashed."""
@@ -36,15 +40,27 @@ def _figure(title: str, runs: Sequence[Result]) -> str:
     points = [point for run in runs for point in run.file.training.dev_curve]
     nats = [point.dev_nll_per_token for point in points]
     scale = Scale(max(point.step for point in points), MaxNLocator(5).tick_values(min(nats), max(nats)))
-    named = list(zip(classes, runs, names, strict=True))
+    named = zip(classes, runs, names, strict=True)
     legend = "".join(f'<li class="{own}">{button(run, name)}</li>' for own, run, name in named)
-    drawn = "\n".join([*_axes(scale), *(_line(scale, *one) for one in named)])
+    shown = [_own_course(runs, i) for i in range(len(runs))]
+    drawn = "\n".join([*_axes(scale), *map(partial(_line, scale), classes, shown, names)])
     return (
         f'<figure><h4>{title}</h4><ul class="legend">{legend}</ul>\n<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'role="img" aria-label="Learning curves, {title}">\n{drawn}\n</svg><output></output>\n'
         "<figcaption>Negative log-likelihood of the development set, nats per target token, against updates. Each dot "
-        "is a validation.</figcaption></figure>"
+        "is a validation. A training that goes on from another's is drawn from where it does.</figcaption></figure>"
     )
+
+
+def _own_course(runs: Sequence[Result], i: int) -> Sequence[Measured]:
+    """Return the points of a run, of those that it shares with a shorter run's beginning the last one only.
+
+    A training that goes on from another's checkpoint has its points too, and would hide them.
+    """
+    curves = [run.file.training.dev_curve for run in runs]
+    own, others = curves[i], [other for j, other in enumerate(curves) if (len(other), j) < (len(curves[i]), i)]
+    shared = max((sum(takewhile(bool, map(eq, own, other))) for other in others), default=0)
+    return own[max(0, shared - 1) :]
 
 
 @dataclass(frozen=True)
@@ -79,9 +95,8 @@ def _axes(scale: Scale) -> list[str]:
     return [*lines, f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">updates</text>']
 
 
-def _line(scale: Scale, colour: str, run: Result, name: str) -> str:
+def _line(scale: Scale, colour: str, points: Sequence[Measured], name: str) -> str:
     """Return the curve of a run. An unseen ring around each dot makes it easier to point at."""
-    points = run.file.training.dev_curve
     places = [(f"{scale.x(point.step):.1f}", f"{scale.y(point.dev_nll_per_token):.1f}") for point in points]
     dots = "\n".join(
         f"<g><title>{name}: {point.dev_nll_per_token:.3f} nats at {point.step:,} updates</title>"

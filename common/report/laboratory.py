@@ -11,6 +11,7 @@ from matplotlib.figure import Figure as Drawing
 from common.markdown import table
 from common.report.page import COLOURS
 from common.score.laboratory import FACTORS, METRIC, OF_TODAY, PROTOCOLS, Waterfall
+from common.score.significance import chance
 
 Plain = Mapping[str, Any]
 """A score or a difference as plain values (common.score.laboratory)."""
@@ -23,7 +24,7 @@ def interval(value: Plain) -> str:
 
 def difference(value: Plain) -> str:
     """Return a difference with its interval and p as text."""
-    return f"{value['difference']:+.2f} ({value['low']:+.2f} to {value['high']:+.2f}), p {value['p']:.3f}"
+    return f"{value['difference']:+.2f} ({value['low']:+.2f} to {value['high']:+.2f}), p {chance(value['p'])}"
 
 
 def protocol_table(scores: Mapping[str, Plain], others: Mapping[str, Plain], differences: Mapping[str, Plain]) -> str:

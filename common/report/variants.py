@@ -18,7 +18,7 @@ from common.report.claims import Results, compare, compare_means, spread_of, wit
 from common.report.page import COLOURS, Figure, png
 from common.report.results import Result
 from common.score.seeds import Spread, bleu_interval, mean_interval
-from common.score.significance import CONFIDENCE, Difference
+from common.score.significance import CONFIDENCE, Difference, chance
 
 _SHOWN = 1.0
 """Nats above the lowest value that learning curves are drawn to."""
@@ -116,11 +116,6 @@ def corrected(difference: Difference, comparisons: int = 1) -> float:
 def lasting(difference: Difference, comparisons: int) -> bool:
     """Return whether a difference is also seen if all comparisons together are to have the intervals' 95%."""
     return corrected(difference, comparisons) < 1 - CONFIDENCE
-
-
-def chance(p: float) -> str:
-    """Return a p as text."""
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def variants_table(

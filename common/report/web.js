@@ -8,11 +8,16 @@ const NAMES = {
 };
 const CELL = 20;
 
+/** Give an element attributes. */
+function set(element, attributes) {
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+}
+
 /** Return an element with attributes and children. */
 function made(name, attributes = {}, ...children) {
   const svg = ["svg", "rect", "text", "g"].includes(name);
   const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  set(element, attributes);
   element.append(...children);
   return element;
 }
@@ -109,21 +114,25 @@ function explore(place) {
       said.textContent = i === null ? `“${seen[j]}” gets most from ${most}` : `“${looking[i]}” looks at ${most}`;
     }
 
-    const space = 8 + 7.5 * Math.max(...looking.map((word) => word.length));
-    const top = 8 + 7.5 * Math.max(...seen.map((word) => word.length));
+    const [looks, reads] = NAMES[name];
+    const line = (title, side) => made("p", {}, made("small", {}, `${title}: `), ...side.flatMap((word) => [word, " "]));
+    const labels = [looking, seen].map((side) => side.map((word) => made("text", {}, word)));
+    const svg = made("svg", { role: "img", "aria-label": "attention weights" }, ...labels.flat());
+    // A text has a length only where it is shown.
+    view.replaceChildren(line(looks, words[0]), line(`looked at (${reads})`, words[1]), said, made("div", { class: "matrix" }, svg));
+    const [space, top] = labels.map((side) => 8 + Math.max(...side.map((text) => text.getComputedTextLength())));
     const place = (j, i) => ({ x: space + j * CELL, y: top + i * CELL });
     function mark(rect, cells) {
       rect.style.display = cells ? "" : "none";
       if (!cells) return;
       const [j, i, wide, high] = cells;
-      for (const [key, at] of Object.entries({ ...place(j, i), width: wide * CELL, height: high * CELL })) rect.setAttribute(key, at);
+      set(rect, { ...place(j, i), width: wide * CELL, height: high * CELL });
     }
     const width = space + columns * CELL + 2;
     const height = top + rows * CELL + 2;
-    const svg = made("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "attention weights" });
-    looking.forEach((word, i) => {
-      const { y } = place(0, i);
-      svg.append(made("text", { x: space - 6, y: y + 14, "text-anchor": "end" }, word));
+    set(svg, { width, height, viewBox: `0 0 ${width} ${height}` });
+    labels[0].forEach((text, i) => {
+      set(text, { x: space - 6, y: place(0, i).y + 14, "text-anchor": "end" });
       for (let j = 0; j < columns; j++) {
         const cell = made("rect", { ...place(j, i), width: CELL, height: CELL, "fill-opacity": weight(i, j) });
         cell.addEventListener("pointerover", () => show(i, j));
@@ -131,10 +140,7 @@ function explore(place) {
         svg.append(cell);
       }
     });
-    seen.forEach((word, j) => {
-      const { x } = place(j, 0);
-      svg.append(made("text", { transform: `translate(${x + 14} ${top - 6}) rotate(-90)` }, word));
-    });
+    labels[1].forEach((text, j) => set(text, { transform: `translate(${place(j, 0).x + 14} ${top - 6}) rotate(-90)` }));
     svg.append(made("rect", { class: "frame", ...place(0, 0), width: columns * CELL, height: rows * CELL }), ...marks);
     words.forEach((side, index) =>
       side.forEach((word, k) => {
@@ -142,9 +148,6 @@ function explore(place) {
         for (const event of ["pointerover", "focus", "click"]) word.addEventListener(event, () => show(...chosen));
       }),
     );
-    const [looks, reads] = NAMES[name];
-    const line = (title, side) => made("p", {}, made("small", {}, `${title}: `), ...side.flatMap((word) => [word, " "]));
-    view.replaceChildren(line(looks, words[0]), line(`looked at (${reads})`, words[1]), said, made("div", { class: "matrix" }, svg));
     show(0, null);
   }
 

@@ -20,7 +20,8 @@ import numpy as np
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from common.files import write_whole
+from common.errors import UserError
+from common.files import check_writable, write_whole
 from common.report import charts
 from common.report.claims import Outcome
 from common.report.page import Section
@@ -89,6 +90,13 @@ def write_report(title: str, overview: str, chapters: Sequence[Chapter], path: P
     _write_page(path, title, gist, f'<nav aria-label="Contents"><ul>\n{nav}\n</ul></nav>', "\n".join(main))
 
 
+def check_page(path: Path) -> None:
+    """Raise UserError now if a page could not be written there later, or would replace a file that is no such page."""
+    check_writable(path)
+    if path.exists() and _MADE.encode() not in path.read_bytes()[:1000]:
+        raise UserError(f"{path}: is there and no page of attention, so it stays; name another file")
+
+
 def write_attention(title: str, remarks: Sequence[str], examples: Sequence[Example], path: Path) -> None:
     """Write a page with the attention of sentences, which needs no other file. remarks: lines below the title."""
     gist = "".join(f"<li>{html.escape(remark)}</li>" for remark in remarks)
@@ -98,6 +106,7 @@ def write_attention(title: str, remarks: Sequence[str], examples: Sequence[Examp
 def _write_page(path: Path, title: str, gist: str, nav: str, main: str) -> None:
     """Write a page with its styles and its script. gist, nav, main: HTML."""
     page = _PAGE.format(
+        made=_MADE,
         title=html.escape(title),
         gist=gist,
         style=(_HERE / "web.css").read_text(encoding="utf-8"),
@@ -327,10 +336,13 @@ def _example(example: Example) -> dict[str, Any]:
     return {"line": example.line, "source": source, "target": target, "maps": maps}
 
 
+_MADE = '<meta name="generator" content="attention">'
+"""What says that a page was made here."""
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+{made}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>

@@ -442,7 +442,9 @@ def _translate(paper: Paper, options: argparse.Namespace) -> None:
     if options.attention and options.replace_unk:
         raise UserError("--attention draws the words that the model wrote; leave --replace-unk out")
     if options.attention:
-        check_writable(options.attention)
+        from common.report.web import check_page
+
+        check_page(options.attention)
     replacer = _replacer(paper, options) if options.replace_unk else None
     run = replacer.run if replacer else load_run(paper, options.run, options.overrides, exported=True)
     if sys.stdin is None:
@@ -618,6 +620,8 @@ def _language(paper: Paper, options: argparse.Namespace) -> str:
 
 def _score_lines(scores: dict[str, Any]) -> list[str]:
     """Return the scores of files as lines of text."""
+    from common.score.significance import chance
+
     lines = [f"language {scores['language']}, scored as recipe {scores['recipe']} does: {scores['tokeniser']}"]
     lines += [
         f"{name}: {score['bleu']:.2f} (95% {score['low']:.2f} to {score['high']:.2f})  [{score['signature']}]"
@@ -630,7 +634,7 @@ def _score_lines(scores: dict[str, Any]) -> list[str]:
     ]
     lines += [
         f"  {name} minus that of --against: {row['difference']:+.2f} "
-        f"(95% {row['low']:+.2f} to {row['high']:+.2f}, paired bootstrap), p {row['p']:.3f} that it is not better"
+        f"(95% {row['low']:+.2f} to {row['high']:+.2f}, paired bootstrap), p {chance(row['p'])} that it is not better"
         for name, row in scores.get("differences", {}).items()
     ]
     return lines + [f"note: {note}" for note in scores["notes"]]

@@ -37,6 +37,11 @@ class Difference:
     p: float
 
 
+def chance(p: float) -> str:
+    """Return a p as text."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def bootstrap_interval(
     statistics: Statistics | Samples, of_sums: Callable[[Sums], Samples] = bleu_of_sums
 ) -> tuple[float, float]:

@@ -24,8 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     utf8_output()
     parser = Parser(prog="python -m papers.lineage", description="What needs both papers.")
     parser.add_argument("verb", choices=["tables", "report", "readme"])
-    scales = sorted({scale for paper in PAPERS.values() for scale in paper.scales})
-    parser.add_argument("--scale", choices=[*scales, DELETION], help="default: demo")
+    both = sorted(set.intersection(*(set(paper.scales) for paper in PAPERS.values())))
+    parser.add_argument("--scale", choices=[*both, DELETION], help=f"default: demo; {DELETION} has tables only")
     parser.add_argument(
         "--runs", type=Path, help="folder of finished runs, as in reproduce.sh (default: the committed results)"
     )
@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.scale or options.runs:
             parser.error("readme takes no --scale and no --runs: it shows the committed results of its own scales")
         return guarded(write_all, parser.prog)
+    if options.verb == "report" and options.scale == DELETION:
+        parser.error(f"{DELETION} has no report; its page: python -m papers.lineage tables --scale {DELETION}")
     work = {"tables": tables, "report": write_report}[options.verb]
     return guarded(lambda: work(options.scale or "demo", options.runs), parser.prog)
 

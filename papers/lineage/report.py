@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import fill
 
 from common.errors import UserError
 from common.markdown import table
 from common.paper import Paper
 from common.recipe import OWN_SCALE
-from common.report.results import read_results
+from common.report.results import Result, read_results
 from common.report.tables import verdicts
 from common.report.web import Chapter, write_report
 from common.yaml_files import read_yaml
@@ -43,24 +42,28 @@ def build(papers: Sequence[Paper], scale: str, runs: Path | None) -> list[Chapte
     sources = folders(scale, runs)
     with tempfile.TemporaryDirectory() as elsewhere:
         out = runs / scale if runs else Path(elsewhere)
-        chapters = [_chapter(paper, scale, sources[paper.name], out / paper.name) for paper in papers]
-        chapters = [chapter for chapter in chapters if chapter.results]
-        if not chapters:
+        results = {paper.name: read_results(sources[paper.name]) for paper in papers}
+        if not any(results.values()):
             raise UserError(
                 f"{', '.join(map(str, sources.values()))}: no result of this scale; train its systems first"
             )
+        chapters = [
+            _chapter(paper, scale, sources[paper.name], out / paper.name, results[paper.name])
+            for paper in papers
+            if results[paper.name]
+        ]
         if all(read_results(folder) for folder in sources.values()):
             section = build_page(scale, runs, out / "lineage")
             chapters.append(Chapter("lineage", section, read_runs(sources), {}, learning=False))
     return chapters
 
 
-def _chapter(paper: Paper, scale: str, results: Path, out: Path) -> Chapter:
-    """Build a paper's chapter from its folder of results."""
+def _chapter(paper: Paper, scale: str, folder: Path, out: Path, results: Mapping[str, Result]) -> Chapter:
+    """Build a paper's chapter from its results and the folder that holds them."""
     printed = read_yaml(paper.root / "reported.yaml")["tables"].values()
     rows = {system: row for one in printed for system, row in one.get("rows", {}).items() if "label" in row}
     labels = {row["label"]: system for system, row in rows.items()}
-    return Chapter(paper.name, paper.build_tables(scale, results, out), read_results(results), labels)
+    return Chapter(paper.name, paper.build_tables(scale, folder, out), results, labels)
 
 
 def write(papers: Sequence[Paper], scale: str, runs: Path | None, path: Path) -> str:
@@ -78,12 +81,28 @@ def write(papers: Sequence[Paper], scale: str, runs: Path | None, path: Path) ->
 
 
 def _gist(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the scores of some runs beside the printed ones, as text. rows: as `front.row` returns them."""
-    if not rows:
-        return []
-    shown = [[title, pair, ours, printed] for title, pair, _, ours, _, printed, _ in rows]
-    there = fill("; ".join(dict.fromkeys(row[-1] for row in rows)), 100, subsequent_indent=" " * 8)
-    return [table(["model", "languages", "BLEU here (95%)", "there"], shown, right=(2, 3)), f"there   {there}"]
+    """Return scores of runs beside printed ones as text: a line for a model, which says who printed them.
+
+    rows: as `front.row` returns them.
+    """
+    pairs = list(dict.fromkeys(row[1] for row in rows))
+    lines: list[tuple[str, str, dict[str, tuple[str, str]]]] = []
+    for title, pair, _, ours, _, printed, whose in rows:
+        whose = whose.partition(" (")[0]
+        found = next((scores for *names, scores in lines if names == [title, whose] and pair not in scores), None)
+        if found is None:
+            lines.append((title, whose, found := {}))
+        found[pair] = (ours.partition(" ")[0], printed)
+    heading = ["BLEU here", *(word for pair in pairs for word in (pair, "printed")), "printed by"]
+    cells = [
+        [title, *(word for pair in pairs for word in scores.get(pair, ("", ""))), whose]
+        for title, whose, scores in lines
+    ]
+    widths = [max(map(len, column)) for column in zip(heading, *cells, strict=True)]
+    return [
+        "  ".join([first.ljust(widths[0]), *map(str.rjust, numbers, widths[1:-1]), last])
+        for first, *numbers, last in [heading, *cells] * bool(cells)
+    ]
 
 
 def _claims(chapter: Chapter) -> str:

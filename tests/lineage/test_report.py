@@ -9,14 +9,20 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from common.errors import UserError
+from common.report import charts
+from common.report.results import Result, read_results
+from common.result import Measured
 from papers.lineage import PAPERS, report
+from papers.lineage.__main__ import main
 from tests.conftest import ROOT
 
 SCALE = "multi30k"
@@ -172,21 +178,97 @@ def test_a_screenful_says_what_came_out(written):
     """Every committed score that stands beside a printed one, the verdicts of claims.json, and where the page is."""
     path, printed = written
     lines = printed.splitlines()
-    assert len(lines) <= 24 and lines[-1] == f"report  {path.resolve()}"
+    assert len(lines) <= 13 and lines[-1] == f"report  {path.resolve()}"
     for name in (*PAPERS, "lineage"):
         records = json.loads((ROOT / "papers" / name / "results" / SCALE / "claims.json").read_text(encoding="utf-8"))
         (line,) = [line for line in lines if line.startswith(f"claims  {name}: ")]
         told = {verdict: int(number) for number, verdict in re.findall(r"(\d+) ([a-z ]+)", line.partition(": ")[2])}
         assert told == Counter(record["verdict"] for record in records)
-    scores = set.union(*committed().values())
-    shown = re.findall(r"\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)", printed)
-    assert len(shown) == 9 and set(shown) <= scores
+    shown = Counter(word for line in lines for word in re.findall(r"\b\d+\.\d\d\b", line))
+    scores = {score.partition(" ")[0] for found in committed().values() for score in found}
+    printed_there = ["13.93", "17.82", "21.50", "26.75", "28.45", "27.30", "38.10", "61.80", "41.02"]
+    assert all(shown[number] for number in printed_there) and shown.total() == 2 * len(printed_there)
+    assert shown.keys() - {*printed_there} <= scores
+
+
+def test_each_printed_number_of_the_screenful_has_its_origin_on_its_line(written):
+    whose = {
+        "28.45": "the paper, newstest2014",
+        "38.10": "the paper's base model, newstest2014",
+        "61.80": "Wu et al. 2021",
+    }
+    for number, origin in whose.items():
+        (line,) = [line for line in written[1].splitlines() if number in line.split()]
+        assert origin in line
+    both = [line for line in written[1].splitlines() if {"61.80", "41.02"} <= {*line.split()}]
+    assert len(both) == 1, "a line for a model"
 
 
 def test_without_results_there_is_no_report(tmp_path):
     with pytest.raises(UserError, match="no result of this scale; train its systems first"):
         report.write(list(PAPERS.values()), SCALE, tmp_path, tmp_path / "report.html")
-    assert not list(tmp_path.glob("*.html"))
+    assert not list(tmp_path.iterdir()), "a folder that is no folder of runs stays as it is"
+
+
+def test_the_report_is_offered_for_scales_that_have_one(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["report", "--scale", "ambiguities"])
+    assert ended.value.code == 2 and "multi30k" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["report", "--scale", "deletion"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("\n") == 1 and "tables --scale deletion" in said
+
+
+def _with_curve(run: Result, points: list[tuple[int, float]]) -> Result:
+    curve = tuple(Measured(step=step, dev_nll_per_token=nats) for step, nats in points)
+    return replace(run, file=replace(run.file, training=replace(run.file.training, dev_curve=curve)))
+
+
+def test_a_curve_that_goes_on_from_another_hides_nothing_of_it():
+    run = read_results(ROOT / "papers/bahdanau2014/results" / SCALE)["rnnsearch-50"]
+    first = [(100, 5.0), (200, 4.0), (300, 3.0)]
+    longer, short, other = (
+        _with_curve(run, points) for points in ([*first, (400, 2.5), (500, 2.0)], first, [(100, 5.5), (200, 4.5)])
+    )
+    drawn = [
+        len(line.split()) for line in re.findall('points="([^"]*)"', charts.learning_curves([longer, short, other]))
+    ]
+    assert drawn == [3, 3, 2], "the longer one from the last point that both have"
+    drawn = re.findall('points="([^"]*)"', charts.learning_curves([short, short]))
+    assert [len(line.split()) for line in drawn] == [3, 1]
+
+
+SIMULATED = {
+    "nobody": np.eye(3),
+    "protan": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deutan": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+}
+"""What linear red, green and blue become for a colour-blind reader (Machado et al. 2009, severity 1)."""
+
+
+def lab(colour: str, seen: np.ndarray) -> np.ndarray:
+    """Return a colour as #rrggbb in CIE 1976 L*a*b*."""
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = seen @ np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]] @ np.clip(linear, 0, 1)
+    x, y, z = np.cbrt(xyz / [0.9505, 1.0, 1.089])  # the line near black is no matter here
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("seen", SIMULATED)
+def test_the_colours_of_curves_can_be_told_apart(seen):
+    """In both themes, by colour-blind readers too: 2.3 is the least difference that is seen at all."""
+    found = re.findall(r"--c\d: (#[0-9a-f]{6})", (ROOT / "common/report/web.css").read_text(encoding="utf-8"))
+    assert len(found) == 2 * charts.COLOURS
+    for theme in (found[: charts.COLOURS], found[charts.COLOURS :]):
+        for one, other in combinations(theme, 2):
+            apart = np.linalg.norm(lab(one, SIMULATED[seen]) - lab(other, SIMULATED[seen]))
+            assert apart > 20, (one, other)
 
 
 CHECK = """<script>
@@ -212,6 +294,22 @@ choose("attention", 0);
 choose("head", 2);
 place.querySelectorAll(".matrix rect")[3].dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
 found.cell = said();
+const wide = document.createElement("div");
+const data = document.createElement("script");
+data.type = "application/json";
+const map = {shape: [1, 1, 1, 1], weights: btoa("\\x10\\x27")};
+const words = {source: ["W".repeat(30)], target: ["M".repeat(30)]};
+data.textContent = JSON.stringify([{title: "", examples: [{line: "", ...words, maps: {source: map}}]}]);
+wide.append(data);
+document.body.append(wide);
+explore(wide);
+const outside = (text) => {
+  const [own, svg] = [text, text.closest("svg")].map((one) => one.getBoundingClientRect());
+  return Math.max(svg.left - own.left, svg.top - own.top, own.right - svg.right, own.bottom - svg.bottom);
+};
+const labels = [...document.querySelectorAll(".matrix text, .chart text")];
+found.cut = labels.filter((text) => outside(text) > 1).map((text) => text.textContent);
+wide.remove();
 const point = document.querySelector(".chart .target");
 point.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
 found.curve = point.closest("figure").querySelector("output").textContent;
@@ -242,6 +340,7 @@ def test_a_browser_shows_it(written, tmp_path, width, dark):
     found = json.loads(html.unescape(re.search("<pre>(.*?)</pre>", done.stdout)[1]))
     assert found["width"] == width and found["overflow"] <= 0
     assert found["hidden"] < 1, "the score and the one beside it are seen without scrolling"
+    assert found["cut"] == [], "no label is cut"
     assert {*found["papers"]} == {1}, "no name of a paper is broken"
     assert found["card"] == [found["asked"]] and "nats at" in found["curve"]
     assert (max(map(int, re.findall(r"\d+", found["paper"]))) < 60) == dark

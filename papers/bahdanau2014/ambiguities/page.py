@@ -19,7 +19,6 @@ from common.report.results import Result, read_results
 from common.report.variants import (
     Measure,
     bleu_measure,
-    chance,
     check_variants,
     compared,
     corrected,
@@ -33,7 +32,7 @@ from common.report.variants import (
     variants_table,
 )
 from common.score.seeds import mean_difference
-from common.score.significance import Difference
+from common.score.significance import Difference, chance
 from papers.bahdanau2014.ambiguities import BASE, SCALE
 
 TITLE = "Which of the paper's ambiguities matter"

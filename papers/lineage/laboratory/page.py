@@ -97,7 +97,8 @@ def write_page(path: Path) -> None:
     ranges = {"years": _years(record), "span": _span(record), "checkpoint": max(known) - min(known)}
     parts = [
         f"# The BLEU laboratory\n\n{WHY}",
-        f"## What each step is worth\n\n{waterfall_table(falls)}\n\n{ORDER}\n\n![Waterfall]({figure.name})\n\n"
+        f"## What each step is worth\n\n{waterfall_table(falls)}\n\n{ORDER}\n\n"
+        f"![What each step adds to BLEU, as bars]({figure.name})\n\n"
         f"*{len(falls)} outputs of Hieber et al. 2017, English to German, newstest2017.*",
         f"## By every protocol\n\n{spread_table(record)}\n\n{_spread_note(record)}",
         f"## Every output\n\n{outputs_table(record, printed)}\n\n{_outputs_note(record, printed)}",
@@ -276,12 +277,11 @@ def _neighbours_note(record: Mapping[str, Any]) -> str:
     verdicts = [{key: verdict(key, value) for key, value in pair["by"].items()} for pair in pairs]
     certain = sum(one[TODAY] != 0 for one in verdicts)
     bleu = [key for key in verdicts[0] if key not in ("chrf++", "ter")]
-    unlike = sum(len({one[key] for key in bleu}) > 1 for one in verdicts)
-    other = sum(len({*one.values()}) > 1 for one in verdicts)
+    alike = sum(len({one[key] for key in bleu}) == 1 for one in verdicts)
+    other = sum(len({*one.values()}) == 1 for one in verdicts)
     return (
         f"95% intervals by paired bootstrap, bold where they exclude 0 (of TER less is better). 13a tells {certain} of "
-        f"{len(pairs)} neighbours apart. The BLEUs do not all say the same of {unlike} of the pairs, and with chrF and "
-        f"TER not of {other}."
+        f"{len(pairs)} neighbours apart. All BLEUs say the same of {alike} of them, and with chrF and TER of {other}."
     )
 
 

@@ -77,6 +77,19 @@ def test_what_cannot_be_drawn_is_refused(translate: Translate, tmp_path: Path) -
     assert "RNNencdec-50 has no attention; leave --attention out" in refused(tmp_path / "encdec")
 
 
+def test_a_page_replaces_an_earlier_page_and_nothing_else(translate: Translate, tmp_path: Path) -> None:
+    run, page = made_run(BAHDANAU, tmp_path), tmp_path / "page.html"
+    page.write_text("<!doctype html><p>my notes</p>")
+    status, out, last = translate(BAHDANAU, run, "--attention", page, stdin=b"house\n")
+    assert (status, out) == (2, "") and f"{page}: is there and no page of attention" in last
+    assert page.read_text() == "<!doctype html><p>my notes</p>"
+    page.unlink()
+    for sentences in (1, 2):
+        assert translate(BAHDANAU, run, "--attention", page, stdin=b"house\n" * sentences)[0] == 0
+    (found,) = re.findall(r'<script type="application/json">(.*?)</script>', page.read_text())
+    assert len(json.loads(found)[0]["examples"]) == 2
+
+
 def test_a_page_that_cannot_be_written_is_refused_before_any_work(translate: Translate, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     places = {tmp_path: "Is a directory", tmp_path / "file" / "page.html": "File exists",

@@ -15,8 +15,8 @@ from sacremoses import MosesTokenizer
 
 from common.corpus.lines import open_text, parallel_lines
 from common.errors import UserError
-from common.report.laboratory import waterfall_table
-from common.run.cli import main
+from common.report.laboratory import difference, waterfall_table
+from common.run.cli import _score_lines, main
 from common.score.bleu import split_compounds, tokenised_bleu
 from common.score.chrf_ter import chrf, ter
 from common.score.laboratory import (
@@ -246,3 +246,11 @@ def test_a_printed_line_is_checked_and_its_tokens_are_named(
 def test_unequal_files_are_refused() -> None:
     with pytest.raises(UserError, match="the hypotheses has 3 lines but the references has 2"):
         Texts(OUTPUTS, REFERENCES[:2], "de")
+
+
+def test_no_chance_is_printed_as_nothing() -> None:
+    """Of a thousand resamples the least p that is not 0 is 0.001."""
+    found = {"difference": 1.0, "low": 0.5, "high": 1.5, "p": 0.0}
+    assert difference(found).endswith("p < 0.001") and difference(found | {"p": 0.001}).endswith("p 0.001")
+    scores = {"language": "de", "recipe": "", "tokeniser": "", "notes": [], "differences": {"BLEU": found}}
+    assert "p < 0.001 that it is not better" in "\n".join(_score_lines(scores))
