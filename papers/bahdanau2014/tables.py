@@ -367,10 +367,16 @@ def floor_notes(outcomes: Sequence[Outcome], runs: Results) -> list[str]:
     ]
 
 
+def unk_share(result: Result) -> float:
+    """Return the share of UNK in the words of a system's translations."""
+    found = sum(len(re.findall(rf"\b{UNK_TEXT}\b", text)) for text in result.all.hypotheses)
+    return found / float(result.all.counts[:, 8].sum())
+
+
 def _unknown(result: Result) -> str:
     """Return the share of UNK in a system's translations, in words. It is empty if it wrote none."""
-    found = sum(len(re.findall(rf"\b{UNK_TEXT}\b", text)) for text in result.all.hypotheses)
-    return f", {found / result.all.counts[:, 8].sum():.0%} of its words {UNK_TEXT}" if found else ""
+    share = unk_share(result)
+    return f", {share:.0%} of its words {UNK_TEXT}" if share else ""
 
 
 def why_claims_fail(outcomes: Sequence[Outcome], runs: Results) -> list[str]:

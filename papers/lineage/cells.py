@@ -23,8 +23,9 @@ PAGE = Path(__file__).parent / "results" / "cells.md"
 HEADER = ("training", "pair", "test set", "BLEU (95%)", "another seed", "updates", "h:m:s", "machine", "commit")
 INTRODUCTION = """# Every committed score, and how to have it again
 
-Below each table are the commands of its rows, one a line. Add `--out RUN --score` to each. `diagnose RUN` then says
-where the run parts from the committed one, and `tables` rebuilds the paper's tables from finished runs.
+Below each table are the commands of its rows, one a line, in an order in which they can run. Add `--out RUNS/NAME
+--score` to each, NAME as in the row: a recipe that continues another looks for that one's run beside its own. `diagnose
+RUN` then says where the run parts from the committed one, and `tables` rebuilds the paper's tables from finished runs.
 
 - **BLEU (95%)** is the recipe's first test set with all sentences. The interval is for the choice of sentences.
 - **Another seed** is how far the BLEU of one more training may lie from the number here, in 95 of 100 cases. It comes
@@ -49,7 +50,7 @@ def page() -> str:
         scales = {folder.name: list(read_results(folder).values()) for folder in folders}
         systems = [result for results in scales.values() for result in results]
         for scale, results in scales.items():
-            if runs := [run for result in results for run in result.trainings]:
+            if runs := _in_order([run for result in results for run in result.trainings]):
                 rows = [row(run, spread_of(run, systems)) for run in runs]
                 parts += [
                     f"## {paper.name}, {scale}",
@@ -58,6 +59,17 @@ def page() -> str:
                     "\n".join(["```bash", *(command(paper, run) for run in runs), "```"]),
                 ]
     return "\n\n".join(parts) + "\n"
+
+
+def _in_order(runs: list[Result]) -> list[Result]:
+    """Return the trainings with each behind the one that it continues."""
+    before = {run.system: run.recipe["train"]["continues"] for run in runs}
+
+    def place(system: str | None) -> int:
+        """Return how many trainings come before a system's."""
+        return 1 + place(before.get(system)) if system else 0
+
+    return sorted(runs, key=lambda run: place(run.system))
 
 
 def row(run: Result, spread: Spread | None) -> list[str]:

@@ -27,11 +27,13 @@ from common.report import page
 from common.report import tables as report
 from common.report.claims import Claim, Finding
 from common.report.page import COLOURS, Figure, Section
+from common.report.results import Result, read_results
 from common.report.tables import number
 from common.run.plan import training_flops
+from common.score.bleu import brevity_penalty
 from common.score.by_length import FEWEST, Bin, bleu_by_bins, sliding_bleu
 from papers.bahdanau2014.figures import LAST, window
-from papers.bahdanau2014.tables import falls_with_length, floor_notes, length_claims
+from papers.bahdanau2014.tables import FLOOR, falls_with_length, floor_notes, length_claims, unk_share
 from papers.lineage import PAPERS
 from papers.lineage.same_data import RECURRENT, Results, heading, read_runs, shared_sets
 
@@ -185,8 +187,8 @@ def budget_line(group: Results) -> str:
 
 def cost_table(group: Results, vocabulary: str, budget: str) -> str:
     """Return score, size and cost of the three models at one budget, and how they differ from RNNsearch-50."""
-    header = ["model", "BLEU (95%)", "minus RNNsearch-50 (95%)", "parameters", "updates", "million target tokens"]
-    header += ["FLOPs: counted", "hours", "the run behind it"]
+    header = ["model", "BLEU (95%)", "minus RNNsearch-50 (95%)", "brevity penalty", "UNK written", "parameters"]
+    header += ["updates", "million target tokens", "FLOPs: counted", "hours", "the run behind it"]
     base, rows = at(SYSTEMS[vocabulary]["RNNsearch-50"], budget), []
     for model, system in SYSTEMS[vocabulary].items():
         key = at(system, budget)
@@ -200,6 +202,8 @@ def cost_table(group: Results, vocabulary: str, budget: str) -> str:
                 model,
                 report.score(result.all.bleu, result.all.interval),
                 difference(group, key, base) if key != base and base in group else "",
+                f"{brevity_penalty(result.all.counts):.3f}",
+                f"{unk_share(result):.1%}",
                 number(result.parameters, ","),
                 report.updates(result),
                 "" if tokens is None else f"{tokens / 1e6:.1f}",
@@ -229,7 +233,18 @@ def vocabularies_table(group: Results) -> str:
             known = all(key in group for key in pair)
             rows[-1].append(difference(group, *pair) if known else "")
     header = ["model", *(f"{budget}: sub-words minus words (95%)" for budget in BUDGETS)]
-    return markdown.table(header, rows, right=range(1, len(header)))
+    low = [model for model in LINES if any(result.all.bleu < FLOOR for result in _of(group, model))]
+    warned = f" Of {' and '.join(low)} it says nothing, below {FLOOR:g} BLEU on one side or both." if low else ""
+    return markdown.table(header, rows, right=range(1, len(header))) + (
+        "\n\nIntervals cover the choice of test sentences alone. An RNN is scored by its last checkpoint, whose BLEU "
+        f"also moves from one checkpoint to the next, so a difference of some tenths is open.{warned}"
+    )
+
+
+def _of(group: Results, model: str) -> list[Result]:
+    """Return the runs of a model with either vocabulary at any budget."""
+    keys = {at(systems[model], budget) for systems in SYSTEMS.values() for budget in BUDGETS}
+    return [result for key, result in group.items() if key in keys]
 
 
 def lengths_table(group: Results) -> str:
@@ -246,8 +261,8 @@ def lengths_table(group: Results) -> str:
                     scores = [report.score(part.bleu, part.interval) for part in parts]
                     rows.append([model, vocabulary, budget, *scores])
     return markdown.table(["model", "vocabulary", "budget", *header], rows, right=range(3, len(header) + 3)) + (
-        "\n\nBLEU with its 95% interval. Columns: source words (sentences); those of fewer than "
-        f"{FEWEST} sentences are left out."
+        "\n\nBLEU with its 95% interval; it is 0 where no four words in a row are right. Columns: source words "
+        f"(sentences); those of fewer than {FEWEST} sentences are left out."
     )
 
 
@@ -300,8 +315,8 @@ def by_length(group: Results) -> Figure:
     _legend(drawing, panels)
     caption = (
         f"BLEU against the length of the source sentence, pooled over a sliding window of {width} lengths; windows of "
-        f"fewer than {FEWEST} sentences and lengths above {LAST} are left out. Dotted: the longest sentence in "
-        "training, in words."
+        f"fewer than {FEWEST} sentences and lengths above {LAST} are left out. It is 0 where no four words in a row "
+        "are right. Dotted: the longest sentence in training, in words."
     )
     return Figure("bleu-by-length", "BLEU by sentence length", caption, page.png(drawing))
 
@@ -322,6 +337,9 @@ def curves(group: Results) -> Figure:
             for row, scale in enumerate(scales):
                 axes = panels[row, column]
                 axes.plot([step * scale for step in steps], nats, color=LINES[model], linewidth=1.8, label=model)
+                for one in (group[at(system, budget)] for budget in BUDGETS if at(system, budget) in group):
+                    if len(one.file.weights.steps) > 1:
+                        axes.plot(one.step * scale, one.dev.nll_per_token, "D", color=LINES[model], markersize=6)
         run = group[YARDSTICK]
         for row, (budget, name) in enumerate(
             [(run.flops_counted, "FLOPs counted"), (hours(group, YARDSTICK, run.step), "hours")]
@@ -340,7 +358,8 @@ def curves(group: Results) -> Figure:
         "Negative log-likelihood of the development set, teacher-forced and without label smoothing, in nats per "
         "target token, against cost. Tokens are words on the left and sub-words on the right, so the two columns do "
         "not compare. The Transformer is trained with label smoothing, which raises it (Vaswani et al. 2017, §5.4). "
-        "Dotted: the budget."
+        "Its curve is of its weights as they are at each validation; diamonds are the means of checkpoints that are "
+        "scored. Dotted: the budget."
     )
     return Figure("curves", "Likelihood of the development set by cost", caption, page.png(drawing))
 
@@ -419,13 +438,35 @@ def claims_on_length(vocabulary: str) -> list[Claim]:
     return [encdec, *search, falls]
 
 
-def _apart(group: Results) -> str:
-    """Return how far apart the averaged checkpoints are, in words."""
-    runs = [result.file.weights.steps for key, result in group.items() if key.startswith("vaswani2017/")]
-    gaps = sorted({later - earlier for steps in runs for earlier, later in pairwise(steps)})
-    return f", which lie {' or '.join(map(str, gaps))} updates apart: so close together they average little" * bool(
-        gaps
+def _averaged(group: Results) -> str:
+    """Return how far apart the averaged checkpoints are, and how much likelihood their mean gains, in words."""
+    runs = [result for result in group.values() if len(result.file.weights.steps) > 1]
+    gaps = sorted({later - earlier for run in runs for earlier, later in pairwise(run.file.weights.steps)})
+    ends = [(run, run.file.training.dev_curve[-1]) for run in runs if run.file.training.dev_curve]
+    gains = [end.dev_nll_per_token - run.dev.nll_per_token for run, end in ends if end.step == run.step]
+    if not gains:
+        return ""
+    return (
+        f", which lie {' or '.join(map(str, gaps))} updates apart. The mean gains {min(gains):.3f} to {max(gains):.3f} "
+        "nats for a token of the development sets over the last of the five, at no counted cost. No RNN has such a gain"
     )
+
+
+def _first_tries(group: Results) -> list[str]:
+    """Return what came of the Transformers' first trainings, which the ones on the page replaced."""
+    folders = {result.path.parent / "warmup-1000" for key, result in group.items() if key.startswith("vaswani2017/")}
+    first = {system: result for folder in folders for system, result in read_results(folder).items()}
+    if not first:
+        return []
+    told = [
+        f"{result.title} {result.all.bleu:.2f} BLEU, here {group[f'vaswani2017/{system}'].all.bleu:.2f}"
+        for system, result in first.items()
+    ]
+    return [
+        "The Transformers were trained twice. At first the warm-up was 1,000 updates, ours. The paper's 4,000 were "
+        f"taken when the scores were seen: {'; '.join(told)} (results/europarl-same-small/warmup-1000 of vaswani2017). "
+        "No RNN was trained a second time."
+    ]
 
 
 def _unknown(group: Results) -> str:
@@ -443,7 +484,8 @@ def notes(group: Results) -> list[str]:
     """Return what a reader must know to compare the models."""
     timed = (
         "Hours are CPU hours of the updates alone: updates x the CPU time of an update, measured for all systems by "
-        "turns on a machine of this kind (benchmarks/results/equal_cost.json). A system whose FLOPs have changed since "
+        "turns on a machine of this kind, with MKL's AVX-512 kernels (benchmarks/README.md; "
+        "benchmarks/results/equal_cost.json). Other kernels give other ratios. A system whose FLOPs have changed since "
         "then counts as slower or faster by as much. The trainings shared its cores, and their wall time would say how "
         "busy it was."
         if rates_of(group)
@@ -454,7 +496,7 @@ def notes(group: Results) -> list[str]:
         "All models read the same training pairs, in words of up to 50 on either side, tokenised and cased as in 2014, "
         "and are scored by the tokenised BLEU of the signature above on the same references. Each searches as its own "
         "paper does. The RNNs are scored by their last checkpoint, the Transformer by the mean of five"
-        f"{_apart(group)}.",
+        f"{_averaged(group)}.",
         "The Transformer's minibatches have fewer tokens than its paper's. Where the models are smaller than the "
         "papers', Adadelta's step is larger. The recipes say by how much.",
         "Counted FLOPs leave out padding, what is no matrix product, validation and decoding. The recipes' numbers of "
@@ -463,5 +505,6 @@ def notes(group: Results) -> list[str]:
         "languages, as long as leaves as many French words of the development sets unknown as RNNsearch-50's two lists "
         f"do{_unknown(group)}.",
         timed,
+        *_first_tries(group),
         *([] if rates_of(group) else report.time_notes(group)),
     ]

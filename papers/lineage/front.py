@@ -34,7 +34,10 @@ SYSTEMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "bahdanau2014": ("rnnencdec-50", "rnnsearch-30", "rnnsearch-50", "rnnsearch-50-star"),
         "vaswani2017": ("base-enfr", "big-enfr"),
     },
-    "europarl-same-small": {"vaswani2017": ("base-enfr-words", "base-enfr")},
+    "europarl-same-small": {
+        "vaswani2017": ("base-enfr-words", "base-enfr"),
+        "bahdanau2014": ("rnnsearch-50-subwords",),
+    },
 }
 """The runs that are shown, by scale and paper."""
 HEADER = ("model", "languages", "test set here", "BLEU here (95%)", "trained here", "BLEU there", "there")
@@ -44,11 +47,12 @@ SEEDS_SCALE = "multi30k-table3"
 TEXTS = {
     "multi30k": "`test_2016_flickr` is of Multi30k (image descriptions, task 1), lower-cased and tokenised.",
     "europarl-small": "`newstest2014` is the papers' own test set, cased and tokenised. The models here are a quarter "
-    "of the papers' sizes. They read the first 200,000 pairs, less those above their length limit, of a half of "
+    "of the papers' widths. They read the first 200,000 pairs, less those above their length limit, of a half of "
     "Europarl v7 that was drawn session by session (`./reproduce.sh europarl --small` reads the first 200,000 of "
     "all of it). The papers' read five corpora, 348M French words of them in 2014 and 36M pairs in 2017.",
-    "europarl-same-small": "The two Transformers (small) read the pairs of RNNsearch-50 and had the FLOPs of its 8,000 "
-    "updates ([both papers at equal cost](papers/lineage/results/europarl-same-small/tables.md)).",
+    "europarl-same-small": "The two Transformers (small), and RNNsearch-50 on sub-words, read the pairs of "
+    "RNNsearch-50 and had the FLOPs of its 8,000 updates. Without another word, a Transformer here reads sub-words and "
+    "an RNN words ([both papers at equal cost](papers/lineage/results/europarl-same-small/tables.md)).",
 }
 """What is to be said of each scale's text."""
 THERE = (

@@ -21,23 +21,28 @@ def test_is_of_the_committed_results():
 
 
 def test_each_command_trains_what_its_row_shows():
-    """Command by command, in the rows' order: seed and fields are the result's, or the line says which differ."""
+    """Command by command: seed and fields are the result's, or the line says which differ. What a training continues
+    comes before it.
+    """
     commands = COMMAND.findall(cells.page())
-    runs = [
-        run
-        for paper in PAPERS.values()
+    runs = {
+        (name, run.name, run.seed): run
+        for name, paper in PAPERS.items()
         for folder in sorted((paper.root / "results").glob("*/"))
         for result in read_results(folder).values()
         for run in result.trainings
-    ]
+    }
     assert len(commands) == len(runs) > 20
-    for (paper, words, then), run in zip(commands, runs, strict=True):
+    trained = set()
+    for paper, words, then in commands:
         name, *overrides = shlex.split(words)
         recipe = PAPERS[paper].recipe(name, [word for word in overrides if "$" not in word])
-        assert (recipe.name, recipe.train.seed) == (run.name, run.seed)
+        run = runs.pop((paper, recipe.name, recipe.train.seed))
         other = {key for key in unlike(run.recipe, recipe.to_dict()) if not key.startswith("estimate.")}
         corpus = {"data.corpus"} if any(word.startswith("data.corpus=$PAPERS_MIRROR/") for word in overrides) else set()
         assert other - corpus == set(re.findall(r"([\w.]+)=", then))
+        assert not recipe.train.continues or (paper, f"{recipe.scale}/{recipe.train.continues}") in trained
+        trained.add((paper, recipe.name))
 
 
 @pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
