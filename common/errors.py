@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 
 class UserError(Exception):
@@ -17,6 +20,28 @@ class UserError(Exception):
 
 class Terminated(Exception):
     """The system asked this process to end, and what it had made is saved. The message says how to go on."""
+
+
+@contextmanager
+def raising_on_sigterm(how: Callable[[], str]) -> Iterator[None]:
+    """Let SIGTERM raise Terminated for the time of the block. After the first one the next ends at once.
+
+    how: returns what the message says.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated(how())
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is stop:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

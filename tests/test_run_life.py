@@ -288,7 +288,8 @@ def test_a_moved_run_is_decoded_elsewhere(train: Train, command: Command, corpus
     words = ["run.device=cpu", "run.threads=2", "decode.beam=1", "run.decode_positions=30"]
     assert command("papers.vaswani2017", "translate", run, *words, stdin="house\n").stdout.count("\n") == 1
     words.append(f"data.corpus={text / 'toy.yaml'}")
-    command("papers.vaswani2017", "score", run, "--runs", tmp_path, *words)
+    told = command("papers.vaswani2017", "score", run, "--runs", tmp_path, *words).stderr
+    assert f"result.json: is now the score with decode.beam=1; `score {run}` makes that of its recipe again" in told
     assert json.loads((run / "result.json").read_text())["resolved_recipe"]["decode"]["beam"] == 1
     for word in ("train.steps=3", "model.d_ff=3", "text.lowercase=true"):
         one_line(command("papers.vaswani2017", "translate", run, word, check=2), word.split("=")[0])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from common.corpus.lines import lines_as_they_come
-from common.errors import Terminated, UserError
+from common.errors import Terminated, UserError, raising_on_sigterm
 from common.files import check_writable
 from common.paper import Paper
 from common.prepare.workers import end_with
@@ -456,15 +456,21 @@ def _translate(paper: Paper, options: argparse.Namespace) -> None:
         return
     together = 1 if sys.stdin.isatty() else 512
     done = translate(run, lines, together, replacer.tokens if replacer else None)
-    try:
-        # A bar would stand between translations that are read on the same terminal.
-        for line in done if sys.stdout.isatty() or sys.stdin.isatty() else meter.shown(done, "translating"):
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
-            meter.written += 1
-    except KeyboardInterrupt:
+
+    def how() -> str:
+        """Return how far it is, and how to go on."""
         rest = f"for the rest give it `tail -n +{meter.written + 1} FILE`"
-        raise KeyboardInterrupt(f"{meter.written:,} translations are written; {rest}") from None
+        return f"{meter.written:,} translations are written; {rest}"
+
+    try:
+        with raising_on_sigterm(lambda: f"stopped; {how()}"):
+            # A bar would stand between translations that are read on the same terminal.
+            for line in done if sys.stdout.isatty() or sys.stdin.isatty() else meter.shown(done, "translating"):
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+                meter.written += 1
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(how()) from None
     _say(f"{options.run}: decoded with {run.decoded}")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from common.ids import EOS
 from common.paper import Paper
 from common.prepare.prepared import Prepared
 from common.progress import clock
-from common.recipe import Decode
+from common.recipe import Decode, unlike
 from common.result import (
     Column,
     Example,
@@ -37,7 +38,7 @@ from common.result import (
     read_training,
     rows,
 )
-from common.run.folder import REPOSITORY, LoadedRun, device_of, load_run, prepare_data
+from common.run.folder import REPOSITORY, LoadedRun, device_of, load_run, prepare_data, read_recipe
 from common.run.plan import training_flops
 from common.run.record import commit, environment
 from common.score.bleu import sacre_bleu, sacre_metric
@@ -135,7 +136,15 @@ def evaluate_run(
         if examples:
             write_json(path / "attention.json", plain(examples), indent=None)
         write_json(path / "result.json", plain(result))
+        if other := searched_otherwise(paper, path, run.recipe.to_dict()):
+            say(f"{path / 'result.json'}: is now the score with {other}; `score {path}` makes that of its recipe again")
     return result
+
+
+def searched_otherwise(paper: Paper, path: Path, recipe: Mapping[str, Any]) -> str:
+    """Return the fields of search and scoring that differ from RUN/recipe.yaml in a recipe, as words. Empty if none."""
+    changed = unlike(recipe, read_recipe(paper, path).to_dict())
+    return " ".join(f"{key}={now}" for key, (now, _) in changed.items() if key.startswith(("decode.", "evaluate.")))
 
 
 def _nothing(line: str) -> None:

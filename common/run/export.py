@@ -25,8 +25,8 @@ from common.paper import Paper
 from common.report.results import Result
 from common.report.tables import every_score, provenance, standard_notes
 from common.result import read_result
-from common.run.evaluate import translate
-from common.run.exported import CARD, OWN, write_export
+from common.run.evaluate import searched_otherwise, translate
+from common.run.exported import CARD, OWN, several, write_export
 from common.run.folder import REPOSITORY, LoadedRun, load_run, read_recipe, text_again, write_recipe
 from common.run.record import commit
 from common.text.pipeline import FILES
@@ -56,8 +56,8 @@ class Translator:
     run: LoadedRun
 
     def translate(self, sentences: Iterable[str]) -> list[str]:
-        """Return the translations of untokenised sentences by the recipe's search."""
-        return list(translate(self.run, sentences))
+        """Return the translations of untokenised sentences by the recipe's search. Raise UserError for a single one."""
+        return list(translate(self.run, several(sentences)))
 
 
 def load(paper: Paper, folder: Path) -> Translator:
@@ -74,7 +74,7 @@ def export_run(paper: Paper, run: Path, out: Path, name: str = OWN) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is there already; choose another --out folder or delete it")
     loaded = load_run(paper, run, ["run.device=cpu"])
-    result = _scored(loaded)
+    result = _scored(paper, loaded)
     kind = _own(paper) if name == OWN else paper.format(name)
     part = out.with_name(f".{out.name}.part{os.getpid()}")
     try:
@@ -93,14 +93,16 @@ def export_run(paper: Paper, run: Path, out: Path, name: str = OWN) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _scored(run: LoadedRun) -> Result:
-    """Return the run's result. Raise UserError if there is none of these weights and words."""
+def _scored(paper: Paper, run: LoadedRun) -> Result:
+    """Return the run's result. Raise UserError if there is none of these weights and words, and of this search."""
     path = run.path / "result.json"
     if not path.is_file():
         raise UserError(f"{run.path}: no result.json, from which the model card is made; run `score {run.path}` first")
     result = Result(run.path.name, path, read_result(path))
     if result.file.weights != run.weights:
         raise UserError(f"{path}: scores other weights than {run.decoded}; run `score {run.path}` again")
+    if other := searched_otherwise(paper, run.path, result.recipe):
+        raise UserError(f"{path}: is the score with {other}, not of the recipe; run `score {run.path}` again")
     prepared = result.file.data.get("outputs", {})
     words = [name for name in prepared if name in FILES and name != "text.json"]  # an older one has other keys
     if changed := first_changed(run.path / "text", {name: prepared[name]["sha256"] for name in words}):

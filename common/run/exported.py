@@ -6,6 +6,7 @@ line less, or weights with other numbers, would still translate, only wrongly.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ NAME = "export.json"
 CARD = "README.md"
 OWN = "safetensors"
 """The format that this program reads."""
+_READ = ("recipe.yaml", "text/*", "*.json", "*.safetensors", "*.bin")
+"""What a program reads of an exported folder of any format. Other files may be added to it."""
 _AGAIN = "export the run again"
 
 
@@ -29,7 +32,7 @@ class Export:
     loader: str
     """Name of what opens the folder in Python."""
     files: dict[str, str]
-    """SHA-256 by path in the folder."""
+    """SHA-256 by path in the folder, of all its files but this one and the card."""
 
 
 def write_export(folder: Path, name: str, loader: str) -> None:
@@ -65,7 +68,17 @@ def whole(folder: str | Path, name: str) -> Path:
         )
     if changed := first_changed(folder, export.files):
         raise UserError(f"{changed}: damaged or missing, not as it was exported; {_AGAIN}")
+    read = {path.relative_to(folder).as_posix() for pattern in _READ for path in folder.glob(pattern)} - {NAME}
+    if unlisted := sorted(read - export.files.keys()):
+        raise UserError(f"{folder / NAME}: does not list {unlisted[0]}, so it may be damaged; {_AGAIN}")
     return folder
+
+
+def several(sentences: Iterable[str]) -> Iterable[str]:
+    """Return the sentences. Raise UserError for a single string, whose letters would be taken for sentences."""
+    if isinstance(sentences, str):
+        raise UserError(f"translate([...]) takes a list of sentences; put {sentences[:40]!r} into brackets")
+    return sentences
 
 
 def check_run(folder: Path, cure: str) -> None:

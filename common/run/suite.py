@@ -10,23 +10,20 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 import torch
 
-from common.errors import Terminated, UserError
+from common.errors import UserError, raising_on_sigterm
 from common.paper import Paper
 from common.progress import clock
 from common.recipe import Recipe
@@ -144,7 +141,7 @@ def run_jobs(jobs: Sequence[Job], runs: Path, slots: Sequence[str]) -> None:
     for job in jobs:
         job.look()
     try:
-        with _raising_on_sigterm():
+        with raising_on_sigterm(lambda: "stopped; the same command goes on from the last updates"):
             while not all(job.finished for job in jobs):
                 for job in jobs:
                     _advance(job, jobs, runs, slots)
@@ -158,25 +155,6 @@ def run_jobs(jobs: Sequence[Job], runs: Path, slots: Sequence[str]) -> None:
             process.terminate()
         for process in running:
             process.wait()
-
-
-@contextmanager
-def _raising_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise Terminated for the time of the block. After the first one the next ends at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise Terminated("stopped; the same command goes on from the last updates")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGTERM) is stop:
-            signal.signal(signal.SIGTERM, before)
 
 
 def _advance(job: Job, jobs: Sequence[Job], runs: Path, slots: Sequence[str]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sacremoses.corpus import NonbreakingPrefixes
+from tqdm import tqdm
 
 from common.corpus.lines import read_parallel
 from common.errors import UserError
+from common.progress import progress
 from common.recipe import Recipe
 from common.score.bleu import Score, sacre_bleu, tokenised_bleu
 from common.score.by_length import bleu_by_bins
@@ -78,7 +80,8 @@ def score_files(
     outputs = [name for name in ("hypothesis", "against") if name in texts]
     for name, path in paths.items():
         examine(texts[name], path, None if name == "source" else recipe.text.tokeniser, name == "reference")
-    tokens = {name: [tokeniser.tokenise(line) for line in texts[name]] for name in (*outputs, "reference")}
+    with progress(len(texts["reference"]) * (len(outputs) + 1), "tokenising", " sentences") as bar:
+        tokens = {name: list(_tokens(tokeniser, texts[name], bar)) for name in (*outputs, "reference")}
     metric, references = recipe.evaluate.metric, tokens["reference"]
     scores, *others = (
         {
@@ -102,6 +105,13 @@ def score_files(
     bins = bleu_by_bins(scores[metric].statistics, lengths, range(1, int(lengths.max()) + _BIN + 1, _BIN))
     rows = [{"score": metric, "low": b.low, "high": b.high - 1, "bleu": b.bleu, "sentences": b.sentences} for b in bins]
     return {**shown, "by_length": rows}
+
+
+def _tokens(tokeniser: Tokeniser, lines: Iterable[str], bar: tqdm) -> Iterator[str]:
+    """Yield the lines tokenised, and count each in a progress bar."""
+    for line in lines:
+        yield tokeniser.tokenise(line)
+        bar.update()
 
 
 def examine(lines: Sequence[str], path: Path, tokeniser: str | None, references: bool = False) -> None:
@@ -128,9 +138,14 @@ def notes(language: str, references: Sequence[str], tokens: Sequence[str], sacre
     if _unsplit(tokens):
         found.append("Moses does not split this text into words, so tokenised BLEU takes whole clauses for words")
     if "|tok:13a|" in sacre_signature and _unsplit(references):
+        own = base_language(language) in ("zh", "ja")
         found.append(
-            "sacreBLEU takes whole clauses of this text for words: of what is written without spaces it splits zh and "
-            f"ja, and the language is `{language}`"
+            "sacreBLEU's 13a takes whole clauses of this text for words. Of what is written without spaces sacreBLEU "
+            + (
+                "splits zh and ja with tokenisers of their own, which `score --hypothesis F --reference F` uses"
+                if own
+                else f"splits zh and ja, and the language is `{language}`"
+            )
         )
     return found
 

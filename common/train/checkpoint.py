@@ -29,9 +29,12 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str])
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def write(part: Path) -> None:
+        part.touch()
+        usual = part.stat().st_mode  # by the umask; safetensors would let the owner alone read it
         try:
             with uninterrupted():
                 save_file(held, part, metadata=header)
+            part.chmod(usual)
         except SafetensorError as error:  # its own error for a full disk
             raise OSError(" ".join(str(error).split())) from None
 

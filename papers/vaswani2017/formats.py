@@ -29,7 +29,7 @@ from common.files import write_json
 from common.ids import EOS, UNK
 from common.recipe import Recipe
 from common.run.export import Format
-from common.run.exported import whole
+from common.run.exported import several, whole
 from common.run.folder import LoadedRun, recipe_in
 from common.text.pipeline import TextPipeline
 from common.text.vocabulary import SPECIALS, Vocabulary
@@ -163,8 +163,8 @@ class CTranslate2:
         self._target = {name: index for index, name in enumerate(spellings(self.text.target_vocabulary))}
 
     def translate(self, sentences: Iterable[str]) -> list[str]:
-        """Return the translations of untokenised sentences. Empty ones stay empty."""
-        found = self.search([self.text.encode_source(sentence) for sentence in sentences])
+        """Return the translations of untokenised sentences. Empty ones stay empty. Raise UserError for a single one."""
+        found = self.search([self.text.encode_source(sentence) for sentence in several(sentences)])
         return [self.text.detokenise(self.text.target_tokens(ids)) for ids in found]
 
     def search(self, sources: Sequence[Sequence[int]]) -> list[Sequence[int]]:

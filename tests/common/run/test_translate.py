@@ -9,13 +9,14 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from signal import SIGINT, SIGTERM, raise_signal
 
 import numpy as np
 import pytest
 
 from common.align.attention import source_attention
 from common.paper import Paper
-from common.run.cli import INTERRUPTED, main
+from common.run.cli import INTERRUPTED, TERMINATED, main
 from papers.bahdanau2014.paper import PAPER as BAHDANAU
 from papers.vaswani2017.paper import PAPER as VASWANI
 from tests.common.run.test_export import SIZES, made_run
@@ -100,20 +101,23 @@ def test_a_page_that_cannot_be_written_is_refused_before_any_work(translate: Tra
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(SIGINT, INTERRUPTED, "interrupted"), (SIGTERM, TERMINATED, "stopped")]
+)
 def test_a_stopped_translation_says_how_to_go_on(
-    translate: Translate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    number: int, status: int, word: str, translate: Translate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Ctrl-C comes while the third line is written. Two are written, and the message counts them."""
+    """A signal comes while the third line is written. Two are written, and the message counts them."""
     run, written = made_run(VASWANI, tmp_path), []
 
     class Out(io.StringIO):
         def write(self, text: str) -> int:
             if len(written) == 2:
-                raise KeyboardInterrupt
+                raise_signal(number)
             written.append(text)
             return len(text)
 
     monkeypatch.setattr("sys.stdout", Out())
-    status, _, last = translate(VASWANI, run, stdin="\n".join(LINES[:5]).encode())
-    assert status == INTERRUPTED and written == [f"{line}\n" for line in VASWANI.load(run).translate(LINES[:2])]
-    assert last.endswith("interrupted; 2 translations are written; for the rest give it `tail -n +3 FILE`")
+    found, _, last = translate(VASWANI, run, stdin="\n".join(LINES[:5]).encode())
+    assert found == status and written == [f"{line}\n" for line in VASWANI.load(run).translate(LINES[:2])]
+    assert last.endswith(f"{word}; 2 translations are written; for the rest give it `tail -n +3 FILE`")

@@ -102,14 +102,21 @@ def test_chinese_is_split_by_sacrebleu_and_the_rest_is_said(tmp_path: Path):
         ("tr", "O uyuyor.", "O uyuyor .", "13a", ["Moses knows"]),
         ("zh", CHINESE[1], "我 喜欢 在 公园 里 散步 ,", "zh", []),
         ("zh", "我 喜欢 在 公园 里 散步", "我 喜欢 在 公园 里 散步", "13a", []),
-        ("de", CHINESE[1], CHINESE[1], "13a", ["Moses does not split", "sacreBLEU takes whole clauses"]),
-        ("th", "วันนี้อากาศดีมาก", "วันนี้อากาศดีมาก", "13a", ["Moses knows", "Moses does not", "sacreBLEU takes"]),
+        ("de", CHINESE[1], CHINESE[1], "13a", ["Moses does not split", "sacreBLEU's 13a takes whole"]),
+        ("th", "วันนี้อากาศดีมาก", "วันนี้อากาศดีมาก", "13a", ["Moses knows", "Moses does not", "sacreBLEU's 13a"]),
         ("en", "She said 今天天气非常好 to him yesterday.", "She said 今天天气非常好 to him yesterday .", "13a", []),
     ],
 )
 def test_notes(language: str, line: str, tokens: str, tokeniser: str, expected: list[str]):
     found = notes(language, [line], [tokens], f"BLEU|tok:{tokeniser}|")
     assert len(found) == len(expected) and all(map(str.startswith, found, expected)), found
+
+
+@pytest.mark.parametrize("language", ["zh", "ja", "th"])
+def test_the_note_on_13a_fits_the_language(language: str):
+    """Where sacreBLEU has a tokeniser that was not used, the note says where it is; else it has none."""
+    (*_, note) = notes(language, [CHINESE[1]], [CHINESE[1]], "BLEU|tok:13a|")
+    assert (f"the language is `{language}`" in note) == (language == "th") != ("score --hypothesis" in note)
 
 
 def test_files_that_are_tokenised_already_are_compared_word_by_word(tmp_path: Path):

@@ -22,6 +22,13 @@ def write(folder: Path, step: int, **tensors: torch.Tensor) -> Path:
     return path
 
 
+def test_weights_may_be_read_by_whom_the_umask_lets(tmp_path):
+    """As every other file of a run."""
+    (tmp_path / "other").touch()
+    path = write(tmp_path, 1, W=torch.ones(2))
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_average_is_the_arithmetic_mean(tmp_path):
     draws = [torch.randn(3, 4) for _ in range(5)]
     paths = [write(tmp_path, step, W=draw) for step, draw in enumerate(draws)]
