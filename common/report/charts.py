@@ -48,7 +48,8 @@ def _figure(title: str, runs: Sequence[Result]) -> str:
         f'<figure><h4>{title}</h4><ul class="legend">{legend}</ul>\n<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'role="img" aria-label="Learning curves, {title}">\n{drawn}\n</svg><output></output>\n'
         "<figcaption>Negative log-likelihood of the development set, nats per target token, against updates. Each dot "
-        "is a validation. A training that goes on from another's is drawn from where it does.</figcaption></figure>"
+        "is a validation. Where two trainings have the same beginning, the longer is drawn from where the shorter "
+        "ends.</figcaption></figure>"
     )
 
 

@@ -161,10 +161,18 @@ function explore(place) {
 document.querySelectorAll(".explorer").forEach(explore);
 for (const figure of document.querySelectorAll("figure:has(.chart)")) {
   const said = figure.querySelector("output");
+  const dots = [...figure.querySelectorAll("circle.target")];
+  const reach = Math.max(...dots.map((dot) => Number(dot.getAttribute("r"))));
+  /** Say the values of the dots that are nearest to the pointer, also where another curve lies above them. */
   const tell = (event) => {
-    const title = event.target.closest("g")?.querySelector(":scope > title");
-    if (title) said.textContent = title.textContent;
+    const away = dots.map((dot) => {
+      const { left, top, width, height } = dot.getBoundingClientRect();
+      return Math.hypot(event.clientX - left - width / 2, event.clientY - top - height / 2) / (width / 2 / reach);
+    });
+    const least = Math.min(...away);
+    const nearest = dots.filter((_, i) => away[i] <= least + 0.1);
+    if (least <= reach) said.textContent = nearest.map((dot) => dot.parentNode.querySelector("title").textContent).join("; ");
   };
-  figure.addEventListener("pointerover", tell);
+  figure.addEventListener("pointermove", tell);
   figure.addEventListener("click", tell);
 }

@@ -492,8 +492,21 @@ def _draw_attention(paper: Paper, run: LoadedRun, lines: Iterator[str], out: Pat
     for example in examples:
         print(run.text.detokenise(run.text.joined(example.target[:-1])))
     pair = f"{run.recipe.data.source} to {run.recipe.data.target}"
-    write_attention(f"{run.recipe.title}, {pair}", [f"Decoded with {run.decoded}"], examples, out)
+    write_attention(
+        f"{run.recipe.title}, {pair}", [f"Decoded with {run.decoded}", *_unread(run, chosen)], examples, out
+    )
     _say(f"{out}: the attention of {len(examples)} sentences, decoded with {run.decoded}")
+
+
+def _unread(run: LoadedRun, lines: Sequence[str]) -> list[str]:
+    """Return a remark on the source words that the model does not know. Nothing if there are none."""
+    from common.ids import UNK
+
+    read = [
+        pair for line in lines for pair in zip(run.text.source_tokens(line), run.text.encode_source(line), strict=True)
+    ]
+    unknown = dict.fromkeys(word for word, index in read if index == UNK)
+    return [f"Not in the vocabulary, and read as one and the same unknown word: {', '.join(unknown)}"] * bool(unknown)
 
 
 def _replacer(paper: Paper, options: argparse.Namespace) -> Replacer:

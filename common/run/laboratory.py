@@ -64,6 +64,8 @@ def laboratory_text(found: dict[str, Any]) -> str:
     """Return what `score_by_protocols` found as text."""
     tables = protocol_table(found["scores"], found.get("against", {}), found.get("differences", {}))
     parts = [tables, waterfall_table([Waterfall(**found["waterfall"])]), signatures(found["scores"])]
+    if "differences" in found:
+        parts.append("p: the share of resamples in which the output is not better than the other (one-sided).")
     return "\n\n".join([*parts, *(f"note: {note}" for note in found["notes"])])
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from sacremoses.corpus import NonbreakingPrefixes
-from tqdm import tqdm
 
 from common.corpus.lines import read_parallel
 from common.errors import UserError
@@ -21,6 +20,7 @@ from common.score.significance import bootstrap_interval, plain_difference
 from common.text.doubts import doubts, warn
 from common.text.moses import Tokeniser, base_language
 
+_Made = TypeVar("_Made")
 _BIN = 10
 """Width of a bin of BLEU by length, in source words."""
 _WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]+")
@@ -40,16 +40,20 @@ def tokenised_scores(
     result.
     tokenization, subset: as in `tokenised_bleu`.
     """
-    options = {
+    return {
+        name: tokenised_bleu(hypotheses, references, tokenization=tokenization, subset=subset, **options)
+        for name, options in _variants(metric).items()
+    }
+
+
+def _variants(metric: str) -> dict[str, dict[str, Any]]:
+    """Return the options of `tokenised_bleu` for each variant that a metric asks for."""
+    options: dict[str, dict[str, Any]] = {
         "tokenised": {},
         "tokenised_compound": {"compound_split": True},
         "tokenised_compound_quotes": {"compound_split": True, "reference_quotes": True},
     }
-    names = ["tokenised"] if metric == "tokenised" else list(options)
-    return {
-        name: tokenised_bleu(hypotheses, references, tokenization=tokenization, subset=subset, **options[name])
-        for name in names
-    }
+    return {"tokenised": {}} if metric == "tokenised" else options
 
 
 def score_files(
@@ -80,38 +84,44 @@ def score_files(
     outputs = [name for name in ("hypothesis", "against") if name in texts]
     for name, path in paths.items():
         examine(texts[name], path, None if name == "source" else recipe.text.tokeniser, name == "reference")
-    with progress(len(texts["reference"]) * (len(outputs) + 1), "tokenising", " sentences") as bar:
-        tokens = {name: list(_tokens(tokeniser, texts[name], bar)) for name in (*outputs, "reference")}
-    metric, references = recipe.evaluate.metric, tokens["reference"]
-    scores, *others = (
-        {
-            **tokenised_scores(tokens[name], references, metric, tokenization=tokeniser.signature),
-            "sacrebleu": sacre_bleu(texts[name], texts["reference"], language, lowercase=lowercase),
+    metric = recipe.evaluate.metric
+    steps = len(tokeniser_inputs := (*outputs, "reference")) + len(outputs) * 2 * (len(_variants(metric)) + 1)
+    with progress(steps, "scoring", " steps") as bar:
+
+        def done(found: _Made) -> _Made:
+            """Count a step and return what it made."""
+            bar.update()
+            return found
+
+        tokens = {name: done([tokeniser.tokenise(line) for line in texts[name]]) for name in tokeniser_inputs}
+        references = tokens["reference"]
+        scores, *others = (
+            {
+                **{
+                    key: done(tokenised_bleu(tokens[name], references, tokenization=tokeniser.signature, **options))
+                    for key, options in _variants(metric).items()
+                },
+                "sacrebleu": done(sacre_bleu(texts[name], texts["reference"], language, lowercase=lowercase)),
+            }
+            for name in outputs
+        )
+        shown: dict[str, Any] = {
+            "recipe": recipe.name,
+            "language": language,
+            "tokeniser": tokeniser.signature,
+            "notes": notes(language, texts["reference"], references, scores["sacrebleu"].signature),
+            **{name: done(_with_interval(score)) for name, score in scores.items()},
         }
-        for name in outputs
-    )
-    shown: dict[str, Any] = {
-        "recipe": recipe.name,
-        "language": language,
-        "tokeniser": tokeniser.signature,
-        "notes": notes(language, texts["reference"], references, scores["sacrebleu"].signature),
-        **{name: _with_interval(score) for name, score in scores.items()},
-    }
-    if others:
-        shown["differences"] = {name: plain_difference(score, others[0][name]) for name, score in scores.items()}
+        if others:
+            shown["differences"] = {
+                name: done(plain_difference(score, others[0][name])) for name, score in scores.items()
+            }
     if source is None:
         return shown
     lengths = np.array([len(line.split()) for line in texts["source"]])
     bins = bleu_by_bins(scores[metric].statistics, lengths, range(1, int(lengths.max()) + _BIN + 1, _BIN))
     rows = [{"score": metric, "low": b.low, "high": b.high - 1, "bleu": b.bleu, "sentences": b.sentences} for b in bins]
     return {**shown, "by_length": rows}
-
-
-def _tokens(tokeniser: Tokeniser, lines: Iterable[str], bar: tqdm) -> Iterator[str]:
-    """Yield the lines tokenised, and count each in a progress bar."""
-    for line in lines:
-        yield tokeniser.tokenise(line)
-        bar.update()
 
 
 def examine(lines: Sequence[str], path: Path, tokeniser: str | None, references: bool = False) -> None:

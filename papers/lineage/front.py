@@ -56,9 +56,9 @@ TEXTS = {
 }
 """What is to be said of each scale's text."""
 THERE = (
-    "There: as printed, for larger models trained on other text where the last column says newstest2014. A score "
-    "here compares with another here of the same test set and languages, and with the one beside it only where text "
-    "and model are the same."
+    "BLEU there: as printed, for larger models trained on other text where the column *there* says newstest2014. A "
+    "score here compares with another here of the same test set and languages, and with the one beside it only where "
+    "text and model are the same."
 )
 """What is to be said of the printed scores."""
 

@@ -65,7 +65,8 @@ The steps are taken in the order of the table, and each keeps what the steps bef
 other a little, so the column “in any order” has the least and the most that a step adds over all choices of the
 others (mean over the outputs). The metric itself adds nothing: sacreBLEU smooths only an order of n-grams without a
 match, and a test set has matches of all four. chrF and TER have other scales and are no steps; they are in the tables
-below."""
+below. There quotes are changed on the split text of 2016 only, where somebody did so; what they are worth elsewhere is
+in the column “in any order”."""
 
 GUIDE = """\
 1. **The line with the precisions is there.** `score --recover LINE` says whether it agrees with itself. A part that

@@ -121,3 +121,12 @@ def test_a_stopped_translation_says_how_to_go_on(
     found, _, last = translate(VASWANI, run, stdin="\n".join(LINES[:5]).encode())
     assert found == status and written == [f"{line}\n" for line in VASWANI.load(run).translate(LINES[:2])]
     assert last.endswith(f"{word}; 2 translations are written; for the rest give it `tail -n +3 FILE`")
+
+
+def test_a_page_of_attention_names_the_words_that_were_not_read(translate: Translate, tmp_path: Path) -> None:
+    run, page = made_run(BAHDANAU, tmp_path), tmp_path / "page.html"
+    known = BAHDANAU.load(run).run.text.source_vocabulary.words[0]
+    for line, told in ((f"{known} zyxw Qwx", "unknown word: zyxw, Qwx<"), (known, None)):
+        assert translate(BAHDANAU, run, "--attention", page, stdin=line.encode())[0] == 0
+        text = page.read_text(encoding="utf-8")
+        assert told in text if told else "unknown word" not in text
