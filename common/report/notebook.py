@@ -107,8 +107,9 @@ def show(section: Section | None, *headings: str) -> None:
         print("No results of this scale are committed yet.")
         return
     parts = [part for part in re.split(r"(?m)^## ", section.markdown) if part.startswith(headings)]
-    if not parts:
-        print(f"The committed results have no {' or '.join(headings)}.")
+    for heading in headings:
+        if not any(part.startswith(heading) for part in parts):
+            print(f"The committed results have no {heading}.")
     pictures = {figure.name: picture(figure) for figure in section.figures}
     for part in parts:
         # `split` returns what its group matched too, so every second piece is the name of a picture.

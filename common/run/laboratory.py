@@ -66,7 +66,7 @@ def laboratory_text(found: dict[str, Any]) -> str:
     parts = [tables, waterfall_table([Waterfall(**found["waterfall"])]), signatures(found["scores"])]
     if "differences" in found:
         parts.append("p: the share of resamples in which the output is not better than the other (one-sided).")
-    return "\n\n".join([*parts, *(f"note: {note}" for note in found["notes"])])
+    return "\n\n".join([f"language {found['language']}", *parts, *(f"note: {note}" for note in found["notes"])])
 
 
 def recover_line(line: str, reference: Path | None, language: str) -> tuple[dict[str, Any], str]:

@@ -1413,8 +1413,8 @@ drawn(drawing, "Differences between pairs of systems with their intervals, most 
 
 # %% [markdown]
 r"""
-These are all the claims, those about the length of sentences too. The paper's main conclusion, that RNNsearch-50 does
-not deteriorate on long sentences, does not come out at these sizes. How each is decided, and why some fail, stands with
+These are all the claims, those about the length of sentences too. The paper's conclusion that RNNsearch-50 does
+not deteriorate on long sentences does not come out at these sizes. How each is decided, and why some fail, stands with
 the tables of [Multi30k](results/multi30k/tables.md#claims) and [Europarl](results/europarl-small/tables.md#claims).
 """
 

@@ -1333,7 +1333,7 @@ r"""
 
 What follows is read from the results that are committed in [`results/`](results/). Each was made by a run whose recipe,
 commit, data, seed and machine are recorded. The paper's own text takes eight GPUs; the runs here read less text and
-have smaller models. So **compare within one picture, and not with newstest2014.**
+have smaller models. So **compare within one picture or table, and not with what is printed.**
 
 [Multi30k](results/multi30k/tables.md) is 29,000 captions of photographs. A published small Transformer on the same text
 ([Wu et al. 2021](https://arxiv.org/abs/2105.14462)) is the yardstick. The runs "as Wu et al." follow its training, the
@@ -1373,10 +1373,10 @@ display(image(png(drawing), "BLEU of our runs on each test set, beside theirs"),
 
 # %% [markdown]
 r"""
-Table 2, with our numbers beside the printed ones, for each text on which a Transformer of this repository has been
-trained and scored so far, and a line with the names of those without a score. Each score is one training, as above. The
-paper's numbers are on newstest2014 everywhere. What is not the paper's but of Wu et al. says so in its cell, and where
-it is known from. RNNsearch beside these Transformers, at the same cost:
+Table 2, with our numbers beside the printed ones, for each real text on which a Transformer of this repository has
+been trained and scored so far, and a line with the names of those without a score. Each score is one training, as
+above. The paper's numbers are on newstest2014 everywhere. What is not the paper's but of Wu et al. says so in its cell,
+and where it is known from. RNNsearch beside these Transformers, at the same cost:
 [both papers](../lineage/results/europarl-same-small/tables.md).
 """
 
@@ -1535,7 +1535,8 @@ r"""
 
 The paper ends with pictures of encoder self-attention: lines from each word to the words that it looks at (Figures 3 to
 5). The authors chose words and heads by eye. Here rules choose them ([`figures.py`](figures.py)), so nothing is picked
-because it looks good. First your own sentence in the model that you trained, then the Transformer of Multi30k.
+because it looks good. First your own sentence in the model that you trained, then the paper's two sentences in the
+small base model that was trained on Europarl.
 """
 
 # %%
@@ -1550,7 +1551,7 @@ display(image(own.png, "Lines from the words of your sentence to the words that 
 Markdown(own.caption)
 
 # %%
-show(lighter(sections["multi30k"]), "Figure")
+show(lighter(sections["europarl-small"]), "Figure")
 
 # %% [markdown]
 r"""
