@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from sacremoses.corpus import NonbreakingPrefixes
+from tqdm import tqdm
 
 from common.corpus.lines import read_parallel
 from common.errors import UserError
@@ -20,7 +21,7 @@ from common.score.significance import bootstrap_interval, plain_difference
 from common.text.doubts import doubts, warn
 from common.text.moses import Tokeniser, base_language
 
-_Made = TypeVar("_Made")
+_Step = TypeVar("_Step")
 _BIN = 10
 """Width of a bin of BLEU by length, in source words."""
 _WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]+")
@@ -84,44 +85,44 @@ def score_files(
     outputs = [name for name in ("hypothesis", "against") if name in texts]
     for name, path in paths.items():
         examine(texts[name], path, None if name == "source" else recipe.text.tokeniser, name == "reference")
-    metric = recipe.evaluate.metric
-    steps = len(tokeniser_inputs := (*outputs, "reference")) + len(outputs) * 2 * (len(_variants(metric)) + 1)
+    metric, references = recipe.evaluate.metric, texts["reference"]
+    steps = len(outputs) + 1 + 2 * len(outputs) * (len(_variants(metric)) + 1)
     with progress(steps, "scoring", " steps") as bar:
+        tokens = dict(_counted(bar, ((key, [*map(tokeniser.tokenise, texts[key])]) for key in (*outputs, "reference"))))
 
-        def done(found: _Made) -> _Made:
-            """Count a step and return what it made."""
-            bar.update()
-            return found
+        def scores_of(name: str) -> Iterator[tuple[str, Score]]:
+            """Yield the scores of an output by name."""
+            pair, signature = (tokens[name], tokens["reference"]), tokeniser.signature
+            for key, options in _variants(metric).items():
+                yield key, tokenised_bleu(*pair, tokenization=signature, **options)
+            yield "sacrebleu", sacre_bleu(texts[name], references, language, lowercase=lowercase)
 
-        tokens = {name: done([tokeniser.tokenise(line) for line in texts[name]]) for name in tokeniser_inputs}
-        references = tokens["reference"]
-        scores, *others = (
-            {
-                **{
-                    key: done(tokenised_bleu(tokens[name], references, tokenization=tokeniser.signature, **options))
-                    for key, options in _variants(metric).items()
-                },
-                "sacrebleu": done(sacre_bleu(texts[name], texts["reference"], language, lowercase=lowercase)),
-            }
-            for name in outputs
-        )
+        scores, *others = (dict(_counted(bar, scores_of(name))) for name in outputs)
         shown: dict[str, Any] = {
             "recipe": recipe.name,
             "language": language,
             "tokeniser": tokeniser.signature,
-            "notes": notes(language, texts["reference"], references, scores["sacrebleu"].signature),
-            **{name: done(_with_interval(score)) for name, score in scores.items()},
+            "notes": notes(language, references, tokens["reference"], scores["sacrebleu"].signature),
+            **dict(_counted(bar, ((key, _with_interval(score)) for key, score in scores.items()))),
         }
         if others:
-            shown["differences"] = {
-                name: done(plain_difference(score, others[0][name])) for name, score in scores.items()
-            }
-    if source is None:
-        return shown
-    lengths = np.array([len(line.split()) for line in texts["source"]])
-    bins = bleu_by_bins(scores[metric].statistics, lengths, range(1, int(lengths.max()) + _BIN + 1, _BIN))
-    rows = [{"score": metric, "low": b.low, "high": b.high - 1, "bleu": b.bleu, "sentences": b.sentences} for b in bins]
-    return {**shown, "by_length": rows}
+            compared = ((key, plain_difference(score, others[0][key])) for key, score in scores.items())
+            shown["differences"] = dict(_counted(bar, compared))
+    return shown if source is None else {**shown, "by_length": _by_length(scores[metric], metric, texts["source"])}
+
+
+def _counted(bar: tqdm, steps: Iterable[_Step]) -> Iterator[_Step]:
+    """Yield the steps, and count each in a progress bar."""
+    for step in steps:
+        yield step
+        bar.update()
+
+
+def _by_length(score: Score, metric: str, source: Sequence[str]) -> list[dict[str, Any]]:
+    """Return BLEU by source length, in words between white space, as plain values."""
+    lengths = np.array([len(line.split()) for line in source])
+    bins = bleu_by_bins(score.statistics, lengths, range(1, int(lengths.max()) + _BIN + 1, _BIN))
+    return [{"score": metric, "low": b.low, "high": b.high - 1, "bleu": b.bleu, "sentences": b.sentences} for b in bins]
 
 
 def examine(lines: Sequence[str], path: Path, tokeniser: str | None, references: bool = False) -> None:
