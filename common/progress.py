@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from tqdm import tqdm
 
+Step = TypeVar("Step")
 QUIET_SECONDS = 10.0
 """Least time between two lines where standard error is not a terminal."""
 
@@ -64,6 +65,13 @@ def progress(total: int | None, description: str, unit: str, initial: int = 0) -
         position=None if terminal else 0,
         file=sys.stderr,
     )
+
+
+def counted(bar: tqdm, steps: Iterable[Step]) -> Iterator[Step]:
+    """Yield the steps, and count each on a progress bar."""
+    for step in steps:
+        yield step
+        bar.update()
 
 
 class Meter:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from common.run.folder import LoadedRun
     from common.run.unknown import Replacer
 
+DISAGREES = 1
+"""Exit status of a check that was made and does not hold."""
 TERMINATED = 143
 """Exit status after SIGTERM, by the shell's convention."""
 INTERRUPTED = 130
@@ -46,7 +48,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(paper: Paper, arguments: list[str] | None = None) -> int:
-    """Run one verb and return the exit status: 0, 2 after a one-line error, 130 after Ctrl-C or 143 after SIGTERM."""
+    """Run one verb and return the exit status.
+
+    It is 0, 1 if `score --recover` finds that a line does not hold, 2 after a one-line error, 130 after Ctrl-C or 143
+    after SIGTERM.
+    """
     utf8_output()
     options = _parse(paper, arguments)
     if suite := os.environ.get(SUITE):
@@ -58,13 +64,15 @@ def main(paper: Paper, arguments: list[str] | None = None) -> int:
 
 def _guarded_verb(paper: Paper, options: argparse.Namespace) -> int:
     """Run the verb and return the exit status. Of several processes only those that can share the work are wanted."""
+    status = 0
 
     def work() -> None:
+        nonlocal status
         if is_one_of_several() and options.verb not in (_train, _score):
             raise UserError("torchrun is for `train` and `score RUN` only; start this verb by itself")
-        options.verb(paper, options)
+        status = options.verb(paper, options) or 0
 
-    return guarded(work, f"python -m papers.{paper.name}")
+    return guarded(work, f"python -m papers.{paper.name}") or status
 
 
 def _end_at_once(work: Callable[[], int]) -> NoReturn:
@@ -307,7 +315,8 @@ def _score_options(parser: argparse.ArgumentParser, paper: Paper) -> None:
         type=_text,
         metavar="LINE",
         help='check a printed line, "BLEU = 27.31, 59.2/33.2/20.8/13.5 (BP=1.000 ...)", against itself and, with '
-        "--reference, by which tokens it was computed",
+        "--reference, by which tokens it was computed; exit status 1 if it does not agree or none of these gives the "
+        "printed length",
     )
     parser.set_defaults(runs=None)
 
@@ -569,13 +578,14 @@ def _asked(options: argparse.Namespace) -> str:
     return asked
 
 
-def _score(paper: Paper, options: argparse.Namespace) -> None:
-    """Score a run, a file of hypotheses, or a printed line."""
+def _score(paper: Paper, options: argparse.Namespace) -> int:
+    """Score a run, a file of hypotheses, or a printed line. Return the exit status."""
     asked = _asked(options)
     work = {"RUN": _score_run, "--recover": _recover, "--laboratory": _laboratory, "--hypothesis": _score_files}[asked]
     found, text = work(paper, options)
     if is_first():
         print(json.dumps(plain(found), indent=2, ensure_ascii=False) if options.json else text)
+    return DISAGREES if asked == "--recover" and not found["holds"] else 0
 
 
 def _score_run(paper: Paper, options: argparse.Namespace) -> tuple[Any, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from common.corpus.lines import read_lines, read_parallel
 from common.files import write_whole
-from common.progress import progress
+from common.progress import counted, progress
 from common.report.laboratory import protocol_table, signatures, waterfall_drawing, waterfall_table
 from common.report.page import png
 from common.score.files import examine, notes, unknown_language
@@ -42,19 +42,22 @@ def score_by_protocols(
     hypotheses, references, *others = read_parallel(*files)
     for path, lines in zip(files, (hypotheses, references, *others), strict=True):
         examine(lines, path, _TOKENISER, path == reference)
-    with progress(len(PROTOCOLS) * (1 + len(others)) + SETTINGS, "laboratory", " scores") as bar:
+    # A score and its interval for each protocol, and with a second output those of it and the difference.
+    steps = len(PROTOCOLS) * (2 + 3 * len(others)) + SETTINGS
+    with progress(steps, "laboratory", " steps") as bar:
         texts = Texts(hypotheses, references, language)
         scores, fall = laboratory(texts, bar.update), waterfall(texts, bar.update)
         found: dict[str, Any] = {
             "language": language,
             "notes": notes(language, references, texts.tokens("references", _TOKENISER), scores["13a"].signature),
-            "scores": {key: plain_score(score) for key, score in scores.items()},
+            "scores": dict(counted(bar, ((key, plain_score(score)) for key, score in scores.items()))),
             "waterfall": plain(fall),
         }
         if others:
             other = laboratory(Texts(others[0], references, language), bar.update)
-            found["against"] = {key: plain_score(score) for key, score in other.items()}
-            found["differences"] = {key: plain_difference(scores[key], other[key]) for key in scores}
+            found["against"] = dict(counted(bar, ((key, plain_score(score)) for key, score in other.items())))
+            compared = ((key, plain_difference(scores[key], other[key])) for key in scores)
+            found["differences"] = dict(counted(bar, compared))
     if figure:
         write_whole(figure, png(waterfall_drawing([fall])))
     return found
@@ -73,10 +76,11 @@ def recover_line(line: str, reference: Path | None, language: str) -> tuple[dict
     """Check a printed line against itself, and return what was found as plain values, and a text that says it.
 
     reference: plain text of the references, whose length by each tokenisation is compared with the printed one.
+    The value `holds` says whether the line agrees with itself and, if both lengths are there, with one of these.
     Raise UserError if the line is no score with its precisions, or if there is no such file or no word in it.
     """
     found = recover(line)
-    text, values = describe(found), plain_recovered(found)
+    text, values = describe(found), {**plain_recovered(found), "holds": found.agrees}
     if reference:
         references = read_lines(reference)
         examine(references, reference, _TOKENISER, references=True)
@@ -91,4 +95,5 @@ def recover_line(line: str, reference: Path | None, language: str) -> tuple[dict
             f"\nas printed: {', '.join(matching) or 'none'}" if printed else "\nthe line prints no length of references"
         )
         values |= {"language": language, "notes": about, "reference_lengths": lengths, "as_printed": matching}
+        values["holds"] = found.agrees and (bool(matching) or printed is None)
     return values, text

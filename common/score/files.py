@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from sacremoses.corpus import NonbreakingPrefixes
-from tqdm import tqdm
 
 from common.corpus.lines import read_parallel
 from common.errors import UserError
-from common.progress import progress
+from common.progress import counted, progress
 from common.recipe import Recipe
 from common.score.bleu import Score, sacre_bleu, tokenised_bleu
 from common.score.by_length import bleu_by_bins
@@ -21,7 +20,6 @@ from common.score.significance import bootstrap_interval, plain_difference
 from common.text.doubts import doubts, warn
 from common.text.moses import Tokeniser, base_language
 
-_Step = TypeVar("_Step")
 _BIN = 10
 """Width of a bin of BLEU by length, in source words."""
 _WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]+")
@@ -88,7 +86,7 @@ def score_files(
     metric, references = recipe.evaluate.metric, texts["reference"]
     steps = len(outputs) + 1 + 2 * len(outputs) * (len(_variants(metric)) + 1)
     with progress(steps, "scoring", " steps") as bar:
-        tokens = dict(_counted(bar, ((key, [*map(tokeniser.tokenise, texts[key])]) for key in (*outputs, "reference"))))
+        tokens = dict(counted(bar, ((key, [*map(tokeniser.tokenise, texts[key])]) for key in (*outputs, "reference"))))
 
         def scores_of(name: str) -> Iterator[tuple[str, Score]]:
             """Yield the scores of an output by name."""
@@ -97,25 +95,18 @@ def score_files(
                 yield key, tokenised_bleu(*pair, tokenization=signature, **options)
             yield "sacrebleu", sacre_bleu(texts[name], references, language, lowercase=lowercase)
 
-        scores, *others = (dict(_counted(bar, scores_of(name))) for name in outputs)
+        scores, *others = (dict(counted(bar, scores_of(name))) for name in outputs)
         shown: dict[str, Any] = {
             "recipe": recipe.name,
             "language": language,
             "tokeniser": tokeniser.signature,
             "notes": notes(language, references, tokens["reference"], scores["sacrebleu"].signature),
-            **dict(_counted(bar, ((key, _with_interval(score)) for key, score in scores.items()))),
+            **dict(counted(bar, ((key, _with_interval(score)) for key, score in scores.items()))),
         }
         if others:
             compared = ((key, plain_difference(score, others[0][key])) for key, score in scores.items())
-            shown["differences"] = dict(_counted(bar, compared))
+            shown["differences"] = dict(counted(bar, compared))
     return shown if source is None else {**shown, "by_length": _by_length(scores[metric], metric, texts["source"])}
-
-
-def _counted(bar: tqdm, steps: Iterable[_Step]) -> Iterator[_Step]:
-    """Yield the steps, and count each in a progress bar."""
-    for step in steps:
-        yield step
-        bar.update()
 
 
 def _by_length(score: Score, metric: str, source: Sequence[str]) -> list[dict[str, Any]]:

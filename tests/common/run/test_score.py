@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,12 @@ REFERENCES = ["Die EU-Kommission kam am 3. Mai an.", "Es gibt Katzen, Hunde und 
 SOURCES = ["The government arrived on 3 May.", "There are cats, dogs and birds.", 'He says: "No".']
 WORSE = ["Die Kommission kam.", "Es gibt Hunde und Vögel.", "Sie sagt nichts."]
 LINE = "BLEU = 28.74, 59.5/34.3/22.2/15.0 (BP=1.000, ratio=1.029, hyp_len=66369, ref_len=64504)"
+SHORT = "BLEU = 28.74, 59.5/34.3/22.2/15.0 (BP=1.000)"
 
 WAYS = {
     "run": "RUN",
     "recover": ("--recover", LINE),
-    "recover with references": ("--recover", LINE, "--reference", "reference"),
+    "recover with references": ("--recover", SHORT, "--reference", "reference"),
     "laboratory": ("--laboratory", "--hypothesis", "hypothesis", "--reference", "reference"),
     "files": ("--hypothesis", "hypothesis", "--reference", "reference"),
 }
@@ -161,7 +163,7 @@ def test_a_language_without_rules_is_said_once_and_everywhere(
 def test_what_a_line_says_is_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The lengths by hand: 8 words in the first reference (`3.` is one), 8 and 7 in the others; a hyphen adds two."""
     line = "BLEU = 28.94, 59.5/34.3/22.2/15.0 (BP=1.000, ref_len=23)"
-    assert main(PAPER, ["score", "--recover", line, "--reference", "reference", "--json"]) == 0
+    assert main(PAPER, ["score", "--recover", line, "--reference", "reference", "--json"]) == 1
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert found["agrees"] is False and found["printed"]["reference length"] == "23"
     (relation,) = found["relations"]
@@ -169,3 +171,40 @@ def test_what_a_line_says_is_json(place: Path, capsys: pytest.CaptureFixture[str
     assert found["suspects"]["BLEU"] == {key: relation[key] for key in ("low", "high")}
     assert found["reference_lengths"]["Moses of 2016"] == 23 and "Moses of 2016" in found["as_printed"]
     assert found["reference_lengths"]["Moses of 2016, compounds split"] == 25
+
+
+@pytest.mark.parametrize(
+    ("line", "more", "status"),
+    [
+        (LINE, (), 0),
+        (SHORT, ("--reference", "reference"), 0),
+        (SHORT.replace(")", ", ref_len=23)"), ("--reference", "reference"), 0),
+        (LINE.replace("28.74", "28.94"), (), 1),
+        (SHORT.replace("28.74", "28.94"), ("--reference", "reference"), 1),
+        (LINE, ("--reference", "reference"), 1),
+        ("BLEU = 27", (), 2),
+    ],
+    ids=["agrees", "no length", "a length that fits", "disagrees", "disagrees, no length", "no such length", "no line"],
+)
+def test_a_script_sees_whether_a_line_holds(
+    line: str, more: tuple[str, ...], status: int, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The references have 23 words by Moses, and none of the tokenisations makes 64,504."""
+    assert main(PAPER, ["score", "--recover", line, *more, "--json"]) == status
+    out = capsys.readouterr().out
+    assert not out if status == 2 else json.loads(out)["holds"] == (status == 0)
+
+
+@pytest.mark.parametrize(
+    ("way", "steps"), [("files", 3 + 4 * 4), ("laboratory", 19 * 5 + 16)], ids=["files", "laboratory"]
+)
+def test_every_step_of_scoring_is_counted(
+    way: str, steps: int, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two outputs: tokens, a score and an interval of each, and the differences. The files have four scores."""
+    monkeypatch.setattr("common.progress.QUIET_SECONDS", 0.0)
+    assert main(PAPER, ["score", *WAYS[way], "--against", "against"]) == 0
+    bars = [
+        line for line in re.split(r"[\r\n]", capsys.readouterr().err) if line.startswith(("scoring:", "laboratory:"))
+    ]
+    assert f" {steps}/{steps} " in bars[-1].replace(".0", ""), bars[-1]
