@@ -171,15 +171,16 @@ def test_own_corpus_as_the_readme_has_it(tmp_path, command, runs):
     """Declaration and recipe are in one folder. The run is trained from one directory and scored from another."""
     own = tmp_path / "own"
     own.mkdir()
-    declaration, recipe = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    (own / "mine.yaml").write_text(declaration)
-    (own / "recipe.yaml").write_text(recipe)
+    files = re.findall(r"```yaml\n# (own/\S+)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert [name for name, _ in files] == ["own/corpus.yaml", "own/mine.yaml"]
+    for name, text in files:
+        (tmp_path / name).write_text(text)
     for split in ("train", "valid"):
         (own / f"{split}.en").write_text("the cat sees the cat\nthe dog sees the dog\n" * 20)
         (own / f"{split}.fr").write_text("le chat voit le chat\nle chien voit le chien\n" * 20)
     small = ["text.bpe_merges=10", "text.vocabulary_size=40", "evaluate.average=1", *TINY[2:-1]]
     run = tmp_path / "run"
-    words = ["train", own / "recipe.yaml", *small, "--out", run, "--runs", tmp_path / "runs"]
+    words = ["train", own / "mine.yaml", *small, "--out", run, "--runs", tmp_path / "runs"]
     command("papers.vaswani2017", *words)
     scored = subprocess.run(
         [sys.executable, "-m", "papers.vaswani2017", "score", run, "--runs", tmp_path / "runs"],
@@ -189,7 +190,7 @@ def test_own_corpus_as_the_readme_has_it(tmp_path, command, runs):
         text=True,
     )
     assert scored.returncode == 0 and "valid all: BLEU" in scored.stdout, scored.stderr
-    assert len(list((tmp_path / "runs" / "data").glob("mine-en-fr-*/manifest.json"))) == 1
+    assert len(list((tmp_path / "runs" / "data").glob("corpus-en-fr-*/manifest.json"))) == 1
 
 
 def test_another_recipe_in_the_same_folder_is_refused(trained, command, runs):
