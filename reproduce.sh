@@ -3,7 +3,7 @@
 #
 #   ./reproduce.sh                    the demo: every headline system in miniature, within 10 minutes on 2 CPU cores
 #   ./reproduce.sh multi30k           most of the same systems on real text (3 hours on 2 cores)
-#   ./reproduce.sh europarl           the same systems at their own size on Europarl v7: a GPU; --small: 10 hours on 2 cores
+#   ./reproduce.sh europarl           the same systems at their own size on Europarl v7: a GPU; --small: 12 hours on 2 cores
 #   ./reproduce.sh europarl-same      both papers on Europarl v7 at equal cost: a GPU; --small: 6 hours on 2 cores
 #   ./reproduce.sh wmt14              the papers' own size: prints its plan first
 #   ./reproduce.sh test               style, types and the test suite
