@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure as Drawing
+from matplotlib.patches import Rectangle
 
 from common.corpus.lines import lines_as_they_come
 from common.errors import UserError
@@ -23,8 +25,9 @@ from common.markdown import table
 from common.paper import Paper
 from common.report import page
 from common.report import tables as report
-from common.report.page import Section
+from common.report.page import COLOURS, Figure, Section, png
 from common.report.results import Result
+from common.result import Example
 from common.run.cli import Parser, guarded, utf8_output
 from common.run.evaluate import translate_lines
 from common.run.folder import LoadedRun, load_run
@@ -86,15 +89,17 @@ def build_tables(paper: Paper, printed: Mapping[str, Any], runs: Mapping[str, Re
     """Build the page of the scale `parsing` and write it to the folder `out`. printed: Table 4 of reported.yaml."""
     parsers = {system: result for system, result in runs.items() if any(parses_of(result).values())}
     remarks = notes(parsers)
+    drawing = next((drawn for result in parsers.values() if (drawn := reading_figure(result))), None)
     parts = [
         f"# {paper.title}\n\n{paper.citation}",
         f"## {printed['title']}, and our parsers on other text\n\n{table4(printed, parsers)}",
         provenance(parsers),
         *(written(parsers) if parsers else []),
+        *([page.figure_block(drawing)] if drawing else []),
         report.changes_part(paper, SCALE, runs),
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
     ]
-    section = Section(paper.title, "\n\n".join(parts), [], [], remarks)
+    section = Section(paper.title, "\n\n".join(parts), [drawing] if drawing else [], [], remarks)
     page.write_section(section, out)
     return section
 
@@ -210,6 +215,55 @@ def notes(runs: Mapping[str, Result]) -> list[str]:
     if missing := [f"`{SCALE}/{system}`" for system in ROWS if system not in runs]:
         remarks.append(f"There is no run yet of {', '.join(missing)} (a licensed treebank): their cells stay empty.")
     return remarks
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# What a parser reads while it writes
+
+
+def reading_figure(result: Result) -> Figure | None:
+    """Draw the attention of one head of a parser between the tree that it writes and the sentence.
+
+    The sentence is the first of those kept whose output is a tree over it, and the head is the one that gives most to a
+    word while its tag is written. Return None if no such sentence was kept.
+    """
+    for example in result.attention:
+        words, symbols = example.source[:-1], example.target[:-1]
+        tree, faults = restore(symbols, words, bracket_labels(symbols))
+        if not faults:
+            return _draw_reading(result, example, tree)
+    return None
+
+
+def _draw_reading(result: Result, example: Example, tree: Tree) -> Figure:
+    """Draw an example whose output is `tree`. T symbols are written and S words read, the end counted in both."""
+    weights = example.weights("source")  # (N, h, T, S)
+    tags = np.array([i for i, (node, _) in enumerate(tree.visits()) if not node.children])
+    own = weights[:, :, tags, np.arange(len(tags))]  # (N, h, words): what the word gets while its tag is written
+    layer, head = np.unravel_index(own.mean(axis=2).argmax(), own.shape[:2])
+    rows, depth = [], 0
+    for symbol, (node, opens) in zip(example.target, tree.visits(), strict=False):
+        depth -= not opens
+        rows.append("  " * depth + symbol)
+        depth += opens and bool(node.children)
+    T, S = weights.shape[2:]
+    drawing = Drawing(figsize=(0.22 * S + 1.8, 0.17 * T + 1.2), layout="constrained")
+    axes = drawing.subplots()
+    axes.imshow(weights[layer, head], cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    for word, tag in enumerate(tags):
+        axes.add_patch(Rectangle((word - 0.5, tag - 0.5), 1, 1, fill=False, edgecolor=COLOURS[1]))
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(S), example.source, rotation=90, parse_math=False)
+    axes.set_yticks(range(T), [*rows, example.target[-1]], ha="left", family="monospace", parse_math=False)
+    axes.tick_params(length=0, labelsize=8)
+    axes.tick_params(axis="y", pad=0.68 * 8 * max(map(len, rows)))  # points: the widest row, left of the picture
+    caption = (
+        f"A test sentence, the tree that {result.title} wrote for it, and the attention between them in layer "
+        f"{layer + 1} of {weights.shape[0]}, head {head + 1}: of all heads the one that gives most to a word while its "
+        f"tag is written (framed), {own[layer, head].mean():.2f} on average. An even spread would give "
+        f"{1 / S:.2f}.\n\n```\n{tree}\n```"
+    )
+    return Figure("parser-attention", "What the parser reads while it writes", caption, png(drawing))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from common.errors import UserError
 from common.files import write_whole
 from common.recipe import changes_no_number, difference
 from common.report.results import read_results
-from common.result import ScoredSet
+from common.result import Example, ScoredSet
 from common.run.evaluate import evaluate_run
 from common.run.folder import average_run, load_run, train_run
 from common.run.plan import parameter_counts, plan
@@ -51,7 +52,7 @@ def test_craft_differs_in_size_and_text_only():
     sizes = {f"model.{key}" for key in ("d_model", "d_ff", "h", "d_k", "d_v", "P_drop", "attention_dropout")}
     amount = {"batch.max_length", "batch.tokens", "train.steps", "train.checkpoint_every"}
     schedule = {"optimizer.warmup_steps", "optimizer.factor"}
-    text = {"data.corpus", "data.parts", "data.valid", "evaluate.sets"}
+    text = {"data.corpus", "data.parts", "data.valid", "evaluate.sets", "text.vocabulary_size"}
     estimate = {f"estimate.{key}" for key in ("pairs", "source_tokens", "target_tokens")}
     assert changed(CRAFT, WSJ) <= sizes | amount | schedule | text | estimate
     assert (len(CRAFT.data.valid), len(CRAFT.evaluate.sets)) == (5, 10)
@@ -109,6 +110,30 @@ def test_our_parsers_have_rows_of_their_own_and_no_difference(results, tmp_path)
 def test_a_kept_result_reads_its_parses_back(results):
     scored = read_results(results)["craft"].file.sets["one"]
     assert scored.parses == score(OUTPUTS)
+
+
+def reading(symbols: str, heads: np.ndarray) -> Example:
+    """An example over `the cat sleeps` with attention (N, h, symbols and the end, words and the end)."""
+    words, written = ("the", "cat", "sleeps", "</s>"), (*symbols.split(), "</s>")
+    return Example(line="the cat sleeps", source=words, target=written, attention={"source": heads.tolist()})
+
+
+def test_the_drawn_head_looks_most_at_the_word_whose_tag_is_written(results, tmp_path):
+    """Of 2 x 3 heads, one gives 0.9 to each word at its tag; another gives all to the word before, which is no rule."""
+    heads = np.full((2, 3, 9, 4), 0.1)
+    for word, tag in enumerate((2, 3, 6)):  # S NP DT NN /NP VP VBZ /VP
+        heads[1, 0, tag] = np.eye(4)[word - 1]
+        heads[0, 2, tag, word] = 0.9
+    no_tree = reading("S NP DT NN /NP VP VBZ /VP", heads)
+    tree = reading("S NP DT NN /NP VP VBZ /VP /S", np.concatenate([heads, heads[:, :, -1:]], axis=2))
+    file = made.result(CRAFT, {"one": read_results(results)["craft"].file.sets["one"]})
+    made.write(tmp_path / "both", "craft", file, [no_tree, tree])
+    section = tables.build_tables(PAPER, "parsing", tmp_path / "both", tmp_path)
+    (figure,) = section.figures
+    assert "layer 1 of 2, head 3:" in figure.caption and "0.90 on average" in figure.caption
+    assert "(S (NP (DT the) (NN cat)) (VP (VBZ sleeps)))" in section.markdown
+    made.write(tmp_path / "first", "craft", file, [no_tree])
+    assert not tables.build_tables(PAPER, "parsing", tmp_path / "first", tmp_path).figures
 
 
 TREEBANK = "".join(
