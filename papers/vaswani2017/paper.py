@@ -57,7 +57,7 @@ class Vaswani2017(Paper):
     }
     """Sustained FLOP/s. CPU: 63% of the 160 GFLOP/s of an earlier machine's two cores. P100: the counted FLOPs divided
     by the 12 hours and 3.5 days of §5.2. That is 29% (base) and 42% (big) of the 9.5 TFLOP/s per GPU that Table 2
-    assumes. At base's rate big would take 120 hours there, 1.43 times the 84 that are reported. H200: measured, without
+    assumes. At base's rate big would take 122 hours there, 1.45 times the 84 that are reported. H200: measured, without
     padding (benchmarks/results/gpu.json), with an earlier version that computed operation by operation. A fast training
     now compiles and records them, and its rate is not measured yet."""
     formats = ("ctranslate2", "marian")

@@ -9,7 +9,7 @@ averaged and scored as the others are (recipes/parsing). Here the symbols that i
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from common.corpus.lines import lines_as_they_come
 from common.errors import UserError
 from common.markdown import table
 from common.paper import Paper
+from common.report import claims as claim
 from common.report import page
 from common.report import tables as report
+from common.report.claims import Claim, Finding, Results
 from common.report.page import COLOURS, Figure, Section, png
 from common.report.results import Result
 from common.result import Example
@@ -33,7 +35,7 @@ from common.run.evaluate import translate_lines
 from common.run.folder import LoadedRun, load_run
 from common.score.brackets import f1_of_sums
 from common.score.parses import Parses
-from common.score.significance import bootstrap_interval
+from common.score.significance import bootstrap_interval, interval_difference, resample
 from common.trees.linear import bracket_labels, restore
 from common.trees.tree import Tree
 from papers.vaswani2017.paper import PAPER
@@ -42,6 +44,8 @@ SCALE = "parsing"
 """Folder of the parsers' recipes."""
 ROWS = {"wsj": "transformer-wsj", "semi": "transformer"}
 """The paper's own rows of Table 4, by the recipe that stands for each."""
+GRAMMARS = ("dyer-wsj", "dyer")
+"""The rows of the one earlier parser that §6.3 places above its own."""
 ESCAPED = {"(": "-LRB-", ")": "-RRB-", "[": "-LSB-", "]": "-RSB-", "{": "-LCB-", "}": "-RCB-"}
 """Brackets as the Penn Treebank writes them, because its own are round."""
 TOGETHER = 256
@@ -89,6 +93,7 @@ def build_tables(paper: Paper, printed: Mapping[str, Any], runs: Mapping[str, Re
     """Build the page of the scale `parsing` and write it to the folder `out`. printed: Table 4 of reported.yaml."""
     parsers = {system: result for system, result in runs.items() if any(parses_of(result).values())}
     remarks = notes(parsers)
+    outcomes = claim.evaluate(parser_claims(printed["rows"]), parsers)
     drawing = next((drawn for result in parsers.values() if (drawn := reading_figure(result))), None)
     parts = [
         f"# {paper.title}\n\n{paper.citation}",
@@ -96,10 +101,11 @@ def build_tables(paper: Paper, printed: Mapping[str, Any], runs: Mapping[str, Re
         provenance(parsers),
         *(written(parsers) if parsers else []),
         *([page.figure_block(drawing)] if drawing else []),
+        f"## Claims\n\n{report.claims_table(outcomes, parsers)}",
         report.changes_part(paper, SCALE, runs),
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
     ]
-    section = Section(paper.title, "\n\n".join(parts), [drawing] if drawing else [], [], remarks)
+    section = Section(paper.title, "\n\n".join(parts), [drawing] if drawing else [], outcomes, remarks)
     page.write_section(section, out)
     return section
 
@@ -190,6 +196,43 @@ def by_set(runs: Mapping[str, Result]) -> str:
         for name, parses in parses_of(result).items()
     ]
     return table(["parser", "set", "sentences", "F1"], cells, right=(2, 3))
+
+
+def parser_claims(rows: Mapping[str, Any]) -> list[Claim]:
+    """Return what §6.3 concludes, of parsers trained and tested on the Wall Street Journal. rows: Table 4's."""
+
+    def beats(name: str, statement: str, system: str, others: Sequence[str]) -> Claim:
+        """Make the claim that a parser of ours scores above all printed scores of others."""
+        best = max((rows[other] for other in others), key=lambda row: float(row["F1"]))
+
+        def decide(runs: Results) -> Finding:
+            """Compare the run's interval with what is printed."""
+            if runs[system].recipe["data"]["corpus"] != "wsj":
+                return "not run", "needs the Wall Street Journal", None
+            counts = counts_of(runs[system], "parser")
+            drawn = resample(counts, of_sums=f1_of_sums)[0]
+            difference = interval_difference(f1(counts) - best["F1"], drawn - best["F1"])
+            return claim.beyond(difference, 0.0), f"{claim.show(difference)} F1 beside {best['label']}", difference
+
+        figures = f"{rows[ROWS[system]]['F1']} and {best['F1']} ({best['label']})"
+        rule = "the interval of our F1 lies above the printed one."
+        return Claim(name, statement, "§6.3, Table 4", (system,), decide, rule, figures)
+
+    earlier = [row for row in rows if row not in (*ROWS.values(), *GRAMMARS)]
+    return [
+        beats(
+            "parser-beats-berkeley",
+            "Trained on the Wall Street Journal alone, the parser beats the BerkeleyParser (Petrov et al.)",
+            "wsj",
+            ["petrov"],
+        ),
+        beats(
+            "parser-beats-earlier",
+            "With more data the parser beats every earlier one but the Recurrent Neural Network Grammar (Dyer et al.)",
+            "semi",
+            earlier,
+        ),
+    ]
 
 
 def provenance(runs: Mapping[str, Result]) -> str:

@@ -210,7 +210,7 @@ def _table3_cells(printed: Reported, result: Result | None, scale: str) -> list[
 
 
 def beside_others(wu: Reported, runs: Results) -> list[str]:
-    """Return our runs beside what Wu et al. report for the same configuration on the same text.
+    """Return our runs beside what Wu et al. report for the same model on the same text.
 
     Return nothing if there is no such run.
     """
@@ -228,6 +228,8 @@ def beside_others(wu: Reported, runs: Results) -> list[str]:
     header = ["model", "languages", "set", "BLEU: ours (95%)", "by seed", "theirs", "known from", "difference"]
     compared = table([*header, "the run behind it"], rows, right=(3, 4, 5, 7))
     source = wu["source"].strip()
+    if others := [f"`{system}`" for system in runs if system not in wu["systems"]]:
+        source += f" {' and '.join(others)} made fewer and smaller updates at another rate than theirs (D6)."
     if any(result.others for result in runs.values()):
         source += (
             " Of several seeds ours is the mean, with an interval for seeds and test sentences: the spread over seeds "

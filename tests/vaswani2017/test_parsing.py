@@ -107,6 +107,22 @@ def test_our_parsers_have_rows_of_their_own_and_no_difference(results, tmp_path)
     assert {"model.d_model", "data.corpus", "batch.tokens"} <= shown
 
 
+def test_what_section_6_3_concludes_needs_its_own_trees(results, tmp_path):
+    """On made trees every bracket of a parser is right, F1 100, or none is. CRAFT decides nothing."""
+    made.write(tmp_path / "none", "craft", made.result(CRAFT, {"one": read_results(results)["craft"].file.sets["one"]}))
+    columns = {"all": made.column(made.statistics([0.5, 0.5]), [4, 2])}
+    for folder, outputs in (("right", BRACKETS), ("wrong", ["S DT NN VBZ . /S", "S PRP VBZ /S"])):
+        sets = {"wsj-23": ScoredSet(columns=columns, longest=(made.LONG,), parses=score(outputs))}
+        made.write(tmp_path / folder, "wsj", made.result(WSJ, sets))
+
+    def verdicts(folder: str) -> list[str]:
+        claims = tables.build_tables(PAPER, "parsing", tmp_path / folder, tmp_path / "out").claims
+        return [outcome.verdict for outcome in claims]
+
+    assert verdicts("none") == ["not run", "not run"]
+    assert (verdicts("right"), verdicts("wrong")) == (["holds", "not run"], ["fails", "not run"])
+
+
 def test_a_kept_result_reads_its_parses_back(results):
     scored = read_results(results)["craft"].file.sets["one"]
     assert scored.parses == score(OUTPUTS)

@@ -199,6 +199,14 @@ def test_claims_on_printed_scores_of_others(above, rate, scale, base, big, tmp_p
     assert outcomes["big-beats-single-en-fr"].verdict == "not run"
 
 
+def test_part_of_the_papers_text_refutes_nothing(tmp_path):
+    """The recipes of Europarl name the paper's corpus, too, and one of its five parts."""
+    columns = {"all": made.column(near(60.0), LENGTHS * 10, 60.0)}
+    made.write(tmp_path / "results", "big-enfr", made.result(PAPER.recipe("europarl/big-enfr"), columns, rate=1e6))
+    outcomes = {outcome.claim.id: outcome for outcome in build(tmp_path / "results", tmp_path, "europarl").claims}
+    assert outcomes["big-beats-single-en-fr"].verdict == "not run"
+
+
 @functools.cache
 def near(score: float) -> np.ndarray:
     """Statistics of many like sentences whose BLEU is within half a point of a score, found by halving."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from common.report.page import COLOURS
 from common.yaml_files import read_yaml
 from papers.vaswani2017.complexity.layers import (
     CONVOLUTIONAL,
+    DILATED,
+    KERNEL,
     RECURRENT,
     RESTRICTED_BARE,
     SELF_ATTENTION,
@@ -37,6 +40,9 @@ LARGE = 256
 """Sizes n and d from which on the order of growth should show."""
 SHOWN = 512
 """The d of the figure and of the tables of time and memory: the base model's."""
+
+Size = tuple[int, int]
+"""n and d."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Measured:
         self.record: dict[str, Any] = json.loads(read_text(path, "measure it: python -m benchmarks.complexity"))
         self.cells = [Cell(**cell) for cell in self.record["cells"]]
         self.n, self.d = (sorted({getattr(cell, letter) for cell in self.cells}) for letter in "nd")
+        self.sizes: list[Size] = [(n, d) for n in self.n for d in self.d]
         self.shown = SHOWN if SHOWN in self.d else self.d[-1]
 
     def of(self, kind: LayerType, least: int = 0) -> list[Cell]:
@@ -124,6 +131,7 @@ def write_page(path: Path = RESULT) -> None:
         length_table(measured, lambda cell: f"{cell.peak_bytes / 2**20:,.1f}", "MiB"),
         COST_NOTE,
         f"## Self-attention or recurrence\n\n{RIVALS_NOTE}\n\n{rivals_table(measured)}",
+        f"## What §4 concludes\n\n{claims_table(measured)}\n\n{CLAIMS_NOTE}",
         "## Where the exponents are not those of the order\n\n"
         + "\n".join(f"- {reason}" for reason in departures(measured)),
         provenance(measured),
@@ -156,6 +164,12 @@ COST_NOTE = (
 RIVALS_NOTE = (
     "§4 says that self-attention is faster than a recurrent layer where n is smaller than d. Here is at how many of "
     "the measured sizes it takes less than the recurrent layer."
+)
+
+CLAIMS_NOTE = (
+    "`holds` is at every size of the measurement, `fails` is else. The text of §4 is in our words. Rows without "
+    "projections are Eq. (1) alone, which is what the orders of Table 1 count. "
+    "The recurrence has two matrices, one for its input and one for its state, so a convolution has k / 2 times its FLOPs."
 )
 
 
@@ -209,25 +223,89 @@ def length_table(measured: Measured, show: Callable[[Cell], str], unit: str) -> 
     return table(header, rows, right=range(1, len(header)))
 
 
+COSTS: dict[str, Callable[[Cell], float]] = {"FLOPs": lambda cell: cell.flops, "time": lambda cell: cell.time}
+"""What two layers are compared by."""
+
+
+def cheaper(measured: Measured, kind: LayerType, rival: LayerType, cost: str, sizes: Sequence[Size]) -> str:
+    """Return at how many of the sizes a layer type costs less than another: `3 of 11`."""
+    less = sum(COSTS[cost](measured.at(kind, *size)) < COSTS[cost](measured.at(rival, *size)) for size in sizes)
+    return f"{less} of {len(sizes)}"
+
+
 def rivals_table(measured: Measured) -> str:
     """Return at how many sizes self-attention costs less than the recurrent layer, where n < d, n = d and n > d."""
-    sizes = [(n, d) for n in measured.n for d in measured.d]
     groups = {
-        "n < d": [(n, d) for n, d in sizes if n < d],
-        "n = d": [(n, d) for n, d in sizes if n == d],
-        "n > d": [(n, d) for n, d in sizes if n > d],
+        "n < d": [(n, d) for n, d in measured.sizes if n < d],
+        "n = d": [(n, d) for n, d in measured.sizes if n == d],
+        "n > d": [(n, d) for n, d in measured.sizes if n > d],
     }
-    costs: dict[str, Callable[[Cell], float]] = {"FLOPs": lambda cell: cell.flops, "time": lambda cell: cell.time}
-    columns = [(name, kind) for name in costs for kind in (SELF_ATTENTION_BARE, SELF_ATTENTION)]
-    rows = []
-    for group, members in groups.items():
-        rows.append([group])
-        for name, kind in columns:
-            cost = costs[name]
-            less = sum(cost(measured.at(kind, *size)) < cost(measured.at(RECURRENT, *size)) for size in members)
-            rows[-1].append(f"{less} of {len(members)}")
+    columns = [(cost, kind) for cost in COSTS for kind in (SELF_ATTENTION_BARE, SELF_ATTENTION)]
+    rows = [
+        [group, *(cheaper(measured, kind, RECURRENT, cost, sizes) for cost, kind in columns)]
+        for group, sizes in groups.items()
+    ]
     header = ["sizes", *(f"{name}: {kind.label}" for name, kind in columns)]
     return table(header, rows, right=range(1, len(header)))
+
+
+def claims_table(measured: Measured) -> str:
+    """Return what §4 concludes, with a verdict and what it rests on."""
+
+    def counted(kind: LayerType, what: str) -> list[int]:
+        """Return what was counted on the graphs of a layer type, by n."""
+        return [count[what] for count in measured.record["counts"] if count["layer"] == kind.label]
+
+    def grows(kind: LayerType, what: str) -> str:
+        values = counted(kind, what)
+        return f"{kind.label} {values[0]:,} to {values[-1]:,}"
+
+    chains, paths, layers = "sequential_operations", "path_length", "layers"
+    constant = {what: len({*counted(SELF_ATTENTION, what)}) == 1 for what in (chains, paths)}
+    linear = {what: counted(RECURRENT, what) == measured.n for what in (chains, paths)}
+    needed = [math.ceil(round(math.log(n, KERNEL), 9)) for n in measured.n]
+    short = [(n, d) for n, d in measured.sizes if n < d]
+    compared = [
+        (cost, kind, cheaper(measured, kind, RECURRENT, cost, short))
+        for kind in (SELF_ATTENTION_BARE, SELF_ATTENTION)
+        for cost in COSTS
+    ]
+    every = f"{len(short)} of {len(short)}"
+    ratio = {
+        name: [cost(measured.at(CONVOLUTIONAL, *size)) / cost(measured.at(RECURRENT, *size)) for size in measured.sizes]
+        for name, cost in COSTS.items()
+    }
+    rows = [
+        (
+            "Self-attention takes a constant number of sequential operations, a recurrence n",
+            constant[chains] and linear[chains],
+            f"{grows(SELF_ATTENTION, chains)}; {grows(RECURRENT, chains)}",
+        ),
+        (
+            "Its longest path is constant, and a recurrence's is n",
+            constant[paths] and linear[paths],
+            f"{grows(SELF_ATTENTION, paths)}; {grows(RECURRENT, paths)}",
+        ),
+        (
+            f"Convolutions of k = {KERNEL} connect all positions in log_k n layers if they are dilated",
+            counted(DILATED, layers) == needed,
+            f"{grows(DILATED, layers)} layers, where log_k n is {needed[0]} to {needed[-1]}",
+        ),
+        *(
+            (f"Where n < d, self-attention costs less than a recurrence: {kind.label}, {cost}", less == every, less)
+            for cost, kind, less in compared
+        ),
+        *(
+            (
+                f"A convolution costs k = {KERNEL} times what a recurrence costs: {name}",
+                all(abs(value - KERNEL) < 0.05 * KERNEL for value in values),
+                f"{min(values):.2f} to {max(values):.2f} times",
+            )
+            for name, values in ratio.items()
+        ),
+    ]
+    header = ["claim", "verdict", "evidence"]
+    return table(header, [[claim, "holds" if holds else "fails", evidence] for claim, holds, evidence in rows])
 
 
 def departures(measured: Measured) -> list[str]:
