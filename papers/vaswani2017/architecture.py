@@ -66,9 +66,9 @@ def figures(recipe: Recipe) -> list[Figure]:
     run = observe(recipe)
     of = f"of `{recipe.name}`"
     first = (
-        f"The model {of}. Beside each arrow from block to block is the shape of the tensor that it carries. In each box are "
-        "the name of the module and the number of its parameters, or the name and size of a matrix. Loss and search compute the "
-        "softmax."
+        f"The model {of}. Beside each arrow from block to block is the shape of the tensor that it carries. In "
+        "each box are the name of the module and the number of its parameters, or the name and size of a matrix. Loss "
+        "and search compute the softmax."
     )
     second = (
         f"`{run.attention.name}` {of}: on the left the functions that it calls, in their order, with the shapes of "

@@ -168,8 +168,8 @@ RIVALS_NOTE = (
 
 CLAIMS_NOTE = (
     "`holds` is at every size of the measurement, `fails` is else. The text of §4 is in our words. Rows without "
-    "projections are Eq. (1) alone, which is what the orders of Table 1 count. "
-    "The recurrence has two matrices, one for its input and one for its state, so a convolution has k / 2 times its FLOPs."
+    "projections are Eq. (1) alone, which is what the orders of Table 1 count. The recurrence has two "
+    "matrices, one for its input and one for its state, so a convolution has k / 2 times its FLOPs."
 )
 
 
