@@ -14,7 +14,9 @@ from common.paper import Paper
 from common.recipe import unlike
 from common.report.results import Result, read_results
 from common.report.tables import score, updates
+from common.score.brackets import f1_of_sums
 from common.score.seeds import Spread, mean_difference, pooled
+from common.score.significance import bootstrap_interval
 from common.yaml_files import is_path
 from papers.lineage import PAPERS
 
@@ -27,7 +29,8 @@ Below each table are the commands of its rows, one a line, in an order in which 
 --score` to each, NAME as in the row: a recipe that continues another looks for that one's run beside its own. `diagnose
 RUN` then says where the run parts from the committed one, and `tables` rebuilds the paper's tables from finished runs.
 
-- **BLEU (95%)** is the recipe's first test set with all sentences. The interval is for the choice of sentences.
+- **BLEU (95%)** is the recipe's first test set with all sentences. The interval is for the choice of sentences. A parser
+  has F1 in its place.
 - **Another seed** is how far the BLEU of one more training may lie from the number here, in 95 of 100 cases. It comes
   from systems with several seeds on the same text, pooled. On a text where every system has one seed, this is not
   known, and the cell is empty. Expect as much of another kind of processor or another version of PyTorch: they round
@@ -75,9 +78,13 @@ def _in_order(runs: list[Result]) -> list[Result]:
 def row(run: Result, spread: Spread | None) -> list[str]:
     """Return the cells of a training. spread: of BLEU over seeds, on the training's text."""
     another = "" if spread is None else f"±{mean_difference([0.0], [0.0], spread).high:.2f}"
-    bleu = score(run.all.bleu, run.all.interval)
+    scored = score(run.all.bleu, run.all.interval)
+    if parses := run.file.sets[run.test_set].parses:
+        counts = parses.parser.counts
+        f1, interval = float(f1_of_sums(counts.sum(axis=0))), bootstrap_interval(counts, f1_of_sums)
+        scored, another = f"F1 {score(f1, interval)}", ""
     spent = str(timedelta(seconds=round(run.seconds)))
-    return [run.label, run.pair, f"`{run.test_set}`", bleu, another, updates(run), spent, run.hardware, run.commit]
+    return [run.label, run.pair, f"`{run.test_set}`", scored, another, updates(run), spent, run.hardware, run.commit]
 
 
 def spread_of(run: Result, systems: Iterable[Result]) -> Spread | None:

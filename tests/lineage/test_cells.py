@@ -10,8 +10,11 @@ import pytest
 
 from common.recipe import unlike
 from common.report.results import read_results
+from common.result import ScoredSet
+from common.score.parses import score_parses
 from papers.lineage import PAPERS, cells
 from tests import made_results as made
+from tests.common.score.test_parses import BRACKETS, SENTENCES
 
 COMMAND = re.compile(r"^python -m papers\.(\w+) train (.*?)(  # then .*)?$", re.MULTILINE)
 
@@ -43,6 +46,18 @@ def test_each_command_trains_what_its_row_shows():
         assert other - corpus == set(re.findall(r"([\w.]+)=", then))
         assert not recipe.train.continues or (paper, f"{recipe.scale}/{recipe.train.continues}") in trained
         trained.add((paper, recipe.name))
+
+
+def test_a_parser_is_shown_by_its_brackets(tmp_path):
+    """Its BLEU compares lines of symbols, which says nothing of trees.."""
+    columns = {"all": made.column(made.statistics([0.5, 0.5]), [4, 2])}
+    scored = ScoredSet(
+        columns=columns, longest=(made.LONG,), parses=score_parses(SENTENCES, BRACKETS, BRACKETS, [], "")
+    )
+    recipe = PAPERS["vaswani2017"].recipe("parsing/craft")
+    made.write(tmp_path, "craft", made.result(recipe, {recipe.evaluate.sets[0]: scored}))
+    (result,) = read_results(tmp_path).values()
+    assert cells.row(result, None)[cells.HEADER.index("BLEU (95%)")] == "F1 100.00 (100.00 to 100.00)"
 
 
 @pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
