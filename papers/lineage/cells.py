@@ -29,8 +29,8 @@ Below each table are the commands of its rows, one a line, in an order in which 
 --score` to each, NAME as in the row: a recipe that continues another looks for that one's run beside its own. `diagnose
 RUN` then says where the run parts from the committed one, and `tables` rebuilds the paper's tables from finished runs.
 
-- **BLEU (95%)** is the recipe's first test set with all sentences. The interval is for the choice of sentences. A parser
-  has F1 in its place.
+- **BLEU (95%)** is the recipe's first test set with all sentences. The interval is for the choice of sentences. A
+  parser has F1 in its place.
 - **Another seed** is how far the BLEU of one more training may lie from the number here, in 95 of 100 cases. It comes
   from systems with several seeds on the same text, pooled. On a text where every system has one seed, this is not
   known, and the cell is empty. Expect as much of another kind of processor or another version of PyTorch: they round
