@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from common.files import HALF
+from common.files import HALF, locked
 from common.train.checkpoint import load_weights
 from common.train.state import load_state
 from papers.vaswani2017.paper import PAPER
@@ -253,6 +253,18 @@ def test_a_folder_without_an_update_belongs_to_nobody(train: Train, tmp_path: Pa
     train("optimizer.factor=1.0e+30", "run.state_every=100", "checkpoint_every=100", "evaluate.average=1", check=2)
     train("train.seed=5")
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["train"]["seed"] == 5
+
+
+def test_two_trainings_never_share_a_run(train: Train, tmp_path: Path) -> None:
+    """While one trains (here: holds the folder), a second is refused and deletes nothing that the first is writing."""
+    half = tmp_path / "run" / "state" / ".000000007.safetensors.part99999"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    with locked(tmp_path / "run" / "training"):
+        one_line(train(check=2), "another process trains this run", str(tmp_path / "run"))
+        assert half.read_bytes() == b"half" and not (tmp_path / "run" / "recipe.yaml").exists()
+    train()
+    assert not half.exists() and (tmp_path / "run" / "training.json").exists()
 
 
 def test_a_finished_run_keeps_its_recipe(train: Train, command: Command, tmp_path: Path) -> None:

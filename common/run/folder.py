@@ -8,6 +8,7 @@ RUN/log.jsonl            by update: loss, rates, norm, padding, speed, memory, l
 RUN/loss.png             the curves of the log, once the training has come to its end
 RUN/tensorboard/         the log for TensorBoard (`train --tensorboard`)
 RUN/starts.json          each start of the training: update, machine, time, commit, data, changed fields of the recipe
+RUN/training.lock        held by the process that trains, so that no other trains the same run
 RUN/training.json        the same for the last start, once the training has come to its end
 RUN/model.safetensors    the weights that are decoded (`average`)
 RUN/result.json          scores and everything that they rest on (`score`)
@@ -21,7 +22,7 @@ import datetime
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -32,7 +33,7 @@ import yaml
 from torch import nn
 
 from common.errors import UserError, enough_memory
-from common.files import HALF, checksums, first_changed, write_json, write_whole
+from common.files import HALF, Stopped, checksums, first_changed, locked, write_json, write_whole
 from common.paper import Paper
 from common.prepare.preparation import prepare
 from common.prepare.prepared import Prepared
@@ -147,20 +148,19 @@ def train_run(
     prepared = prepare_data(recipe, runs)
     torch.set_num_threads(recipe.run.threads)
     world = joined(device)
-    if world.first:
-        _make_folder(run)
-    trainer = _trainer(paper, recipe, run, prepared, device, world)
-    trainer.resume()
-    world.wait()  # the first process must not write a log or state that another one has not read yet
-    start = _start(trainer, prepared, changed, device)
-    # Files of an earlier start are changed only from here on, when it is certain that this one can continue.
-    if world.first:
-        _begin(run, recipe, prepared, start)
-    board = Board(run, read_log(run), recipe, prepared) if tensorboard and world.first else nullcontext()
-    with saving_on_sigterm(trainer), board as trainer.board, _shown(trainer, say) as show:
-        steps = trainer.fit(show).step
-    if world.first:
-        _end(run, trainer, start)
+    with _own_folder(run) if world.first else nullcontext():
+        trainer = _trainer(paper, recipe, run, prepared, device, world)
+        trainer.resume()
+        world.wait()  # the first process must not write a log or state that another one has not read yet
+        start = _start(trainer, prepared, changed, device)
+        # Files of an earlier start are changed only from here on, when it is certain that this one can continue.
+        if world.first:
+            _begin(run, recipe, prepared, start)
+        board = Board(run, read_log(run), recipe, prepared) if tensorboard and world.first else nullcontext()
+        with saving_on_sigterm(trainer), board as trainer.board, _shown(trainer, say) as show:
+            steps = trainer.fit(show).step
+        if world.first:
+            _end(run, trainer, start)
     return steps
 
 
@@ -303,17 +303,24 @@ def _now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
-def _make_folder(run: Path) -> None:
-    """Make the run's folder, and delete the unfinished files of a killed training.
+@contextmanager
+def _own_folder(run: Path) -> Iterator[None]:
+    """Make the run's folder, delete the unfinished files of a killed training, and keep other trainings out.
 
-    Raise UserError if it cannot be written.
+    Raise UserError if it cannot be written, or if another process trains in it.
     """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        for half in (half for folder in (run, run / "checkpoints", run / "state") for half in folder.glob(HALF)):
-            half.unlink()
-    except OSError as error:
-        raise UserError(f"{run}: {error.strerror}; choose an --out folder that can be written") from None
+    at_once = threading.Event()
+    at_once.set()
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(run / "training", at_once))
+            for half in (half for folder in (run, run / "checkpoints", run / "state") for half in folder.glob(HALF)):
+                half.unlink()
+        except Stopped:
+            raise UserError(f"{run}: another process trains this run; wait for its end, or stop it first") from None
+        except OSError as error:
+            raise UserError(f"{run}: {error.strerror}; choose an --out folder that can be written") from None
+        yield
 
 
 def write_recipe(run: Path, recipe: Recipe) -> None:
