@@ -112,13 +112,17 @@ def compare(results: Results, a: str, b: str) -> Difference:
     return bleu_difference([run.all.counts for run in ours], [run.all.counts for run in theirs], spread)
 
 
+def alike(result: Result) -> tuple[str, str, str, int]:
+    """Return what systems must share for their spreads over seeds to be pooled: the text, and how long they train."""
+    return result.pair, result.test_set, result.corpus, result.recipe["train"]["steps"]
+
+
 def spread_of(results: Results, system: str, measure: Callable[[Result], float]) -> Spread | None:
-    """Return the spread of a measure over seeds, pooled over the systems with the text of `system`.
+    """Return the spread of a measure over seeds, pooled over systems of the same text and number of updates.
 
     Return None if none of them was trained with two seeds.
     """
-    text = (results[system].pair, results[system].test_set, results[system].corpus)
-    like = [result for result in results.values() if (result.pair, result.test_set, result.corpus) == text]
+    like = [result for result in results.values() if alike(result) == alike(results[system])]
     return pooled([[measure(run) for run in result.trainings] for result in like])
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from common.markdown import table
 from common.paper import Paper
 from common.recipe import unlike
+from common.report.claims import alike
 from common.report.results import Result, read_results
 from common.report.tables import score, updates
 from common.score.brackets import f1_of_sums
@@ -32,10 +33,10 @@ RUN` then says where the run parts from the committed one, and `tables` rebuilds
 - **BLEU (95%)** is the recipe's first test set with all sentences. The interval is for the choice of sentences. A
   parser has F1 in its place.
 - **Another seed** is how far the BLEU of one more training may lie from the number here, in 95 of 100 cases. It comes
-  from systems with several seeds on the same text, pooled. On a text where every system has one seed, this is not
-  known, and the cell is empty. Expect as much of another kind of processor or another version of PyTorch: they round
-  otherwise, and after some hundred updates this is as good as another seed. With the same versions, threads and kind of
-  processor, a CPU's updates are equal to the bit.
+  from systems with several seeds, the same text and as many updates, pooled. Where every such system has one seed, it
+  is not known, and the cell is empty. Expect as much of another kind of processor or another version of PyTorch: they
+  round otherwise, and after some hundred updates this is as good as another seed. With the same versions, threads and
+  kind of processor, a CPU's updates are equal to the bit.
 - **h:m:s** is wall time of training. Each paper's `results/README.md` says what else the machine did.
 - A command is of today's recipe. If a field that sets numbers had another value then, the line says so; check out the
   commit to have it as it was.
@@ -88,16 +89,12 @@ def row(run: Result, spread: Spread | None) -> list[str]:
 
 
 def spread_of(run: Result, systems: Iterable[Result]) -> Spread | None:
-    """Return the spread of BLEU over seeds, pooled over the systems that were scored on the same text as `run`.
+    """Return the spread of BLEU over seeds, pooled over the systems of the same text and number of updates as `run`.
 
     Return None if none of them has two seeds.
     """
-    like = [other for other in systems if _text(other) == _text(run)]
+    like = [other for other in systems if alike(other) == alike(run)]
     return pooled([[training.all.bleu for training in other.trainings] for other in like])
-
-
-def _text(run: Result) -> tuple[str, str, str]:
-    return run.pair, run.test_set, run.corpus
 
 
 def command(paper: Paper, run: Result) -> str:

@@ -164,7 +164,13 @@ def variation_claims(reported: Reported) -> list[Claim]:
         figures = f"{printed[better]['BLEU']} and {printed[worse]['BLEU']}"
         if printed[better]["BLEU"] < printed[worse]["BLEU"]:  # what the paper says is then of perplexity
             figures += f"; PPL {printed[better]['PPL']} and {printed[worse]['PPL']}"
-        decide = claim.better(better, worse)
+
+        def decide(runs: Results) -> Finding:
+            """Decide by BLEU. Where there are several seeds, say how the development perplexity differs."""
+            verdict, evidence, difference = claim.better(better, worse)(runs)
+            perplexity = claim.compare_means(runs, better, worse, lambda run: run.dev.perplexity)
+            return verdict, evidence + (f", {claim.show(perplexity)} PPL" if perplexity else ""), difference
+
         return Claim(identifier, statement, "§6.2, Table 3", (better, worse), decide, printed=figures)
 
     def hurts(identifier: str, statement: str, change: str) -> Claim:
