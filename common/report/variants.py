@@ -183,8 +183,9 @@ def differences_figure(results: Results, base: str, measures: Mapping[Measure, P
         return None
     drawing = Drawing(figsize=(5.0 + 2.0 * len(measures), 0.42 * len(results) + 1.3), layout="constrained")
     panels = drawing.subplots(1, len(measures), sharey=True)
+    cut = False
     for axes, (measure, printed) in zip(panels, measures.items(), strict=True):
-        _draw(axes, results, base, measure, printed or {})
+        cut |= _draw(axes, results, base, measure, printed or {})
         axes.set_yticks(range(len(results)), [result.title for result in results.values()])
     panels[0].invert_yaxis()
     first, *others = (f"{measure.name}: {'more' if measure.up else 'less'}" for measure in measures)
@@ -192,19 +193,26 @@ def differences_figure(results: Results, base: str, measures: Mapping[Measure, P
         "Dots: single trainings minus the mean of the base's. Blue: difference of the means with its 95% interval. "
         f"Grey: what counts as no difference. {'; '.join([f'{first} is better', *others])}."
     )
+    if cut:
+        caption += " Dotted: an interval that goes on beyond all trainings."
     if any(measures.values()):
         caption += " Rings: the differences that the paper prints, of its own sizes and text."
     return Figure("differences", "Differences from the base", caption, png(drawing))
 
 
-def _draw(axes: Axes, results: Results, base: str, measure: Measure, printed: Printed) -> None:
-    """Draw one measure."""
+def _draw(axes: Axes, results: Results, base: str, measure: Measure, printed: Printed) -> bool:
+    """Draw one measure. Return whether an interval was so wide that the rest would have been too small to see."""
     centre, outcomes = measure.mean(results[base]), compared(results, base, measure)
+    every = [measure.of(run) - centre for result in results.values() for run in result.trainings]
+    least, most, cut = min(every), max(every), False
     axes.axvspan(-measure.margin, measure.margin, color="#eeeeee", linewidth=0)
     axes.axvline(0, color="#777777", linewidth=1)
     for row, (variant, result) in enumerate(results.items()):
         if difference := outcomes.get(variant):
-            axes.plot([difference.low, difference.high], [row - 0.14] * 2, color=COLOURS[0], linewidth=2)
+            low, high, wide = difference.low, difference.high, difference.high - difference.low > 3 * (most - least)
+            if wide:
+                low, high, cut = max(low, least), min(high, most), True
+            axes.plot([low, high], [row - 0.14] * 2, ":" if wide else "-", color=COLOURS[0], linewidth=2)
             axes.plot(difference.value, row - 0.14, "|", color=COLOURS[0], markersize=10, markeredgewidth=2)
         scores = [measure.of(run) - centre for run in result.trainings]
         axes.plot(scores, [row + 0.14] * len(scores), "o", color=COLOURS[1], markersize=4, alpha=0.8)
@@ -213,6 +221,7 @@ def _draw(axes: Axes, results: Results, base: str, measure: Measure, printed: Pr
     axes.set_xlabel(f"{measure.name} minus the base's mean")
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
+    return cut
 
 
 def spreads(results: Results, base: str, measure: Measure) -> str:

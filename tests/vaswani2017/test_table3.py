@@ -176,6 +176,20 @@ def test_a_table_of_unequal_seeds_is_a_table(tmp_path: Path) -> None:
     assert outcome.difference.high - outcome.difference.low > 10, "two seeds of one row leave one degree of freedom"
 
 
+def test_a_training_that_failed_widens_the_intervals_of_its_own_length_only(tmp_path: Path) -> None:
+    """Big makes three times as many updates as the others, so one of its trainings says nothing of their spread."""
+    folder = write_runs(tmp_path / "results")
+    recipe = PAPER.recipe(f"{SCALE}/table3-big", ["train.seed=2"])
+    columns = {"all": made.column(made.statistics([0.2] * len(LENGTHS)), LENGTHS)}
+    made.write(folder, "table3-big-seed2", made.result(recipe, columns, perplexity=50.0))
+    section = build(folder, tmp_path / "out")
+    found = {outcome.claim.id: outcome.verdict for outcome in section.claims}
+    assert (found["heads-help"], found["more-width-helps"], found["big-is-better"]) == ("holds", "holds", "undecided")
+    (figure,) = section.figures
+    assert "Dotted" in figure.caption
+    assert "Dotted" not in build(write_runs(tmp_path / "whole"), tmp_path / "out").figures[0].caption
+
+
 def test_without_results_the_page_says_so(tmp_path: Path) -> None:
     section = build(tmp_path / "nothing", tmp_path / "out")
     assert {outcome.verdict for outcome in section.claims} == {"not run"}
