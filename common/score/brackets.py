@@ -243,6 +243,11 @@ def summarise(counts: Iterable[Counts], longest: int | None = None) -> Summary:
     )
 
 
+def f1(counts: npt.NDArray[np.int64]) -> float:
+    """Return F1 x 100 of all sentences together. counts: matched, gold and test brackets by sentence, (.., 3)."""
+    return float(f1_of_sums(counts.sum(axis=0)))
+
+
 def f1_of_sums(sums: npt.NDArray[np.float64] | npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return F1 x 100 from sums of matched, gold and test brackets, (.., 3): twice the matched over all."""
     matched, gold, test = np.moveaxis(np.asarray(sums, dtype=np.float64), -1, 0)

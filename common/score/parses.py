@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError
-from common.score.brackets import COLLINS, Counts, count, f1_of_sums
+from common.score.brackets import COLLINS, Counts, count, f1
 from common.trees.linear import restore
 from common.trees.tree import Tree, right_branching
 
@@ -85,8 +85,7 @@ class Parses:
     def summary(self) -> str:
         """F1 and what was repaired, in one line."""
         sentences = len(self.parser.labelled)
-        f1 = float(f1_of_sums(self.parser.counts.sum(axis=0)))
-        return f"F1 {f1:.2f}, {self.ill_formed} of {sentences} outputs repaired"
+        return f"F1 {f1(self.parser.counts):.2f}, {self.ill_formed} of {sentences} outputs repaired"
 
 
 def gold_trees(sentences: Sequence[str], brackets: Sequence[str], name: str) -> Iterator[Tree]:

@@ -15,7 +15,7 @@ from common.recipe import unlike
 from common.report.claims import alike
 from common.report.results import Result, read_results
 from common.report.tables import score, updates
-from common.score.brackets import f1_of_sums
+from common.score.brackets import f1, f1_of_sums
 from common.score.seeds import Spread, mean_difference, pooled
 from common.score.significance import bootstrap_interval
 from common.yaml_files import is_path
@@ -82,8 +82,7 @@ def row(run: Result, spread: Spread | None) -> list[str]:
     scored = score(run.all.bleu, run.all.interval)
     if parses := run.file.sets[run.test_set].parses:
         counts = parses.parser.counts
-        f1, interval = float(f1_of_sums(counts.sum(axis=0))), bootstrap_interval(counts, f1_of_sums)
-        scored, another = f"F1 {score(f1, interval)}", ""
+        scored, another = f"F1 {score(f1(counts), bootstrap_interval(counts, f1_of_sums))}", ""
     spent = str(timedelta(seconds=round(run.seconds)))
     return [run.label, run.pair, f"`{run.test_set}`", scored, another, updates(run), spent, run.hardware, run.commit]
 

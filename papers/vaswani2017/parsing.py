@@ -33,7 +33,7 @@ from common.result import Example
 from common.run.cli import Parser, guarded, utf8_output
 from common.run.evaluate import translate_lines
 from common.run.folder import LoadedRun, load_run
-from common.score.brackets import f1_of_sums
+from common.score.brackets import f1, f1_of_sums
 from common.score.parses import Parses
 from common.score.significance import bootstrap_interval, interval_difference, resample
 from common.trees.linear import bracket_labels, restore
@@ -119,11 +119,6 @@ def counts_of(result: Result, kind: str, labelled: bool = True) -> npt.NDArray[n
     """Return matched, gold and test brackets by sentence, (sentences, 3), of all test sets. kind: a field of Parses."""
     found = [getattr(parses, kind) for parses in parses_of(result).values()]
     return np.concatenate([one.counts if labelled else one.unlabelled_counts for one in found])
-
-
-def f1(counts: npt.NDArray[np.int64]) -> float:
-    """Return F1 x 100 of all sentences together."""
-    return float(f1_of_sums(counts.sum(axis=0)))
 
 
 def table4(printed: Mapping[str, Any], runs: Mapping[str, Result]) -> str:
