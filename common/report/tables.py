@@ -253,7 +253,7 @@ def every_score(results: Mapping[str, Result]) -> str:
                         number(column.sacrebleu),
                     ]
                 )
-    header = ["system", "languages", "set", "sentences", "count", "BLEU of the paper (95%)", "sacreBLEU"]
+    header = ["system", "languages", "set", "sentences", "count", "BLEU by the paper's metric (95%)", "sacreBLEU"]
     signatures = sorted({column.sacrebleu_signature for result in trainings for column in _columns(result)})
     return "\n".join(
         [table(header, rows, right=(4, 5, 6)), "", *(f"- sacreBLEU: `{signature}`" for signature in signatures)]

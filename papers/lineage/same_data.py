@@ -102,7 +102,8 @@ def heading(group: Results) -> str:
 
 def table(group: Results) -> str:
     """Return score, size and training cost of each system on one test set."""
-    header = ["paper", "model", "BLEU of the paper (95%)", "sacreBLEU", "parameters", *report.COST, "the run behind it"]
+    header = ["paper", "model", "BLEU by the paper's metric (95%)", "sacreBLEU", "parameters"]
+    header += [*report.COST, "the run behind it"]
     rows = [
         [
             key.split("/")[0],

@@ -59,7 +59,7 @@ def test_a_table_has_all_systems_of_both_papers_on_one_test_set(runs, tmp_path):
     ]
     scored = values("bahdanau2014", "rnnsearch-50").sets["made"].columns["all"]
     row = table[1]
-    assert row["BLEU of the paper (95%)"].startswith(f"{scored.bleu:.2f} (")
+    assert row["BLEU by the paper's metric (95%)"].startswith(f"{scored.bleu:.2f} (")
     assert row["sacreBLEU"] == f"{scored.sacrebleu:.2f}" and row["parameters"] == "123,400,000"
     assert (row["FLOPs: counted"], row["hours"]) == ("8.9e9", "2")
     assert (tmp_path / "out" / "tables.md").read_text(encoding="utf-8") == section.markdown + "\n"

@@ -72,7 +72,7 @@ def test_the_card_says_what_the_result_says(tmp_path: Path) -> None:
     (row,) = made.cells(card, "## Scores")
     score = made.column(made.statistics([0.5, 0.75, 1.0]), [4, 5, 6])
     low, high = score.interval
-    assert row["BLEU of the paper (95%)"] == f"{score.bleu:.2f} ({low:.2f} to {high:.2f})"
+    assert row["BLEU by the paper's metric (95%)"] == f"{score.bleu:.2f} ({low:.2f} to {high:.2f})"
     assert row["sacreBLEU"] == f"{score.sacrebleu:.2f}"
     for fact in ("made|by:hand", "sacre|by:hand", "made licence", "made citation", "1,234 sentence pairs", "a machine",
                  "123,400,000 parameters", "beam 3", "alpha 0.6", "commit abcdef0", "mean of the checkpoints at 6, 8",
