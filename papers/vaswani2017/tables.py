@@ -27,11 +27,12 @@ from common.run.plan import training_flops
 from common.score.bleu import bleu
 from common.score.seeds import bleu_interval, pooled
 from common.yaml_files import read_yaml
-from papers.vaswani2017 import parsing
+from papers.vaswani2017 import table4
 from papers.vaswani2017.claims import MODELS, PAIRS, claims, variation_claims
 from papers.vaswani2017.figures import attention_figures
 from papers.vaswani2017.table3 import SCALE as SEEDS_SCALE
-from papers.vaswani2017.table3 import build_page, sizes, values
+from papers.vaswani2017.table3 import build_page as build_table3
+from papers.vaswani2017.table3 import sizes, values
 
 Reported = Mapping[str, Any]
 """A part of reported.yaml or of reported-wu2021.yaml."""
@@ -60,11 +61,11 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
     """Build all that is shown of one scale from the folder `results`, and write it to the folder `out`."""
     reported = read_yaml(paper.root / "reported.yaml")["tables"]
     if scale == SEEDS_SCALE:
-        return build_page(paper, reported["table3"]["rows"], variation_claims(reported), results, out)
+        return build_table3(paper, reported["table3"]["rows"], variation_claims(reported), results, out)
     wu = read_yaml(paper.root / "reported-wu2021.yaml")
     runs = read_results(results)
-    if scale == parsing.SCALE:
-        return parsing.build_tables(paper, reported["table4"], runs, out)
+    if scale == table4.SCALE:
+        return table4.build_page(paper, reported["table4"], runs, out)
     rows = table2_rows(reported, runs)
     outcomes = claim.evaluate(claims(reported), runs)
     drawings = next(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +123,21 @@ def test_what_section_6_3_concludes_needs_its_own_trees(results, tmp_path):
 
     assert verdicts("none") == ["not run", "not run"]
     assert (verdicts("right"), verdicts("wrong")) == (["holds", "not run"], ["fails", "not run"])
+
+
+def test_dropout_is_chosen_on_the_development_set(results, tmp_path):
+    """The parser of the lower perplexity there is chosen, though its F1 is lower. One parser leaves no choice."""
+    assert "chose the dropout" not in tables.build_tables(PAPER, "parsing", results, tmp_path).markdown
+    file, drop2 = read_results(results)["craft"].file, PAPER.recipe("parsing/craft-drop2")
+    columns = {"all": made.column(made.statistics([0.5, 0.5]), [4, 2])}
+    worse = ScoredSet(columns=columns, longest=(made.LONG,), parses=score(["S DT NN VBZ . /S", "S PRP VBZ /S"]))
+    for by, chosen in ((0.1, CRAFT.title), (-0.1, drop2.title)):
+        dev = dataclasses.replace(file.training.dev, nll_per_token=file.training.dev.nll_per_token + by)
+        other = made.result(drop2, {"one": worse})
+        other = dataclasses.replace(other, training=dataclasses.replace(other.training, dev=dev))
+        made.write(results, "craft-drop2", other)
+        text = tables.build_tables(PAPER, "parsing", results, tmp_path).markdown
+        assert re.search(rf"By perplexity there, of 2 parsers of .*, it is {re.escape(chosen)}\.", text)
 
 
 def test_a_kept_result_reads_its_parses_back(results):
