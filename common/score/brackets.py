@@ -70,7 +70,7 @@ def read_parameters(path: Path) -> Parameters:
     lists: dict[str, list[str]] = {"DELETE_LABEL": [], "DELETE_LABEL_FOR_LENGTH": [], "EQ_LABEL": [], "EQ_WORD": []}
     numbers = {"LABELED": 1, "CUTOFF_LEN": 40, "DEBUG": 0, "MAX_ERROR": 10}
     for number, line in enumerate(read_lines(path), start=1):
-        key, _, value = line.strip().partition(" ")
+        key, value = (*line.split(maxsplit=1), "", "")[:2]
         if line.startswith("#") or len(line.strip()) < 3:
             continue
         if key in lists and value.strip():

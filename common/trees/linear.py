@@ -28,7 +28,8 @@ def linearise(tree: Tree) -> list[str]:
 def restore(symbols: Iterable[str], words: Sequence[str], phrases: Collection[str] = ()) -> tuple[Tree, Counter[str]]:
     """Return the tree of `symbols` over `words`, at least one, and what had to be repaired: number of places by fault.
 
-    For the symbols of a tree whose tags are no labels of phrases, that is the tree itself and no fault.
+    For the symbols of a tree whose tags are no labels of phrases and begin with no `/`, that is the tree itself and no
+    fault.
     phrases: labels that are known to be of phrases, so that one that is never closed is not taken for a tag. Such a
     phrase ends with the phrase around it. The faults, and how each is repaired:
 

@@ -102,15 +102,16 @@ def stripped(tree: Tree) -> Tree | None:
     """Return the tree as parsers are trained and scored on it, or None if no word is left.
 
     Empty elements go, with the phrases that hold nothing else. Function tags and indices go from the labels of phrases
-    (`NP-SBJ=2` becomes `NP`). A bracket around the whole tree goes if it holds one phrase.
+    (`NP-SBJ=2` becomes `NP`). A bracket around the whole tree goes if it holds one phrase. Else it is `TOP`, which EVALB
+    does not count.
     """
     children = tuple(filter(None, map(stripped, tree.children)))
     if not children and (tree.children or tree.label == TRACE):
         return None
     if not children:
         return tree
-    if tree.label in OUTER and len(children) == 1:
-        return children[0]
+    if tree.label in OUTER:
+        return children[0] if len(children) == 1 else Tree("TOP", children)
     return Tree(_category(tree.label), children)
 
 

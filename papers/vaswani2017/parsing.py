@@ -22,7 +22,7 @@ from common.trees.linear import bracket_labels, restore
 from common.trees.tree import Tree
 from papers.vaswani2017.paper import PAPER
 
-ESCAPED = {"(": "-LRB-", ")": "-RRB-", "[": "-LSB-", "]": "-RSB-", "{": "-LCB-", "}": "-RCB-"}
+ESCAPED = str.maketrans({"(": "-LRB-", ")": "-RRB-", "[": "-LSB-", "]": "-RSB-", "{": "-LCB-", "}": "-RCB-"})
 """Brackets as the Penn Treebank writes them, because its own are round."""
 TOGETHER = 256
 """Sentences that are read before the first tree is written."""
@@ -55,7 +55,7 @@ def parse(run: LoadedRun, lines: Iterable[str]) -> Iterator[tuple[Tree | None, M
     if not run.recipe.evaluate.brackets:
         raise UserError(f"{run.path}: {run.recipe.name} is no parser (evaluate.brackets); use a run of recipes/parsing")
     phrases, stream = bracket_labels(run.text.target_vocabulary.words), iter(lines)
-    while taken := [[ESCAPED.get(word, word) for word in line.split()] for line in islice(stream, TOGETHER)]:
+    while taken := [line.translate(ESCAPED).split() for line in islice(stream, TOGETHER)]:
         outputs = translate_lines(run, [" ".join(words) for words in taken], run.recipe.decode)
         for words, ids in zip(taken, outputs, strict=True):
             yield restore(run.text.target_tokens(ids), words, phrases) if words else (None, {})

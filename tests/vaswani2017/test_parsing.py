@@ -193,8 +193,8 @@ def test_a_parser_is_trained_scored_and_used(tmp_path):
     parses = result.sets["test"].parses
     assert len(parses.parser.labelled) == 12 and parses.words == 12 * 4
     assert {row.split()[1] for row in parses.parser.labelled} == {"3"}  # S, NP, VP; the trace is gone
-    trees = [*parsing.parse(load_run(PAPER, run), ["the cat ( sleeps", "", "fish"])]
-    assert [tree and tree.words for tree, _ in trees] == [["the", "cat", "-LRB-", "sleeps"], None, ["fish"]]
+    trees = [*parsing.parse(load_run(PAPER, run), ["the cat ( sleeps", "", "f(x)"])]
+    assert [tree and tree.words for tree, _ in trees] == [["the", "cat", "-LRB-", "sleeps"], None, ["f-LRB-x-RRB-"]]
 
 
 def test_a_translator_is_no_parser(tmp_path):

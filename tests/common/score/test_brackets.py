@@ -103,6 +103,12 @@ def test_f1_is_the_harmonic_mean(sums):
     assert f1_of_sums(np.array([matched, gold, test])) == pytest.approx(100 * mean)
 
 
+def test_a_parameter_file_may_have_any_white_space(tmp_path):
+    (tmp_path / "mine.prm").write_text("DELETE_LABEL\tTOP\n  LABELED \t 0 \nEQ_LABEL\tADVP\tPRT\n")
+    found = read_parameters(tmp_path / "mine.prm")
+    assert (found.delete, found.labelled, found.equal_labels) == (("TOP",), False, (("ADVP", "PRT"),))
+
+
 def test_a_line_of_a_parameter_file_that_means_nothing_is_named(tmp_path):
     for line in ("QUOTE_LABEL POS", "DELETE_LABEL", "LABELED yes", "EQ_LABEL A B C"):
         (tmp_path / "mine.prm").write_text(f"# mine\n{line}\n")

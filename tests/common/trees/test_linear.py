@@ -24,6 +24,12 @@ def test_the_authors_example():
     assert " ".join(linearise(tree)) == "S NP DT NN /NP VP VBZ /VP . /S"
 
 
+def test_several_phrases_in_an_outer_bracket_make_the_round_trip():
+    (tree,) = treebank("( (S (NN a)) (NP (NN b)))", "one")
+    assert linearise(tree) == "TOP S NN /S NP NN /NP /TOP".split()
+    assert restore(linearise(tree), tree.words) == (tree, {})
+
+
 @given(TREES)
 def test_the_round_trip_is_exact(tree):
     for phrases in ((), PHRASES):

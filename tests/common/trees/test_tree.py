@@ -64,7 +64,7 @@ def test_traces_function_tags_and_the_outer_bracket_are_taken_off():
     [
         ("((NP (-NONE- *)))", None),
         ("(TOP (S (NN a)))", "(S (NN a))"),
-        ("( (S (NN a)) (NP (NN b)))", "( (S (NN a)) (NP (NN b)))"),  # no single phrase to take out
+        ("( (S (NN a)) (NP (NN b)))", "(TOP (S (NN a)) (NP (NN b)))"),  # no single phrase to take out
         ("(S (NP-SBJ (NP (NN a)) (SBAR (-NONE- 0) (S (-NONE- *T*)))))", "(S (NP (NP (NN a))))"),
         ("(ADVP|PRT-CLR (RP up))", "(ADVP|PRT (RP up))"),
     ],
