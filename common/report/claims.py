@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.report.results import Result
 from common.score import by_length
 from common.score.by_length import Sides, difference_of
-from common.score.seeds import Spread, bleu_difference, mean_difference, pooled
+from common.score.seeds import Spread, apart, bleu_difference, mean_difference, pooled
 from common.score.significance import Difference, paired_bootstrap
 
 Verdict = Literal["holds", "fails", "undecided", "not run"]
@@ -97,7 +97,7 @@ def better(a: str, b: str) -> Callable[[Results], Finding]:
 
 
 def compare(results: Results, a: str, b: str) -> Difference:
-    """Return BLEU of a minus BLEU of b: of their means, if a system of the same text was trained with several seeds.
+    """Return BLEU of a minus BLEU of b: of their means, if a system like one of them was trained with several seeds.
 
     Raise UserError if their sentences are not the same.
     """
@@ -106,7 +106,7 @@ def compare(results: Results, a: str, b: str) -> Difference:
         if not np.array_equal(run.all.counts[:, 9], ours[0].all.counts[:, 9]):
             raise UserError(f"{run.label} and {ours[0].label} were scored against different references; score both on "
                             "the same test set")  # fmt: skip
-    spread = spread_of(results, a, lambda run: run.all.bleu)
+    spread = spread_between(results, a, b, lambda run: run.all.bleu)
     if spread is None:
         return paired_bootstrap(results[a].all.counts, results[b].all.counts)
     return bleu_difference([run.all.counts for run in ours], [run.all.counts for run in theirs], spread)
@@ -126,12 +126,24 @@ def spread_of(results: Results, system: str, measure: Callable[[Result], float])
     return pooled([[measure(run) for run in result.trainings] for result in like])
 
 
+def spread_between(results: Results, a: str, b: str, measure: Callable[[Result], float]) -> Spread | None:
+    """Return the spread of a measure over seeds for the difference of two systems.
+
+    Systems of which one trains for longer, or on other text, have each their own. If nothing is known of one of them,
+    it is taken to vary as the other does. Return None if nothing is known of either.
+    """
+    ours, theirs = (spread_of(results, system, measure) for system in (a, b))
+    if alike(results[a]) == alike(results[b]) or not (ours and theirs):
+        return ours or theirs
+    return apart(ours, theirs, (len(results[a].trainings), len(results[b].trainings)))
+
+
 def compare_means(results: Results, a: str, b: str, measure: Callable[[Result], float]) -> Difference | None:
     """Return the mean of a measure over a's seeds minus that over b's. The interval covers the seeds.
 
-    Return None if there is no interval because no system of the text was trained with two seeds.
+    Return None if there is no interval because no system like one of them was trained with two seeds.
     """
-    spread = spread_of(results, a, measure)
+    spread = spread_between(results, a, b, measure)
     if spread is None:
         return None
     ours, theirs = ([measure(run) for run in results[system].trainings] for system in (a, b))

@@ -21,6 +21,10 @@ from common.yaml_files import is_path
 
 COST = ("updates", "hours", "FLOPs: time x rate", "FLOPs: counted")
 """Columns for the training cost of a run."""
+BY_SENTENCES = "intervals by bootstrap over sentences (95%, 1,000 draws)"
+"""How intervals are made that cover no seeds."""
+AS_NOTED = "intervals (95%) as the notes say"
+"""The same on a page whose intervals cover seeds too. Its notes say how they are made."""
 RATES_DIFFER = 1.25
 """Times do not compare if one start of a training found the machine this many times as fast as another. Ours: on an
 idle machine the rates of the demos' runs lie within 8%."""
@@ -135,7 +139,8 @@ def standard_notes(results: Mapping[str, Result]) -> list[str]:
     """Return the notes that hold for every table: what intervals cover, and which sentences were scored."""
     remarks = [
         "Intervals of single scores cover the choice of test sentences, not the random seed. Those of differences "
-        "cover both where systems were trained with several seeds."
+        "cover both where systems were trained with several seeds; a single training is taken to vary as the system "
+        "does that it is compared with."
         if any(result.others for result in results.values())
         else "Intervals cover the choice of test sentences, not the random seed: each system is one training run."
     ]
@@ -208,16 +213,14 @@ def text_of(results: Mapping[str, Result]) -> str:
     return f"{trained}; tested on {tested}; both from {corpus}"
 
 
-def provenance(results: Mapping[str, Result]) -> str:
-    """Return the lines under a table: the metrics' signatures, then one line per run."""
+def provenance(results: Mapping[str, Result], intervals: str = BY_SENTENCES) -> str:
+    """Return the lines under a table: the metrics' signatures and how intervals are made, then one line per run."""
     if not results:
         return "No run stands behind this table yet."
     trainings = [run for result in results.values() for run in result.trainings]
     columns = (run.column(name) for run in trainings for name in ("all", "no_unk"))
     signatures = sorted({column.signature for column in columns if column})
-    lines = [
-        f"- BLEU: `{signature}`, intervals by bootstrap over sentences (95%, 1,000 draws)" for signature in signatures
-    ]
+    lines = [f"- BLEU: `{signature}`, {intervals}" for signature in signatures]
     return "\n".join(lines + [f"- {run.title}: {run.provenance}" for run in trainings])
 
 
@@ -266,7 +269,7 @@ def _columns(result: Result) -> list[Column]:
 
 
 def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
-    """Return a table of what the recipes change against the paper's: `recipe field | paper | here | systems`.
+    """Return a table of what the recipes change against the paper's: field, the paper's value, that here, and systems.
 
     recipes: system -> (ours, the paper's), as plain values. Systems with the same change share a row.
     """
@@ -285,7 +288,7 @@ def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) 
         [f"`{key}`", paper, here, "all" if len(systems) == len(recipes) else ", ".join(systems)]
         for (key, paper, here), systems in sorted(grouped.items(), key=lambda item: order[item[0][0]])
     ]
-    return table(["recipe field", "paper", "here", "systems"], rows)
+    return table(["recipe field", "the paper's recipe", "here", "systems"], rows)
 
 
 def closing_parts(paper: Paper, scale: str, results: Mapping[str, Result]) -> list[str]:

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from common.errors import UserError
 from common.markdown import table
 from common.recipe import unlike
-from common.report.claims import Results, compare, compare_means, spread_of, within
+from common.report.claims import Results, compare, compare_means, spread_between, spread_of, within
 from common.report.page import COLOURS, Figure, png
 from common.report.results import Result
 from common.score.seeds import Spread, bleu_interval, mean_interval
@@ -80,7 +80,7 @@ def bleu_measure(margin: float) -> Measure:
 
     def several(results: Results, a: str, b: str) -> Difference | None:
         """Compare only where there are seeds."""
-        return None if spread_of(results, a, of) is None else compare(results, a, b)
+        return None if spread_between(results, a, b, of) is None else compare(results, a, b)
 
     def around(result: Result, spread: Spread) -> tuple[float, float]:
         return bleu_interval([run.all.counts for run in result.trainings], spread)
@@ -170,7 +170,8 @@ def _verdict(measure: Measure, difference: Difference, comparisons: int) -> str:
 
 def _printed_cells(printed: Printed, variant: str, base: str) -> tuple[str, str]:
     """Return a printed score, and how far it is from the printed score of the base."""
-    return f"{printed[variant]:g}", "" if variant == base else f"{printed[variant] - printed[base]:+.2f}"
+    decimals = max(len(f"{value:g}".partition(".")[2]) for value in printed.values())
+    return f"{printed[variant]:.{decimals}f}", "" if variant == base else f"{printed[variant] - printed[base]:+.2f}"
 
 
 def differences_figure(results: Results, base: str, measures: Mapping[Measure, Printed | None]) -> Figure | None:
@@ -209,7 +210,7 @@ def _draw(axes: Axes, results: Results, base: str, measure: Measure, printed: Pr
     axes.axvline(0, color="#777777", linewidth=1)
     for row, (variant, result) in enumerate(results.items()):
         if difference := outcomes.get(variant):
-            low, high, wide = difference.low, difference.high, difference.high - difference.low > 3 * (most - least)
+            low, high, wide = difference.low, difference.high, difference.high - difference.low > 2 * (most - least)
             if wide:
                 low, high, cut = max(low, least), min(high, most), True
             axes.plot([low, high], [row - 0.14] * 2, ":" if wide else "-", color=COLOURS[0], linewidth=2)

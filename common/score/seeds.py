@@ -2,7 +2,7 @@
 
 The spread over seeds is pooled over all systems, as in an analysis of variance: two or three trainings of one system
 alone say too little about it. The error that the seeds leave in a difference of means then follows Student's t. Where
-systems plainly differ in their spread, each has its own (`welch`), and intervals are wider.
+systems plainly differ in their spread, each has its own (`apart`, `welch`), and intervals are wider.
 """
 
 from __future__ import annotations
@@ -39,19 +39,23 @@ def pooled(systems: Sequence[Sequence[float]]) -> Spread | None:
     return Spread(float(np.sqrt(squares / degrees)), degrees)
 
 
-def welch(a: Sequence[float], b: Sequence[float]) -> Spread | None:
-    """Return the spread for the difference of two systems of which each has its own (Welch 1947), from scores by seed.
+def apart(a: Spread, b: Spread, trainings: tuple[int, int]) -> Spread:
+    """Return the spread for the difference of two systems of which each has its own (Welch 1947).
 
-    None if one of them has a single training.
+    trainings: of a, and of b.
     """
-    if min(len(a), len(b)) < 2:
-        return None
-    errors = [float(np.var(scores, ddof=1)) / len(scores) for scores in (a, b)]  # variances of the two means
+    errors = [one.deviation**2 / count for one, count in zip((a, b), trainings, strict=True)]  # variances of the means
     both = sum(errors)
     if both == 0:
-        return Spread(0.0, len(a) + len(b) - 2)
-    shares = [(error / both) ** 2 / (len(scores) - 1) for error, scores in zip(errors, (a, b), strict=True)]
-    return Spread(float(np.sqrt(both / (1 / len(a) + 1 / len(b)))), 1 / sum(shares))
+        return Spread(0.0, a.degrees + b.degrees)
+    shares = [(error / both) ** 2 / one.degrees for error, one in zip(errors, (a, b), strict=True)]
+    return Spread(float(np.sqrt(both / sum(1 / count for count in trainings))), 1 / sum(shares))
+
+
+def welch(a: Sequence[float], b: Sequence[float]) -> Spread | None:
+    """Return `apart` of scores by seed. None if one of the two systems has a single training."""
+    ours, theirs = pooled([a]), pooled([b])
+    return apart(ours, theirs, (len(a), len(b))) if ours and theirs else None
 
 
 def mean_interval(scores: Sequence[float], spread: Spread, drawn: Samples | None = None) -> tuple[float, float]:

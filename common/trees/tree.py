@@ -102,8 +102,8 @@ def stripped(tree: Tree) -> Tree | None:
     """Return the tree as parsers are trained and scored on it, or None if no word is left.
 
     Empty elements go, with the phrases that hold nothing else. Function tags and indices go from the labels of phrases
-    (`NP-SBJ=2` becomes `NP`). A bracket around the whole tree goes if it holds one phrase. Else it is `TOP`, which EVALB
-    does not count.
+    (`NP-SBJ=2` becomes `NP`). A bracket around the whole tree goes if it holds one phrase. Else it is `TOP`, which
+    EVALB does not count.
     """
     children = tuple(filter(None, map(stripped, tree.children)))
     if not children and (tree.children or tree.label == TRACE):

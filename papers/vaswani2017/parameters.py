@@ -103,8 +103,8 @@ def totals(rows: Rows) -> str:
         f"{table(['row', 'printed', 'the equations', 'the code, v1.0'], cells, right=(1, 2, 3))}\n\n"
         f"The equations, with the paper's {types:,} types, give {right} of the {made} printed totals. The code gives "
         f"{agreeing}; it is the recipe `{AUTHORS}`: {fields}. Learned positions (row E) are not in v1.0. The last two "
-        "rows are v1.0's models of word pieces, which have two and three matrices for the words. The paper prints no "
-        "totals of these."
+        "rows are v1.0's models of word pieces, which have two and three matrices for the words, of the 32,768 rows "
+        "that it aims at: how many it found is not known. The paper prints no totals of these."
     )
 
 

@@ -59,7 +59,7 @@ def build_page(
         f"## Size and cost\n\n{_costs(runs)}\n\n{report.cost_note(runs)}",
         f"## Claims\n\n{report.claims_table(outcomes, runs)}",
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
-        f"## The runs\n\n{report.provenance(runs)}",
+        f"## The runs\n\n{report.provenance(runs, report.AS_NOTED)}",
         *report.closing_parts(paper, SCALE, runs)[-1:],
     ]
     section = Section(TITLE, "\n\n".join(parts), [drawing] if drawing else [], outcomes, remarks)
@@ -108,7 +108,8 @@ def notes(paper: Paper, runs: Results) -> list[str]:
         "excludes 0, and else is undecided. The margins are ours.",
         "`difference there` is the paper's row minus the paper's base: printed scores of one training each, on other "
         "text.",
-        *report.standard_notes(runs),
+        # Without the note that intervals of single scores do not cover the seeds: with several seeds all do.
+        *report.standard_notes(runs)[1 if any(result.others for result in runs.values()) else 0 :],
     ]
     remarks += [f"Unfinished: {run.label}, {run.updates}." for run in trainings if not run.complete]
     fewer = max((len(run.trainings) for run in runs.values()), default=0)

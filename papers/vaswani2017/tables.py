@@ -5,7 +5,7 @@ Printed numbers come from reported.yaml and have columns of their own. Ours come
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -219,7 +219,7 @@ def beside_others(wu: Reported, runs: Results) -> list[str]:
     for result in runs.values():
         for test_set, theirs in wu["scores"].get(result.pair, {}).items():
             if columns := _columns(result, test_set):
-                value, interval = _over_seeds(columns, runs, test_set)
+                value, interval = _over_seeds(result, runs, test_set)
                 by_seed = ", ".join(number(column.bleu) for column in columns) if len(columns) > 1 else ""
                 ours = [report.score(value, interval), by_seed]
                 printed = [number(theirs["BLEU"]), theirs["source"], versus(value, theirs["BLEU"])]
@@ -234,7 +234,7 @@ def beside_others(wu: Reported, runs: Results) -> list[str]:
     if any(result.others for result in runs.values()):
         source += (
             " Of several seeds ours is the mean, with an interval for seeds and test sentences: the spread over seeds "
-            "is pooled over the systems that were scored on the set. Other intervals cover the sentences only."
+            "is pooled over the systems of the pair that make as many updates. Other intervals cover the sentences."
         )
     return [f"## Beside others on the same text{report.text_label(runs)}\n\n{compared}\n\n{source}"]
 
@@ -245,11 +245,13 @@ def _columns(result: Result, test_set: str) -> list[Column]:
     return [column for column in columns if column is not None]
 
 
-def _over_seeds(columns: Sequence[Column], runs: Results, test_set: str) -> tuple[float, tuple[float, float]]:
+def _over_seeds(result: Result, runs: Results, test_set: str) -> tuple[float, tuple[float, float]]:
     """Return the mean BLEU over a system's seeds, with its interval. Of one seed, the interval of its sentences."""
+    columns = _columns(result, test_set)
     if len(columns) == 1:
         return columns[0].bleu, columns[0].interval
-    spread = pooled([scores for run in runs.values() if (scores := [one.bleu for one in _columns(run, test_set)])])
+    like = [run for run in runs.values() if claim.alike(run) == claim.alike(result)]
+    spread = pooled([scores for run in like if (scores := [one.bleu for one in _columns(run, test_set)])])
     assert spread is not None, "this system has two"
     counts = [column.counts for column in columns]
     return float(np.mean([bleu(one) for one in counts])), bleu_interval(counts, spread)

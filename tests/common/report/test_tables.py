@@ -260,6 +260,26 @@ def test_seeds_of_another_text_say_nothing(tmp_path):
     assert claims.spread_of({**runs, "a": other}, "b", lambda run: run.all.bleu) is None
 
 
+def test_systems_that_train_for_longer_or_shorter_have_each_their_own_spread(tmp_path):
+    """Welch's: squared errors of the means 2/3 and 200/3, so 202/3 of nearly 2 degrees, whichever comes first."""
+    for seed in (1, 2, 3):
+        seeded(tmp_path, f"a-seed{seed}", seed)
+        seeded(tmp_path, f"b-seed{seed}", seed)
+    runs = read_results(tmp_path)
+    recipe = runs["b"].recipe | {"train": runs["b"].recipe["train"] | {"steps": 7}}
+    runs = {"a": runs["a"], "b": replace(runs["b"], file=replace(runs["b"].file, resolved_recipe=recipe))}
+
+    def measure(run: Result) -> float:
+        return run.seed * (2**0.5 if run.label.startswith("a") else 200**0.5)
+
+    spread, back = (claims.spread_between(runs, *pair, measure) for pair in (("a", "b"), ("b", "a")))
+    assert spread.deviation**2 * (2 / 3) == pytest.approx(202 / 3)
+    assert spread.degrees == pytest.approx(202**2 / (2**2 / 2 + 200**2 / 2))
+    assert (back.deviation, back.degrees) == (pytest.approx(spread.deviation), pytest.approx(spread.degrees))
+    alone = {**runs, "b": replace(runs["b"], others=())}
+    assert claims.spread_between(alone, "b", "a", measure) == claims.spread_of(alone, "a", measure)
+
+
 def test_a_claim_names_each_unfinished_seed(tmp_path):
     for seed in (1, 2):
         seeded(tmp_path, f"a-seed{seed}", seed)
