@@ -592,13 +592,14 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str,
 def unlike(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the `differences` of two trainings beyond their seeds, in fields that set more than speed or records.
 
-    A field that one of the recipes lacks does not count: it is of an older program.
+    A field that one of the recipes lacks does not count: it is of an older program. Nor do estimates: no update and no
+    score depends on them.
     """
     known = _leaves(theirs)
     return {
         key: values
         for key, values in differences(ours, theirs).items()
-        if key in known and key != "train.seed" and not changes_no_number(key)
+        if key in known and key != "train.seed" and not key.startswith("estimate.") and not changes_no_number(key)
     }
 
 

@@ -196,8 +196,10 @@ def differences_figure(results: Results, base: str, measures: Mapping[Measure, P
     )
     if cut:
         caption += " Dotted: an interval that goes on beyond all trainings."
-    if any(measures.values()):
-        caption += " Rings: the differences that the paper prints, of its own sizes and text."
+    if ringed := [measure.name for measure, printed in measures.items() if printed]:
+        caption += (
+            f" Rings, of {' and '.join(ringed)}: the differences that the paper prints, for its own sizes and text."
+        )
     return Figure("differences", "Differences from the base", caption, png(drawing))
 
 

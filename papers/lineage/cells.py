@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
+
 from common.markdown import table
 from common.paper import Paper
 from common.recipe import unlike
@@ -31,7 +33,7 @@ Below each table are the commands of its rows, one a line, in an order in which 
 RUN` then says where the run parts from the committed one, and `tables` rebuilds the paper's tables from finished runs.
 
 - **BLEU (95%)** is the recipe's first test set with all sentences. The interval is for the choice of sentences. A
-  parser has F1 in its place.
+  parser has F1 in its place, over all its test sets.
 - **Another seed** is how far the BLEU of one more training may lie from the number here, in 95 of 100 cases. It comes
   from systems with several seeds, the same text and as many updates, pooled. Where every such system has one seed, it
   is not known, and the cell is empty. Expect as much of another kind of processor or another version of PyTorch: they
@@ -80,11 +82,13 @@ def row(run: Result, spread: Spread | None) -> list[str]:
     """Return the cells of a training. spread: of BLEU over seeds, on the training's text."""
     another = "" if spread is None else f"±{mean_difference([0.0], [0.0], spread).high:.2f}"
     scored = score(run.all.bleu, run.all.interval)
-    if parses := run.file.sets[run.test_set].parses:
-        counts = parses.parser.counts
+    tested = f"`{run.test_set}`"
+    if parses := [scored.parses for scored in run.file.sets.values() if scored.parses]:
+        counts = np.concatenate([one.parser.counts for one in parses])
         scored, another = f"F1 {score(f1(counts), bootstrap_interval(counts, f1_of_sums))}", ""
+        tested = f"all {len(parses)}"
     spent = str(timedelta(seconds=round(run.seconds)))
-    return [run.label, run.pair, f"`{run.test_set}`", scored, another, updates(run), spent, run.hardware, run.commit]
+    return [run.label, run.pair, tested, scored, another, updates(run), spent, run.hardware, run.commit]
 
 
 def spread_of(run: Result, systems: Iterable[Result]) -> Spread | None:
@@ -102,11 +106,6 @@ def command(paper: Paper, run: Result) -> str:
     overrides = [] if run.seed == now.train.seed else [f"train.seed={run.seed}"]
     if is_path(corpus := run.recipe["data"]["corpus"]):
         overrides.append(f"data.corpus=$PAPERS_MIRROR/{'/'.join(Path(corpus).parts[-2:])}")
-    then = {key: ours for key, (ours, _) in unlike(run.recipe, now.to_dict()).items() if not _said(key)}
+    then = {key: ours for key, (ours, _) in unlike(run.recipe, now.to_dict()).items() if key != "data.corpus"}
     remark = f"  # then {', '.join(f'{key}={value}' for key, value in then.items())}" if then else ""
     return " ".join([f"python -m papers.{paper.name} train", run.name, *overrides]) + remark
-
-
-def _said(key: str) -> bool:
-    """Return whether a field is in the command, or changes estimates only."""
-    return key == "data.corpus" or key.startswith("estimate.")

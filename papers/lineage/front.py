@@ -45,9 +45,10 @@ HEADER = ("model", "languages", "test set here", "BLEU here (95%)", "trained her
 SEEDS_SCALE = "multi30k-table3"
 """The scale of Vaswani et al. 2017 whose verdicts rest on several seeds."""
 TEXTS = {
-    "multi30k": "`test_2016_flickr` is of Multi30k (image descriptions, task 1), lower-cased and tokenised.",
-    "europarl-small": "`newstest2014` is the papers' own test set, cased and tokenised. The models here are a quarter "
-    "of the papers' widths. They read the first 200,000 pairs, less those above their length limit, of a half of "
+    "multi30k": "`test_2016_flickr` is of Multi30k (image descriptions, task 1), lower-cased and tokenised. "
+    "Its models read 29,000 captions, and some are smaller than the others here (their tables list every size).",
+    "europarl-small": "`newstest2014` is the papers' own test set, cased and tokenised. Its models are a quarter of "
+    "the papers' widths. They read the first 200,000 pairs, less those above their length limit, of a half of "
     "Europarl v7 that was drawn session by session (`./reproduce.sh europarl --small` reads the first 200,000 of "
     "all of it). The papers' read five corpora, 348M French words of them in 2014 and 36M pairs in 2017.",
     "europarl-same-small": "The two Transformers (small), and RNNsearch-50 on sub-words, read the pairs of "

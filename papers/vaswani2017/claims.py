@@ -221,7 +221,7 @@ def by_perplexity(made: Claim, printed: Reported) -> Claim:
 
     rule = (
         "the perplexity is lower (over the seeds if there are several, else by its one value). The paper's BLEU says "
-        "the opposite of what it concludes."
+        "the opposite of what it concludes. The rule was made when results with seeds had been seen."
     )
     figures = f"{made.printed}; PPL {printed[better]['PPL']} and {printed[worse]['PPL']}"
     return replace(made, decide=decide, criterion=rule, printed=figures)

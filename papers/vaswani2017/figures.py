@@ -205,7 +205,9 @@ def pronoun(sentence: Sentence, where: str) -> Figure:
     found = " and ".join(
         f"head {head + 1} ({sentence.heads[head, word, seen]:.2f} to {sentence.quoted(seen)})" for head, seen in chosen
     )
-    alone = f"{sentence.quoted(word)} alone" + ("" if sentence.words[word].lower() in PRONOUNS else ", for a pronoun")
+    alone = f"{sentence.quoted(word)} alone"
+    if sentence.words[word].lower() not in PRONOUNS:
+        alone += ", as there is no pronoun"
     caption = (
         f"{where}. Above: head {best + 1} from all words. Below: from {alone}, the two heads that "
         f"give most to a single word before it, the one just before aside: {found}. The paper's two were chosen by eye "

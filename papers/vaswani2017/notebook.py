@@ -1332,36 +1332,36 @@ r"""
 ### Our scores on real text
 
 What follows is read from the results that are committed in [`results/`](results/). Each was made by a run whose recipe,
-commit, data, seed and machine are recorded. The paper's own text takes eight GPUs; the runs here read less text and
-have smaller models. So **compare within one picture or table, and not with what is printed.**
+commit, data, seed and machine are recorded. The paper's own text takes hours to days of a GPU, which was not at hand;
+the runs here read less text and have smaller models. So **compare within one picture or table, and not with what is
+printed.**
 
 [Multi30k](results/multi30k/tables.md) is 29,000 captions of photographs. A published small Transformer on the same text
 ([Wu et al. 2021](https://arxiv.org/abs/2105.14462)) is the yardstick. The runs "as Wu et al." follow its training, the
 others make fewer and smaller updates, for one CPU core. A filled diamond is a score from a log that they published. **A
 hollow one is quoted from memory of their paper**, and nobody has compared it with the page: do not cite it from here.
 
-**Each of our points is one training.** Its interval covers the choice of the test's sentences and not the seed.
-Trainings that differ in nothing but the seed can lie BLEU points apart: exercise 12 of
-[the notebook of 2014](../bahdanau2014/notebook.ipynb) computes how far for RNNsearch on the same captions. For these
-Transformers nobody has measured it yet. So a small difference is open, that from Wu et al. too.
+**Each of our points is one training.** Where there are three, they differ in nothing but the seed, and you see how far
+that alone takes them apart. The bar is the interval of the first of them. It covers the choice of the test's sentences
+and not the seed. The runs "as Wu et al." have one seed, so their small differences from Wu et al. are open.
 """
 
 # %%
 from common.report.results import read_results
 
 theirs = read_yaml(PAPER.root / "reported-wu2021.yaml")
-bars = []  # label, BLEU, interval, theirs
+bars = []  # label, BLEU of each seed, interval of the first, theirs
 for result in read_results(PAPER.root / "results" / "multi30k").values():
     for test in result.file.sets:
-        column = result.column(test_set=test)
-        bars.append((f"{result.title}, {result.pair}, {test}", column.bleu, column.interval,
+        columns = [training.column(test_set=test) for training in result.trainings]
+        bars.append((f"{result.title}, {result.pair}, {test}", [column.bleu for column in columns], columns[0].interval,
                      theirs["scores"][result.pair][test]))  # fmt: skip
 bars.sort(key=lambda bar: bar[0], reverse=True)
 drawing = Figure(figsize=(9, 0.28 * len(bars) + 0.9), layout="constrained")
 axes = drawing.subplots()
 for row, (_, bleu, (low, high), their) in enumerate(bars):
     axes.plot([low, high], [row, row], color="#0072B2", linewidth=3, alpha=0.5)
-    axes.plot(bleu, row, "o", color="#0072B2", label="ours, with the 95% interval")
+    axes.plot(bleu, [row] * len(bleu), "o", color="#0072B2", label="ours, a point for each seed")
     mark, source = "none" if their["source"] == "from memory" else "full", f"{theirs['label']}, {their['source']}"
     axes.plot(their["BLEU"], row, "D", color="#D55E00", markersize=7, fillstyle=mark, label=source)
 axes.set_yticks(range(len(bars)), [label for label, *_ in bars], fontsize=9)

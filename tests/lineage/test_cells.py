@@ -41,7 +41,7 @@ def test_each_command_trains_what_its_row_shows():
         name, *overrides = shlex.split(words)
         recipe = PAPERS[paper].recipe(name, [word for word in overrides if "$" not in word])
         run = runs.pop((paper, recipe.name, recipe.train.seed))
-        other = {key for key in unlike(run.recipe, recipe.to_dict()) if not key.startswith("estimate.")}
+        other = {*unlike(run.recipe, recipe.to_dict())}
         corpus = {"data.corpus"} if any(word.startswith("data.corpus=$PAPERS_MIRROR/") for word in overrides) else set()
         assert other - corpus == set(re.findall(r"([\w.]+)=", then))
         assert not recipe.train.continues or (paper, f"{recipe.scale}/{recipe.train.continues}") in trained
@@ -49,15 +49,19 @@ def test_each_command_trains_what_its_row_shows():
 
 
 def test_a_parser_is_shown_by_its_brackets(tmp_path):
-    """Its BLEU compares lines of symbols, which says nothing of trees.."""
+    """Those of all its test sets. Its BLEU compares lines of symbols, which says nothing of trees."""
     columns = {"all": made.column(made.statistics([0.5, 0.5]), [4, 2])}
-    scored = ScoredSet(
-        columns=columns, longest=(made.LONG,), parses=score_parses(SENTENCES, BRACKETS, BRACKETS, [], "")
+    right, wrong = (
+        ScoredSet(columns=columns, longest=(made.LONG,), parses=score_parses(SENTENCES, BRACKETS, outputs, [], ""))
+        for outputs in (BRACKETS, ["S DT NN VBZ . /S", "S PRP VBZ /S"])
     )
     recipe = PAPERS["vaswani2017"].recipe("parsing/craft")
-    made.write(tmp_path, "craft", made.result(recipe, {recipe.evaluate.sets[0]: scored}))
-    (result,) = read_results(tmp_path).values()
-    assert cells.row(result, None)[cells.HEADER.index("BLEU (95%)")] == "F1 100.00 (100.00 to 100.00)"
+    for name, second, f1 in (("one", right, "F1 100.00 (100.00 to 100.00)"), ("two", wrong, "F1 80.00 (")):
+        sets = dict(zip(recipe.evaluate.sets[:2], (right, second), strict=True))
+        made.write(tmp_path / name, "craft", made.result(recipe, sets))
+        (result,) = read_results(tmp_path / name).values()
+        shown = dict(zip(cells.HEADER, cells.row(result, None), strict=True))
+        assert shown["BLEU (95%)"].startswith(f1) and shown["test set"] == "all 2"
 
 
 @pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])

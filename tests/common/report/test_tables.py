@@ -231,6 +231,18 @@ def test_seeds_of_two_recipes_are_refused(tmp_path):
         read_results(tmp_path)
 
 
+def test_seeds_may_differ_in_estimates_and_in_nothing_that_sets_a_number(tmp_path):
+    columns = {"all": made.column(made.statistics([0.5] * 64), LENGTHS)}
+    for name, changed in (("a-seed1", []), ("a-seed2", ["estimate.source_tokens=9"])):
+        recipe = PAPER.recipe("rnnsearch-50", [f"train.seed={name[-1]}", *changed])
+        made.write(tmp_path, name, made.result(recipe, columns))
+    assert [run.seed for run in read_results(tmp_path)["a"].trainings] == [1, 2]
+    recipe = PAPER.recipe("rnnsearch-50", ["train.seed=2", "batch.sentences=9"])
+    made.write(tmp_path, "a-seed2", made.result(recipe, columns))
+    with pytest.raises(UserError, match=r"batch\.sentences is"):
+        read_results(tmp_path)
+
+
 def test_a_comparison_is_of_means_once_a_system_has_two_seeds(tmp_path):
     for seed in (1, 2, 3):
         seeded(tmp_path, f"a-seed{seed}", seed, 0.50 + 0.01 * seed)
