@@ -199,11 +199,11 @@ class Result:
     def flops_by_time(self) -> float | None:
         """Training time x sustained rate of its devices: the method under Vaswani2017 Table 2.
 
-        None for an older run, whose rate was not measured where it was trained, and for one that several machines
-        trained, each at its own rate.
+        None for an older run, whose rate was not measured where it was trained, and for one that several machines or
+        numbers of threads trained, each at its own rate.
         """
         training = self.file.training
-        machines = {start.environment.hardware for start in training.starts or ()}
+        machines = {(start.environment.hardware, start.environment.threads) for start in training.starts or ()}
         rate = training.matmul_flops_per_second
         return None if rate is None or len(machines) > 1 else self.seconds * rate
 

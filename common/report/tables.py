@@ -97,7 +97,7 @@ def cost_note(results: Mapping[str, Result]) -> str:
     return (
         "Time x rate is the method under Table 2 of Vaswani et al. 2017: training time x the sustained "
         "single-precision rate of the devices, here measured by square matrix products where the run was trained"
-        + (" (a cell is empty for a run from before that was done, or of several machines)" if unrated else "")
+        + (" (a cell is empty for a run from before that, or on several machines or threads)" if unrated else "")
         + ". Counted are the matrix products of forward and backward passes, from the model and the mean sentence "
         "lengths of the recipe." + "".join(f" {note}" for note in time_notes(results))
     )

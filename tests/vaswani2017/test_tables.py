@@ -135,7 +135,7 @@ def test_the_rate_is_that_of_the_machine_that_trained(folder, tmp_path):
     }
     assert rates == {(BASE, "EN-DE"): "3.6e10", (BASE, "EN-FR"): "7.2e9", (BIG, "EN-DE"): ""}
     assert (
-        "where the run was trained (a cell is empty for a run from before that was done, or of several machines)"
+        "where the run was trained (a cell is empty for a run from before that, or on several machines or threads)"
         in text
     )
 

@@ -92,15 +92,22 @@ def test_the_note_follows_text_and_sizes_and_no_name_of_a_corpus(corpus):
     assert text_of(small) == label and text_label(small) == f" ({label})"
 
 
-def started(name: str, *rates: float, hardware: str = "a machine") -> Result:
-    """Make a result whose training started at these GFLOP/s."""
+def started(name: str, *rates: float, hardware: str = "a machine", last_threads: int = 1) -> Result:
+    """Make a result whose training started at these GFLOP/s, on one thread and at last on `last_threads`."""
     result = of(name)
-    environment = replace(made.MACHINE, hardware=hardware)
+    environment = replace(made.MACHINE, hardware=hardware, threads=1)
     starts = tuple(
         Start(step=100 * k, time="", changed={}, data_sha256="", environment=environment, commit=None, dirty=False,
               matmul_flops_per_second=1e9 * rate) for k, rate in enumerate(rates)
     )  # fmt: skip
+    starts = (*starts[:-1], replace(starts[-1], environment=replace(environment, threads=last_threads)))
     return replace(result, file=replace(result.file, training=replace(result.file.training, starts=starts)))
+
+
+def test_time_times_rate_needs_one_machine_and_one_number_of_threads():
+    name = "europarl-small/rnnsearch-50"
+    assert started(name, 100, 100).flops_by_time == of(name).flops_by_time == 7200.0 * 1e6
+    assert started(name, 100, 200, last_threads=2).flops_by_time is None
 
 
 def test_times_do_not_compare_where_the_machine_was_not_equally_fast():
