@@ -16,7 +16,7 @@ def test_verdicts_stand_there_once_there_are_seeds(tmp_path):
         for seed in (1, 2, 3):
             recipe = PAPERS["vaswani2017"].recipe(f"{front.SEEDS_SCALE}/{system}", [f"train.seed={seed}"])
             counts = made.statistics([quality + 0.002 * seed] * len(LENGTHS))
-            file = made.result(recipe, {"all": made.column(counts, LENGTHS)})
+            file = made.result(recipe, {"all": made.column(counts, LENGTHS)}, perplexity=10 / quality + 0.01 * seed)
             made.write(tmp_path / "results", f"{system}-seed{seed}", file)
     text, shown = front.table3_verdicts(tmp_path / "results")
     assert "several seeds" in text and f"results/{front.SEEDS_SCALE}/tables.md" in text

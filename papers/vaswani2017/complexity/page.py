@@ -45,6 +45,8 @@ SHOWN = 512
 
 Size = tuple[int, int]
 """n and d."""
+Row = tuple[str, bool, str]
+"""A claim, whether it holds, and the evidence."""
 
 
 @dataclass(frozen=True)
@@ -269,22 +271,11 @@ def claims_table(measured: Measured) -> str:
     constant = {what: len({*counted(SELF_ATTENTION, what)}) == 1 for what in (chains, paths)}
     linear = {what: counted(RECURRENT, what) == measured.n for what in (chains, paths)}
     needed = [math.ceil(round(math.log(n, KERNEL), 9)) for n in measured.n]
-    short = [(n, d) for n, d in measured.sizes if n < d]
-    compared = [
-        (cost, kind, cheaper(measured, kind, RECURRENT, cost, short))
-        for kind in (SELF_ATTENTION_BARE, SELF_ATTENTION)
-        for cost in COSTS
-    ]
-    every = f"{len(short)} of {len(short)}"
     paths_by_n = [
         (letter, kind, float(np.polyfit(np.log(measured.n), np.log(counted(kind, paths)), 1)[0]))
         for letter, kind in (("k", CONVOLUTIONAL), ("r", RESTRICTED_BARE))
     ]
-    ratio = {
-        name: [cost(measured.at(CONVOLUTIONAL, *size)) / cost(measured.at(RECURRENT, *size)) for size in measured.sizes]
-        for name, cost in COSTS.items()
-    }
-    rows = [
+    rows: list[Row] = [
         (
             "Self-attention takes a constant number of sequential operations, a recurrence n",
             constant[chains] and linear[chains],
@@ -308,6 +299,26 @@ def claims_table(measured: Measured) -> str:
             )
             for letter, kind, slope in paths_by_n
         ),
+        *cost_claims(measured),
+    ]
+    header = ["claim", "verdict", "evidence"]
+    return table(header, [[claim, "holds" if holds else "fails", evidence] for claim, holds, evidence in rows])
+
+
+def cost_claims(measured: Measured) -> list[Row]:
+    """Return what §4 concludes of costs, whether it holds, and the evidence."""
+    short = [(n, d) for n, d in measured.sizes if n < d]
+    compared = [
+        (cost, kind, cheaper(measured, kind, RECURRENT, cost, short))
+        for kind in (SELF_ATTENTION_BARE, SELF_ATTENTION)
+        for cost in COSTS
+    ]
+    every = f"{len(short)} of {len(short)}"
+    ratio = {
+        name: [cost(measured.at(CONVOLUTIONAL, *size)) / cost(measured.at(RECURRENT, *size)) for size in measured.sizes]
+        for name, cost in COSTS.items()
+    }
+    return [
         *(
             (f"Where n < d, self-attention costs less than a recurrence: {kind.label}, {cost}", less == every, less)
             for cost, kind, less in compared
@@ -321,8 +332,6 @@ def claims_table(measured: Measured) -> str:
             for name, values in ratio.items()
         ),
     ]
-    header = ["claim", "verdict", "evidence"]
-    return table(header, [[claim, "holds" if holds else "fails", evidence] for claim, holds, evidence in rows])
 
 
 def departures(measured: Measured) -> list[str]:
