@@ -33,7 +33,7 @@ from common.result import Example
 _HERE = Path(__file__).parent
 LONG, PHRASE = 50, 25
 """Characters above which the text of a cell is broken into lines: anywhere, and on a phone."""
-_THEIRS = re.compile(r"\b(paper|paper's, .*|paper's recipe|theirs|there|printed)$")
+_THEIRS = re.compile(r"\b(paper|paper's(, .*| recipe)?|theirs|there|printed)$")
 """Heading of a column of printed numbers."""
 _TEXT = " <small>"
 """What parts a heading from the text that its table is of. In markdown that text is in brackets."""
