@@ -14,9 +14,11 @@ import numpy as np
 
 from common.errors import UserError
 from common.report.results import Result
+from common.result import Column
 from common.score import by_length
+from common.score.bleu import bleu
 from common.score.by_length import Sides, difference_of
-from common.score.seeds import Spread, apart, bleu_difference, mean_difference, pooled
+from common.score.seeds import Spread, apart, bleu_difference, bleu_interval, mean_difference, pooled
 from common.score.significance import Difference, paired_bootstrap
 
 Verdict = Literal["holds", "fails", "undecided", "not run"]
@@ -124,6 +126,29 @@ def spread_of(results: Results, system: str, measure: Callable[[Result], float])
     """
     like = [result for result in results.values() if alike(result) == alike(results[system])]
     return pooled([[measure(run) for run in result.trainings] for result in like])
+
+
+def mean_bleu(
+    results: Results, result: Result | None, column: str = "all", test_set: str | None = None
+) -> tuple[float, tuple[float, float]] | None:
+    """Return the mean BLEU over a system's seeds, with its 95% interval for seeds and sentences.
+
+    Of one seed, return its BLEU with the interval for sentences. Return None if it was not run or not scored.
+    results: those whose spread over seeds is pooled, as in `spread_of`. test_set: the default is the first one.
+    """
+
+    def scored(one: Result) -> list[Column]:
+        columns = (run.column(column, test_set) for run in one.trainings)
+        return [column for column in columns if column is not None]
+
+    ours = scored(result) if result else []
+    if result is None or len(ours) < 2:
+        return (ours[0].bleu, ours[0].interval) if ours else None
+    like = [one for one in results.values() if alike(one) == alike(result)]
+    spread = pooled([[column.bleu for column in scored(one)] for one in like if scored(one)])
+    assert spread is not None, "this system has two"
+    counts = [column.counts for column in ours]
+    return float(np.mean([bleu(one) for one in counts])), bleu_interval(counts, spread)
 
 
 def spread_between(results: Results, a: str, b: str, measure: Callable[[Result], float]) -> Spread | None:

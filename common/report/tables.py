@@ -45,14 +45,13 @@ def score(value: float, interval: tuple[float, float]) -> str:
     return f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"
 
 
-def beside(column: Column | None, printed: float | None, form: str, scale: str) -> list[str]:
+def beside(ours: tuple[float, tuple[float, float]] | None, printed: float | None, form: str, scale: str) -> list[str]:
     """Return the cells under `headings`: our score with its interval, the printed score, and perhaps the difference.
 
     The difference is shown only at the papers' own scale.
     """
-    ours = score(column.bleu, column.interval) if column else ""
-    difference = [versus(column.bleu if column else None, printed)] if scale == OWN_SCALE else []
-    return [ours, number(printed, form), *difference]
+    difference = [versus(ours[0] if ours else None, printed)] if scale == OWN_SCALE else []
+    return [score(*ours) if ours else "", number(printed, form), *difference]
 
 
 def headings(name: str, scale: str, paper: str = "paper") -> list[str]:
@@ -66,11 +65,16 @@ def versus(ours: float | None, printed: float | None) -> str:
 
 
 def run_cell(result: Result | None) -> str:
-    """Return the cell that names the run behind a row: recipe, updates, commit, and whether the text is generated."""
+    """Return the cell that names the run behind a row: recipe, updates, commits, and whether the text is generated.
+
+    It says how many seeds there are if there are several.
+    """
     if result is None:
         return ""
+    commits = " and ".join(dict.fromkeys(run.commit for run in result.trainings))
+    seeds = f"{len(result.trainings)} seeds, " if result.others else ""
     updates = result.updates if result.complete else f"unfinished: {result.updates}"
-    return f"`{result.name}`, {updates}, {result.commit}" + (", generated text" if result.generated else "")
+    return f"`{result.name}`, {seeds}{updates}, {commits}" + (", generated text" if result.generated else "")
 
 
 def updates(result: Result) -> str:
@@ -99,7 +103,9 @@ def cost_note(results: Mapping[str, Result]) -> str:
         "single-precision rate of the devices, here measured by square matrix products where the run was trained"
         + (" (a cell is empty for a run from before that, or on several machines or threads)" if unrated else "")
         + ". Counted are the matrix products of forward and backward passes, from the model and the mean sentence "
-        "lengths of the recipe." + "".join(f" {note}" for note in time_notes(results))
+        "lengths of the recipe."
+        + (" Of several seeds, the cost is the first's." if any(run.others for run in results.values()) else "")
+        + "".join(f" {note}" for note in time_notes(results))
     )
 
 
@@ -138,9 +144,10 @@ def time_notes(results: Mapping[str, Result]) -> list[str]:
 def standard_notes(results: Mapping[str, Result]) -> list[str]:
     """Return the notes that hold for every table: what intervals cover, and which sentences were scored."""
     remarks = [
-        "Intervals of single scores cover the choice of test sentences, not the random seed. Those of differences "
-        "cover both where systems were trained with several seeds; a single training is taken to vary as the system "
-        "does that it is compared with."
+        "Of several seeds, scores are means, and their intervals cover seeds and test sentences: the spread over seeds "
+        "is pooled over the systems of the same text that make as many updates. Of a single training, intervals cover "
+        "the choice of test sentences alone. Those of differences cover both if one of the two has several seeds; a "
+        "single training is then taken to vary as the system does that it is compared with."
         if any(result.others for result in results.values())
         else "Intervals cover the choice of test sentences, not the random seed: each system is one training run."
     ]
@@ -213,11 +220,12 @@ def text_of(results: Mapping[str, Result]) -> str:
     return f"{trained}; tested on {tested}; both from {corpus}"
 
 
-def provenance(results: Mapping[str, Result], intervals: str = BY_SENTENCES) -> str:
+def provenance(results: Mapping[str, Result]) -> str:
     """Return the lines under a table: the metrics' signatures and how intervals are made, then one line per run."""
     if not results:
         return "No run stands behind this table yet."
     trainings = [run for result in results.values() for run in result.trainings]
+    intervals = AS_NOTED if len(trainings) > len(results) else BY_SENTENCES
     columns = (run.column(name) for run in trainings for name in ("all", "no_unk"))
     signatures = sorted({column.signature for column in columns if column})
     lines = [f"- BLEU: `{signature}`, {intervals}" for signature in signatures]

@@ -106,7 +106,7 @@ def table1(reported: Reported, runs: Results, scale: str) -> str:
         rows.append(
             [
                 row.get("label") or _unprinted(runs[system]),
-                *_table1_cells(row, runs.get(system), scale),
+                *_table1_cells(row, runs.get(system), runs, scale),
                 report.run_cell(runs.get(system)),
             ]
         )
@@ -118,11 +118,11 @@ def _unprinted(result: Result) -> str:
     return result.title if result.pair in result.title else f"{result.title}, {result.pair}"
 
 
-def _table1_cells(printed: Mapping[str, Any], result: Result | None, scale: str) -> list[str]:
+def _table1_cells(printed: Mapping[str, Any], result: Result | None, runs: Results, scale: str) -> list[str]:
     """Return the cells of a row of Table 1."""
     cells = []
     for name, key in COLUMNS.items():
-        cells += report.beside(result.column(key) if result else None, printed.get(name), ".2f", scale)
+        cells += report.beside(claim.mean_bleu(runs, result, key), printed.get(name), ".2f", scale)
     return cells
 
 

@@ -17,6 +17,7 @@ from common.errors import UserError
 from common.files import write_whole
 from common.markdown import table
 from common.paper import Paper
+from common.report.claims import mean_bleu
 from common.report.results import Result, read_results
 from common.report.tables import number, score
 from common.yaml_files import read_yaml
@@ -59,7 +60,7 @@ TEXTS = {
 THERE = (
     "BLEU there: as printed, for larger models trained on other text where the column *there* says newstest2014. A "
     "score here compares with another here of the same test set and languages, and with the one beside it only where "
-    "text and model are the same."
+    "text and model are the same. Of several seeds a score is the mean, and its interval covers seeds and sentences."
 )
 """What is to be said of the printed scores."""
 
@@ -100,7 +101,7 @@ def scores() -> str:
     for scale, systems in SYSTEMS.items():
         for name, shown in systems.items():
             results = read_results(folders(scale, None)[name])
-            rows += [row(name, results[system]) for system in shown if system in results]
+            rows += [row(name, results, results[system]) for system in shown if system in results]
             if results and TEXTS[scale] not in texts:
                 texts.append(TEXTS[scale])
     return "\n\n".join(
@@ -133,11 +134,13 @@ def table3_verdicts(folder: Path) -> list[str]:
     return [text, table(["claim", "where", "here", "evidence here (95%)"], rows)]
 
 
-def row(paper: str, result: Result) -> list[str]:
-    """Return the cells of a run."""
-    updates = f"{result.updates}, {result.hardware.split(',')[0]}"
-    ours = score(result.all.bleu, result.all.interval)
-    return [result.title, result.pair, f"`{result.test_set}`", ours, updates, *printed(paper, result)]
+def row(paper: str, results: Mapping[str, Result], result: Result) -> list[str]:
+    """Return the cells of one of a scale's results: of several seeds the mean."""
+    seeds = f"{len(result.trainings)} seeds, " if result.others else ""
+    trained = f"{seeds}{result.updates}, {result.hardware.split(',')[0]}"
+    scored = mean_bleu(results, result)
+    ours = score(*scored) if scored else ""
+    return [result.title, result.pair, f"`{result.test_set}`", ours, trained, *printed(paper, result)]
 
 
 def printed(paper: str, result: Result) -> tuple[str, str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from common import markdown
 from common.errors import UserError
 from common.report import claims as claim
@@ -101,20 +103,21 @@ def heading(group: Results) -> str:
 
 
 def table(group: Results) -> str:
-    """Return score, size and training cost of each system on one test set."""
+    """Return scores, of several seeds their means, size and training cost of each system on one test set."""
     header = ["paper", "model", "BLEU by the paper's metric (95%)", "sacreBLEU", "parameters"]
     header += [*report.COST, "the run behind it"]
     rows = [
         [
             key.split("/")[0],
             result.title,
-            report.score(result.all.bleu, result.all.interval),
-            number(result.all.sacrebleu),
+            report.score(*ours),
+            number(float(np.mean([run.all.sacrebleu for run in result.trainings]))),
             number(result.parameters, ","),
             *report.cost(result),
             report.run_cell(result),
         ]
         for key, result in group.items()
+        if (ours := claim.mean_bleu(group, result))
     ]
     return markdown.table(header, rows, right=range(2, len(header) - 1))
 

@@ -59,7 +59,7 @@ def build_page(
         f"## Size and cost\n\n{_costs(runs)}\n\nOf the training with the first seed. {report.cost_note(runs)}",
         f"## Claims\n\n{report.claims_table(outcomes, runs)}",
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
-        f"## The runs\n\n{report.provenance(runs, report.AS_NOTED)}",
+        f"## The runs\n\n{report.provenance(runs)}",
         *report.closing_parts(paper, SCALE, runs)[-1:],
     ]
     section = Section(TITLE, "\n\n".join(parts), [drawing] if drawing else [], outcomes, remarks)

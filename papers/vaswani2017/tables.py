@@ -22,10 +22,7 @@ from common.report import tables as report
 from common.report.page import Section
 from common.report.results import Result, read_results
 from common.report.tables import number, versus
-from common.result import Column
 from common.run.plan import training_flops
-from common.score.bleu import bleu
-from common.score.seeds import bleu_interval, pooled
 from common.yaml_files import read_yaml
 from papers.vaswani2017 import table4
 from papers.vaswani2017.claims import MODELS, PAIRS, claims, variation_claims
@@ -109,7 +106,7 @@ def table2_parts(paper: Paper, rows: Mapping[str, Row], wu: Reported, scale: str
     runs = {result.system: result for row in rows.values() for result in row.runs.values()}
     label = report.text_label(runs)
     return [
-        f"## Table 2: BLEU on the test set{label}\n\n{table2_bleu(rows, wu, scale)}",
+        f"## Table 2: BLEU on the test set{label}\n\n{table2_bleu(rows, runs, wu, scale)}",
         f"## Table 2: training cost{label}\n\n{table2_cost(paper, rows)}\n\n{report.cost_note(runs)} "
         "The paper prints one figure for each of its own models across both pairs. The last column counts its "
         "trainings as ours are counted, from its own recipes.",
@@ -117,8 +114,8 @@ def table2_parts(paper: Paper, rows: Mapping[str, Row], wu: Reported, scale: str
     ]
 
 
-def table2_bleu(rows: Mapping[str, Row], wu: Reported, scale: str) -> str:
-    """Return the BLEU of Table 2 on both language pairs."""
+def table2_bleu(rows: Mapping[str, Row], runs: Results, wu: Reported, scale: str) -> str:
+    """Return the BLEU of Table 2 on both language pairs: of several seeds the mean."""
     printed = "paper, else as named" if scale == wu["scale"] else "paper"
     header = ["model", *(heading for pair in PAIRS for heading in report.headings(pair, scale, printed))]
     cells = []
@@ -126,7 +123,8 @@ def table2_bleu(rows: Mapping[str, Row], wu: Reported, scale: str) -> str:
         cells.append([label])
         for pair in PAIRS:
             result = row.runs.get(pair)
-            ours, theirs, *difference = report.beside(result.all if result else None, row.printed.get(pair), "g", scale)
+            scored = claim.mean_bleu(runs, result)
+            ours, theirs, *difference = report.beside(scored, row.printed.get(pair), "g", scale)
             cells[-1] += [ours, theirs or _theirs(wu, result), *difference]
         cells[-1].append("; ".join(report.run_cell(row.runs[pair]) for pair in PAIRS if pair in row.runs))
     return table([*header, "the runs behind it"], cells, right=range(1, len(header)))
@@ -182,29 +180,29 @@ def table3_parts(reported: Reported, runs: Results, rows: Mapping[str, Row], sca
         return []
     shown = {result.system: result for _, _, result in lines if result}
     title = f"## Table 3: variations of the Transformer{report.text_label(shown)}"
-    return [f"{title}\n\n{table3(lines, scale)}", report.provenance(shown)]
+    return [f"{title}\n\n{table3(lines, runs, scale)}", report.provenance(shown)]
 
 
-def table3(lines: Iterable[Line], scale: str) -> str:
-    """Return perplexity, BLEU and parameters of each variation."""
+def table3(lines: Iterable[Line], runs: Results, scale: str) -> str:
+    """Return perplexity, BLEU and parameters of each variation: of several seeds the means."""
     bleu = report.headings("BLEU", scale, paper="BLEU: paper")
     parameters = ["parameters: ours", "parameters: paper"]
     header = ["row", "here", "PPL: ours", "PPL: paper", *bleu, *parameters]
     cells = [
-        [label, sizes(row["changes"], result), *_table3_cells(row, result, scale), report.run_cell(result)]
+        [label, sizes(row["changes"], result), *_table3_cells(row, result, runs, scale), report.run_cell(result)]
         for label, row, result in lines
     ]
     return table([*header, "the run behind it"], cells, right=range(2, len(header)))
 
 
-def _table3_cells(printed: Reported, result: Result | None, scale: str) -> list[str]:
+def _table3_cells(printed: Reported, result: Result | None, runs: Results, scale: str) -> list[str]:
     """Return PPL, BLEU and parameters, ours beside the paper's."""
-    perplexity = result.dev.perplexity if result else None
+    perplexity = float(np.mean([run.dev.perplexity for run in result.trainings])) if result else None
     parameters = result.parameters if result else None
     return [
         number(perplexity, ".2f" if (perplexity or 0) < 1000 else ".2e"),
         number(printed.get("PPL")),
-        *report.beside(result.all if result else None, printed.get("BLEU"), ".1f", scale),
+        *report.beside(claim.mean_bleu(runs, result), printed.get("BLEU"), ".1f", scale),
         "" if parameters is None else f"{parameters / 1e6:.3g} M",
         f"{printed['params']} M" if "params" in printed else "",
     ]
@@ -218,11 +216,11 @@ def beside_others(wu: Reported, runs: Results) -> list[str]:
     rows = []
     for result in runs.values():
         for test_set, theirs in wu["scores"].get(result.pair, {}).items():
-            if columns := _columns(result, test_set):
-                value, interval = _over_seeds(result, runs, test_set)
-                by_seed = ", ".join(number(column.bleu) for column in columns) if len(columns) > 1 else ""
-                ours = [report.score(value, interval), by_seed]
-                printed = [number(theirs["BLEU"]), theirs["source"], versus(value, theirs["BLEU"])]
+            if scored := claim.mean_bleu(runs, result, test_set=test_set):
+                columns = (run.column("all", test_set) for run in result.trainings if result.others)
+                by_seed = ", ".join(number(column.bleu) for column in columns if column)
+                ours = [report.score(*scored), by_seed]
+                printed = [number(theirs["BLEU"]), theirs["source"], versus(scored[0], theirs["BLEU"])]
                 rows.append([result.title, result.pair, test_set, *ours, *printed, report.run_cell(result)])
     if not rows:
         return []
@@ -231,30 +229,7 @@ def beside_others(wu: Reported, runs: Results) -> list[str]:
     source = wu["source"].strip()
     if others := [f"`{system}`" for system in runs if system not in wu["systems"]]:
         source += f" {' and '.join(others)} made fewer and smaller updates at another rate than theirs (D6)."
-    if any(result.others for result in runs.values()):
-        source += (
-            " Of several seeds ours is the mean, with an interval for seeds and test sentences: the spread over seeds "
-            "is pooled over the systems of the pair that make as many updates. Other intervals cover the sentences."
-        )
     return [f"## Beside others on the same text{report.text_label(runs)}\n\n{compared}\n\n{source}"]
-
-
-def _columns(result: Result, test_set: str) -> list[Column]:
-    """Return the scores of a test set, one for each seed. Nothing if it was not scored."""
-    columns = (run.column("all", test_set) for run in result.trainings)
-    return [column for column in columns if column is not None]
-
-
-def _over_seeds(result: Result, runs: Results, test_set: str) -> tuple[float, tuple[float, float]]:
-    """Return the mean BLEU over a system's seeds, with its interval. Of one seed, the interval of its sentences."""
-    columns = _columns(result, test_set)
-    if len(columns) == 1:
-        return columns[0].bleu, columns[0].interval
-    like = [run for run in runs.values() if claim.alike(run) == claim.alike(result)]
-    spread = pooled([scores for run in like if (scores := [one.bleu for one in _columns(run, test_set)])])
-    assert spread is not None, "this system has two"
-    counts = [column.counts for column in columns]
-    return float(np.mean([bleu(one) for one in counts])), bleu_interval(counts, spread)
 
 
 def notes(reported: Reported, runs: Results, rows: Mapping[str, Row], scale: str) -> list[str]:

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from common.errors import UserError
+from common.report.results import read_results
 from common.result import ResultFile
+from common.score.bleu import bleu
 from papers.lineage import PAPERS, front, report, same_data
 from papers.lineage.__main__ import main
 from tests import made_results as made
@@ -63,6 +66,24 @@ def test_a_table_has_all_systems_of_both_papers_on_one_test_set(runs, tmp_path):
     assert row["sacreBLEU"] == f"{scored.sacrebleu:.2f}" and row["parameters"] == "123,400,000"
     assert (row["FLOPs: counted"], row["hours"]) == ("8.9e9", "2")
     assert (tmp_path / "out" / "tables.md").read_text(encoding="utf-8") == section.markdown + "\n"
+
+
+def test_of_several_seeds_the_scores_are_means(runs, tmp_path):
+    """The row on the front page has the same mean and says how many seeds it is of."""
+    folder = runs / "demo" / "vaswani2017"
+    counts = [made.statistics([quality] * len(LENGTHS)) for quality in (0.9, 0.6, 0.7)]
+    for seed, one in enumerate(counts, 1):
+        columns = {"all": made.column(one, LENGTHS)}
+        recipe = PAPERS["vaswani2017"].recipe("demo/base-enfr", [f"train.seed={seed}"])
+        made.write(folder, "base-enfr" if seed == 1 else f"base-enfr-seed{seed}", made.result(recipe, columns))
+    (table,) = [rows for rows in made.tables(build(runs, tmp_path / "out").markdown) if "sacreBLEU" in rows[0]]
+    mean = np.mean([bleu(one) for one in counts])
+    assert table[2]["BLEU by the paper's metric (95%)"].startswith(f"{mean:.2f} (")
+    assert table[2]["sacreBLEU"] == f"{mean + 0.0625:.2f}" and "3 seeds" in table[2]["the run behind it"]
+    results = read_results(folder)
+    row = dict(zip(front.HEADER, front.row("vaswani2017", results, results["base-enfr"]), strict=True))
+    assert row["BLEU here (95%)"] == table[2]["BLEU by the paper's metric (95%)"]
+    assert row["trained here"].startswith("3 seeds, ")
 
 
 def test_the_transformer_beats_the_recurrent_model_if_it_is_better_for_less(runs, tmp_path):

@@ -293,12 +293,12 @@ def test_other_peoples_figures_are_named_as_theirs(tiny, tmp_path):
 
 
 def test_the_anchor_with_seeds_has_their_mean_and_a_wider_interval(tiny, tmp_path):
-    """The other tables keep the first seed. The lines under them name all trainings."""
+    """Tables 2 and 3 have it too. The lines under them name all trainings."""
     first = build(tiny, tmp_path / "one", "multi30k").markdown
     for seed, quality in ((2, 0.53), (3, 0.56)):
         recipe = PAPER.recipe("multi30k/base", [f"train.seed={seed}"])
         sets = {"test_2016_flickr": made.scored({"all": made.column(made.statistics([quality] * 60), LENGTHS)})}
-        made.write(tiny, f"base-seed{seed}", made.result(recipe, sets))
+        made.write(tiny, f"base-seed{seed}", made.result(recipe, sets, perplexity=5.125))
     text = build(tiny, tmp_path / "out", "multi30k").markdown
     rows = {(row["model"], row["languages"]): row for row in made.cells(text, "## Beside others on the same text")}
     row = rows["Transformer (tiny)", "EN-DE"]
@@ -312,5 +312,14 @@ def test_the_anchor_with_seeds_has_their_mean_and_a_wider_interval(tiny, tmp_pat
     assert (high - low) / 2 == pytest.approx(half, rel=0.05)
     assert float(row["difference"]) == pytest.approx(mean - 41.02, abs=0.011)
     assert rows["Transformer (tiny)", "EN-FR"]["by seed"] == ""
-    assert made.cells(text, "## Table 2: BLEU") == made.cells(first, "## Table 2: BLEU")
+    for heading, label, ours in (
+        ("## Table 2: BLEU", "model", "EN-DE: ours (95%)"),
+        ("## Table 3", "row", "BLEU: ours (95%)"),
+    ):
+        own, other = (shown for shown in made.cells(text, heading) if shown[label].startswith("Transformer (tiny)"))
+        assert own[ours] == row["BLEU: ours (95%)"] and "`multi30k/base`, 3 seeds, 4,700 updates" in str(own)
+        assert other == made.cells(first, heading)[-1], "one seed is as before"
+    assert (own["PPL: ours"], other["PPL: ours"]) == ("4.62", "3.62")
+    assert "the cost is the first's" in text and "the cost is the first's" not in first
+    assert "intervals (95%) as the notes say" in text and "Of several seeds, scores are means" in text
     assert text.count("seed 2, commit") == 2 and "| `base-seed3` " in text

@@ -80,7 +80,7 @@ def build_page(paper: Paper, results: Path, out: Path) -> Section:
         *([f"## Likelihood {LATER}\n\n{lower}"] if lower else []),
         *([page.figure_block(curves), curves_table(runs, BASE)] if curves else []),
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
-        f"## The runs\n\n{report.provenance(runs, report.AS_NOTED)}",
+        f"## The runs\n\n{report.provenance(runs)}",
         f"## What the base changes against the paper\n\n{report.changes({BASE: _base_and_paper(paper, runs)})}",
     ]
     section = Section(TITLE, "\n\n".join(parts), [figure for figure in (dots, curves) if figure], [], remarks)

@@ -57,7 +57,7 @@ def build_tables(paper: Paper, scale: str, results: Path, out: Path) -> Section:
         f"## Steps{report.text_label(runs)}\n\n{steps_table(runs, speeds)}",
         *(page.figure_block(drawing) for drawing in drawings),
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
-        f"## The runs\n\n{report.provenance(runs, report.AS_NOTED)}",
+        f"## The runs\n\n{report.provenance(runs)}",
     ]
     section = Section(paper.title, "\n\n".join(parts), drawings, [], remarks)
     page.write_section(section, out)
