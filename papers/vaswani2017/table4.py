@@ -208,7 +208,7 @@ def notes(runs: Mapping[str, Result]) -> list[str]:
             best = min(tried, key=lambda result: result.dev.nll_per_token)
             remarks.append(
                 f"§6.3 chose the dropout on the development set. By perplexity there, of {len(tried)} parsers of "
-                f"{corpus}, it is {best.title}."
+                f"{corpus}, one training each, it is {best.recipe['model']['P_drop']:g} (`{best.label}`)."
             )
     if missing := [f"`{SCALE}/{system}`" for system in ROWS if system not in runs]:
         remarks.append(f"There is no run yet of {', '.join(missing)} (a licensed treebank): their cells stay empty.")

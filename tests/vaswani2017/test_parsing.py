@@ -131,7 +131,7 @@ def test_dropout_is_chosen_on_the_development_set(results, tmp_path):
     file, drop2 = read_results(results)["craft"].file, PAPER.recipe("parsing/craft-drop2")
     columns = {"all": made.column(made.statistics([0.5, 0.5]), [4, 2])}
     worse = ScoredSet(columns=columns, longest=(made.LONG,), parses=score(["S DT NN VBZ . /S", "S PRP VBZ /S"]))
-    for by, chosen in ((0.1, CRAFT.title), (-0.1, drop2.title)):
+    for by, chosen in ((0.1, "0.1 (`craft`)"), (-0.1, "0.2 (`craft-drop2`)")):
         dev = dataclasses.replace(file.training.dev, nll_per_token=file.training.dev.nll_per_token + by)
         other = made.result(drop2, {"one": worse})
         other = dataclasses.replace(other, training=dataclasses.replace(other.training, dev=dev))
