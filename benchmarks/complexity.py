@@ -24,10 +24,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.errors import UserError
 from common.files import write_json
 from common.progress import progress
-from common.run.cli import Parser, utf8_output
+from common.run.cli import Parser, guarded, utf8_output
 from common.run.folder import REPOSITORY
 from common.run.record import commit, environment, matmul_rate
 from common.typed import plain
@@ -139,6 +138,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if min(*given.n, *given.d, given.rounds) < 1 or min(len({*given.n}), len({*given.d})) < 2:
         parser.error("--n and --d take at least two sizes each, which like --rounds are numbers from 1 on")
+    if any(width % 64 for width in given.d):
+        parser.error("--d takes multiples of 64: each head has 64 dimensions")
     torch.set_num_threads(1)
     keep_memory()
     started, cpu = time.monotonic(), time.process_time()
@@ -157,7 +158,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(guarded(main, "python -m benchmarks.complexity"))

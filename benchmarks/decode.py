@@ -27,12 +27,11 @@ from torch import nn
 from benchmarks.peers import marian_config
 from common.contract import Seq2SeqModel, longest_first, pad
 from common.decode.translate import POSITIONS, SHORT, decode_ids
-from common.errors import UserError
 from common.files import write_json
 from common.ids import EOS, UNK
 from common.paper import Paper
 from common.recipe import Decode, Recipe
-from common.run.cli import utf8_output
+from common.run.cli import guarded, utf8_output
 from common.run.record import commit, environment
 from common.train.loop import float32_products
 from common.typed import plain
@@ -192,7 +191,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(guarded(main, "python -m benchmarks.decode"))

@@ -15,9 +15,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.equal_cost import Measured, options, take_turns
-from common.errors import UserError
 from common.files import write_json
-from common.run.cli import utf8_output
+from common.run.cli import guarded, utf8_output
 from common.run.plan import training_flops
 from common.run.record import commit, environment
 from common.typed import plain
@@ -56,7 +55,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(guarded(main, "python -m benchmarks.deletion"))

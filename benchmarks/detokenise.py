@@ -19,7 +19,7 @@ from common.corpus.fetch import MIRROR
 from common.corpus.lines import read_lines
 from common.errors import UserError
 from common.files import write_json
-from common.run.cli import utf8_output
+from common.run.cli import guarded, utf8_output
 from common.run.record import commit, environment
 from common.text.moses import Tokeniser, clean
 from common.typed import plain
@@ -100,7 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(guarded(main, "python -m benchmarks.detokenise"))

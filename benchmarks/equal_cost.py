@@ -23,11 +23,10 @@ import torch
 
 from benchmarks.train import make_update
 from common.contract import Batch
-from common.errors import UserError
 from common.files import write_json
 from common.paper import Paper
 from common.recipe import Recipe
-from common.run.cli import Parser, utf8_output
+from common.run.cli import Parser, guarded, utf8_output
 from common.run.folder import prepare_data
 from common.run.record import commit, environment
 from common.train.batching import load_batch, minibatches
@@ -145,7 +144,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(guarded(main, "python -m benchmarks.equal_cost"))

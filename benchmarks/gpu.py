@@ -42,7 +42,7 @@ from common.ids import UNK
 from common.paper import Paper
 from common.prepare.encoded import SIDES, ParallelIds, write_side
 from common.recipe import Recipe
-from common.run.cli import utf8_output
+from common.run.cli import guarded, utf8_output
 from common.run.plan import minibatch_shape, training_flops
 from common.run.record import commit, environment
 from common.train import loss
@@ -324,7 +324,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(guarded(main, "python -m benchmarks.gpu"))

@@ -20,7 +20,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import write_json
-from common.run.cli import utf8_output
+from common.run.cli import guarded, utf8_output
 from common.run.record import commit, environment
 from common.train.loop import read_log
 from common.typed import plain
@@ -90,7 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(guarded(main, "python -m benchmarks.parallel"))

@@ -20,7 +20,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import write_json
-from common.run.cli import utf8_output
+from common.run.cli import guarded, utf8_output
 from common.run.record import commit, environment
 from common.train.checkpoint import kept_checkpoints, load_weights
 from common.train.loop import read_log
@@ -114,7 +114,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(guarded(main, "python -m benchmarks.resume"))

@@ -33,7 +33,7 @@ from common.paper import Paper
 from common.prepare.encoded import SIDES, ParallelIds, id_type, shard_name, write_offsets
 from common.prepare.preparation import SHARD
 from common.recipe import Recipe
-from common.run.cli import utf8_output
+from common.run.cli import guarded, utf8_output
 from common.run.record import commit, environment
 from common.train.batching import load_batch, minibatches
 from common.typed import plain
@@ -175,7 +175,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(guarded(main, "python -m benchmarks.scale"))

@@ -29,12 +29,11 @@ from benchmarks.lengths import draw_lengths
 from benchmarks.peers import Marian, TorchTransformer
 from benchmarks.plain_rnnsearch import build as plain_rnnsearch
 from common.contract import Batch, pad
-from common.errors import UserError
 from common.files import write_json
 from common.ids import EOS, UNK
 from common.paper import Paper
 from common.recipe import Recipe
-from common.run.cli import utf8_output
+from common.run.cli import guarded, utf8_output
 from common.run.record import commit, environment, matmul_rate
 from common.train.update import Update
 from common.typed import plain
@@ -172,7 +171,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(guarded(main, "python -m benchmarks.train"))

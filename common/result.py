@@ -264,12 +264,13 @@ class Example:
     """Nested lists by name, as in `Paper.attention`. Older files of Bahdanau2014 hold the one list without a name."""
 
     def __post_init__(self) -> None:
+        lengths = {len(self.source), len(self.target)}
         try:
-            fits = all(np.array(weights, dtype=float).ndim >= 2 for weights in self.maps.values())
+            shapes = [np.array(weights, dtype=float).shape for weights in self.maps.values()]
         except (TypeError, ValueError):
-            fits = False
-        if not fits or not self.maps:
-            raise UserError(f"the attention of `{self.line[:40]}` is no matrix")
+            shapes = []
+        if not shapes or not all(len(shape) >= 2 and {*shape[-2:]} <= lengths for shape in shapes):
+            raise UserError(f"the attention of `{self.line[:40]}` is no matrix over its tokens")
 
     @property
     def maps(self) -> dict[str, Any]:
@@ -277,7 +278,12 @@ class Example:
         return self.attention if isinstance(self.attention, dict) else {"source": self.attention}
 
     def weights(self, name: str) -> npt.NDArray[np.float64]:
-        """Return the attention of that name, (..., words that look, words looked at)."""
+        """Return the attention of that name, (..., words that look, words looked at).
+
+        Raise UserError if none was kept.
+        """
+        if name not in self.maps:
+            raise UserError(f"no attention `{name}` of `{self.line[:40]}` was kept; {SCORE}")
         return np.array(self.maps[name])
 
 

@@ -88,13 +88,13 @@ def _seeds(run: Result) -> str:
 
 def _training(run: Result) -> str:
     """Return updates, time and machine."""
-    training, environment, threads = run.file.training, run.environment, run.recipe["run"]["threads"]
+    training, environment = run.file.training, run.environment
     time = datetime.timedelta(seconds=round(run.seconds))
     count = len(training.starts or ())
     starts = f", in {count} starts" if count > 1 else ""
     facts = [
         f"{run.updates} in {time} (h:m:s){starts}",
-        f"{run.hardware}, {threads} thread{'s' if threads > 1 else ''}, {environment.platform}",
+        f"{run.hardware}, {run.threads}, {environment.platform}",
         f"PyTorch {environment.torch}, Python {environment.python}",
         f"ended {training.finished}" if training.finished else "not ended",
         f"{run.parameters:,} parameters" if run.parameters else "",

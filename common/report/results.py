@@ -34,6 +34,9 @@ from common.result import (
 from common.text.moses import Tokeniser
 from common.typed import plain
 
+RATES_DIFFER = 1.25
+"""Times do not compare if one start of a training found the machine this many times as fast as another. Ours: on an
+idle machine the rates of the demos' runs lie within 8%."""
 _OTHERS = ("claims.json",)
 """JSON files that `write_section` writes into the same folder."""
 _SEED = re.compile(r"-seed\d+$")
@@ -199,13 +202,23 @@ class Result:
     def flops_by_time(self) -> float | None:
         """Training time x sustained rate of its devices: the method under Vaswani2017 Table 2.
 
-        None for an older run, whose rate was not measured where it was trained, and for one that several machines or
-        numbers of threads trained, each at its own rate.
+        None for an older run, whose rate was not measured where it was trained, and for one that was trained at several
+        rates: by several machines or numbers of threads, or by a machine that had become faster when it was resumed.
         """
-        training = self.file.training
-        machines = {(start.environment.hardware, start.environment.threads) for start in training.starts or ()}
+        training, starts = self.file.training, self.file.training.starts or ()
+        machines = {(start.environment.hardware, start.environment.threads) for start in starts}
+        rates = [rate for start in starts if (rate := start.matmul_flops_per_second)]
         rate = training.matmul_flops_per_second
-        return None if rate is None or len(machines) > 1 else self.seconds * rate
+        if rate is None or len(machines) > 1 or (rates and max(rates) >= RATES_DIFFER * min(rates)):
+            return None
+        return self.seconds * rate
+
+    @property
+    def threads(self) -> str:
+        """`1 thread`, `2 threads`, or of a training whose starts had several, in their order: `1, then 2 threads`."""
+        starts = self.file.training.starts or ()
+        counts = [*dict.fromkeys(start.environment.threads for start in starts)] or [self.recipe["run"]["threads"]]
+        return f"{', then '.join(map(str, counts))} thread{'s' if counts != [1] else ''}"
 
     @property
     def commit(self) -> str:
@@ -226,8 +239,7 @@ class Result:
         return (
             f"recipe `{self.name}` ({self.file.recipe_sha256[:10]}), seed {self.seed}, "
             f"commit {self.commit}, {self.updates} in {time} (h:m:s) on {self.hardware}, "
-            f"{self.recipe['run']['threads']} thread{'s' if self.recipe['run']['threads'] > 1 else ''}, "
-            f"PyTorch {self.environment.torch}; decoded: {averaged}"
+            f"{self.threads}, PyTorch {self.environment.torch}; decoded: {averaged}"
         )
 
     @property

@@ -15,7 +15,7 @@ from common.markdown import table
 from common.paper import Paper
 from common.recipe import OWN_SCALE, changes_no_number, differences, of_one_corpus
 from common.report.claims import Outcome
-from common.report.results import Result
+from common.report.results import RATES_DIFFER, Result
 from common.result import Column
 from common.yaml_files import is_path
 
@@ -25,9 +25,6 @@ BY_SENTENCES = "intervals by bootstrap over sentences (95%, 1,000 draws)"
 """How intervals are made that cover no seeds."""
 AS_NOTED = "intervals (95%) as the notes say"
 """The same on a page whose intervals cover seeds too. Its notes say how they are made."""
-RATES_DIFFER = 1.25
-"""Times do not compare if one start of a training found the machine this many times as fast as another. Ours: on an
-idle machine the rates of the demos' runs lie within 8%."""
 
 
 def plain(text: str) -> str:
@@ -101,7 +98,7 @@ def cost_note(results: Mapping[str, Result]) -> str:
     return (
         "Time x rate is the method under Table 2 of Vaswani et al. 2017: training time x the sustained "
         "single-precision rate of the devices, here measured by square matrix products where the run was trained"
-        + (" (a cell is empty for a run from before that, or on several machines or threads)" if unrated else "")
+        + (" (a cell is empty for a run from before that, or one that was trained at several rates)" if unrated else "")
         + ". Counted are the matrix products of forward and backward passes, from the model and the mean sentence "
         "lengths of the recipe."
         + (" Of several seeds, the cost is the first's." if any(run.others for run in results.values()) else "")
@@ -157,7 +154,7 @@ def standard_notes(results: Mapping[str, Result]) -> list[str]:
     for (pair, test_set, corpus), column in sets.items():
         lengths = column.lengths
         remarks.append(
-            f"Test set `{test_set}` of {corpus}, {pair}: {len(lengths):,} sentences of {lengths.min()} to "
+            f"Scored on `{test_set}` of {corpus}, {pair}: {len(lengths):,} sentences of {lengths.min()} to "
             f"{lengths.max()} source words, median {np.median(lengths):g}."
         )
     return remarks
@@ -292,8 +289,16 @@ def changes(recipes: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) 
     if not grouped:
         return "The recipes are the paper's own."
     order = {key: index for index, key in enumerate(dict.fromkeys(key for key, _, _ in grouped))}
+
+    def named(systems: list[str]) -> str:
+        """Return the systems, or where it is far shorter those that they are not."""
+        others = [system for system in recipes if system not in systems]
+        if 2 * len(others) < len(systems):
+            return "all" + (f" but {', '.join(others)}" if others else "")
+        return ", ".join(systems)
+
     rows = [
-        [f"`{key}`", paper, here, "all" if len(systems) == len(recipes) else ", ".join(systems)]
+        [f"`{key}`", paper, here, named(systems)]
         for (key, paper, here), systems in sorted(grouped.items(), key=lambda item: order[item[0][0]])
     ]
     return table(["recipe field", "the paper's recipe", "here", "systems"], rows)

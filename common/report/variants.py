@@ -228,9 +228,15 @@ def _draw(axes: Axes, results: Results, base: str, measure: Measure, printed: Pr
 
 
 def spreads(results: Results, base: str, measure: Measure) -> str:
-    """Return the pooled standard deviation over seeds in words: ` (0.42 BLEU, 40 degrees of freedom)`, or nothing."""
+    """Return the pooled standard deviation of a training in words, or nothing.
+
+    ` (standard deviation of one training: 0.42 BLEU, 40 degrees of freedom)`
+    """
     spread = spread_of(results, base, measure.of) if base in results else None
-    return f" ({measure.show(spread.deviation)} {measure.name}, {spread.degrees} degrees of freedom)" if spread else ""
+    if spread is None:
+        return ""
+    deviation = f"{measure.show(spread.deviation)} {measure.name}"
+    return f" (standard deviation of one training: {deviation}, {spread.degrees} degrees of freedom)"
 
 
 def check_variants(results: Results, base: str, declared: Mapping[str, Mapping[str, Any]]) -> None:

@@ -79,7 +79,8 @@ def _with_seeds(value: float, share: float, spread: Spread, drawn: Samples | Non
     """Return a value with its 95% interval. share: the variance of its error, as a share of one training's."""
     drawn = np.full(SAMPLES, value) if drawn is None else drawn
     scale = spread.deviation * np.sqrt(share)
-    errors = np.random.default_rng(SEED).standard_t(spread.degrees, size=(_ERRORS, len(drawn)))
+    half = np.random.default_rng(SEED).standard_t(spread.degrees, size=(_ERRORS // 2, len(drawn)))
+    errors = np.concatenate([half, -half])  # both signs of each: b minus a has the interval of a minus b, negated
     return interval_difference(value, (drawn + scale * errors).ravel())
 
 

@@ -128,8 +128,9 @@ def table3_verdicts(folder: Path) -> list[str]:
         if outcome.verdict != "not run"
     ]
     text = (
-        "What section 6.2 of Vaswani et al. 2017 concludes from Table 3, decided on small models with several seeds "
-        f"each ([the table](papers/vaswani2017/results/{SEEDS_SCALE}/tables.md), which says how):"
+        "What sections 5.4 and 6.2 of Vaswani et al. 2017 conclude from Table 3, decided on small models with several "
+        f"seeds each ([the table](papers/vaswani2017/results/{SEEDS_SCALE}/tables.md), which says how). PPL is "
+        "perplexity, of which less is better:"
     )
     return [text, table(["claim", "where", "here", "evidence here (95%)"], rows)]
 

@@ -101,7 +101,8 @@ def notes(paper: Paper, runs: Results) -> list[str]:
         f"{spreads(runs, BASE, PPL)}: test sets are drawn with replacement, the same for all trainings, and errors of "
         "the seeds from Student's t with their standard deviation, pooled over all rows that make as many updates. Big "
         "makes three times as many and has its own: a rule that was made when one of its trainings had been seen to "
-        "fail. Each comparison has its own "
+        "stay far behind. Where three trainings lie so far apart, Student's t gives intervals beyond what is possible, "
+        "below 0 BLEU and a perplexity of 1: they say that nothing is decided. Each comparison has its own "
         "95%: of twenty that make no difference, one interval would be expected to exclude 0.",
         f"Verdicts in the tables: a difference whose interval lies within ±{BLEU.margin:g} BLEU or ±{PPL.margin:g} PPL "
         "is too small to matter, and is `seen` if the interval excludes 0. Any other `matters` if its interval "

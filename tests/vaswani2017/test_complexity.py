@@ -6,7 +6,9 @@ import dataclasses
 import itertools
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import complexity as benchmark
 from benchmarks.complexity import peak_bytes
+from common.errors import UserError
 from common.yaml_files import read_yaml
 from papers.vaswani2017.complexity import layers, page, paths
 from papers.vaswani2017.complexity.layers import (
@@ -251,7 +255,7 @@ def measurement(tmp_path) -> Path:
         for length in n
     ]
     about = {"rounds": 3, "seed": 1, "seconds": 60.0, "cpu_seconds": 59.0, "matmul_flops_per_second": 1e9}
-    machine = {"hardware": "made up", "threads": 1, "torch": "2"}
+    machine = {**vars(made.MACHINE), "hardware": "made up"}
     record = {**about, "environment": machine, "commit": "0" * 40, "dirty": False, "counts": counts, "cells": cells}
     path = tmp_path / "complexity.json"
     path.write_text(json.dumps(record), encoding="utf-8")
@@ -320,6 +324,32 @@ def test_what_section_4_concludes_is_decided_by_what_was_measured(measurement):
     assert all(row["evidence"].endswith("8 to 512, n to the power of 1.00") for row in rows[3:5])
 
 
+def without(part: str) -> Callable[[dict[str, Any]], object]:
+    """Return what takes the last row out of a part of a measurement."""
+    return lambda record: record[part].pop()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [without("counts"), without("cells"), lambda record: record["cells"].clear(), lambda record: record.pop("seed")],
+)
+def test_a_damaged_measurement_is_refused_by_name(damage, measurement):
+    record = json.loads(measurement.read_text(encoding="utf-8"))
+    damage(record)
+    measurement.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(UserError, match=r"complexity\.json.*python -m benchmarks\.complexity$"):
+        page.write_page(measurement)
+    measurement.write_text('{"cells": [', encoding="utf-8")
+    with pytest.raises(UserError, match="missing or damaged; measure it"):
+        page.write_page(measurement)
+
+
+def test_widths_of_other_than_64_are_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main(["--d", "64", "191"])
+    assert stop.value.code == 2 and "multiples of 64" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_the_page_is_current(tmp_path):
     copy = tmp_path / page.RESULT.name
     copy.write_bytes(page.RESULT.read_bytes())
@@ -333,8 +363,8 @@ def test_the_measured_flops_and_counts_are_the_expected_ones():
     measured = page.Measured(page.RESULT)
     kinds = {kind.label: kind for kind in TYPES}
     assert all(cell.flops == kinds[cell.layer].flops(cell.n, cell.d) for cell in measured.cells)
-    counted = {(count["layer"], count["n"]): count for count in measured.record["counts"]}
+    counted = {(count.layer, count.n): count for count in measured.record.counts}
     assert {*kinds} == {layer for layer, _ in counted} and {16, 4096} <= {n for _, n in counted}
     for n in measured.n:
-        assert counted[RECURRENT.label, n]["path_length"] == n == counted[RECURRENT.label, n]["sequential_operations"]
-        assert counted[DILATED.label, n]["path_length"] == paths.layers_to_connect(n)
+        assert counted[RECURRENT.label, n].path_length == n == counted[RECURRENT.label, n].sequential_operations
+        assert counted[DILATED.label, n].path_length == paths.layers_to_connect(n)

@@ -134,10 +134,7 @@ def test_the_rate_is_that_of_the_machine_that_trained(folder, tmp_path):
         if row["updates"]
     }
     assert rates == {(BASE, "EN-DE"): "3.6e10", (BASE, "EN-FR"): "7.2e9", (BIG, "EN-DE"): ""}
-    assert (
-        "where the run was trained (a cell is empty for a run from before that, or on several machines or threads)"
-        in text
-    )
+    assert "(a cell is empty for a run from before that, or one that was trained at several rates)" in text
 
 
 def test_table3_shows_the_rows_that_were_run(folder, tmp_path):

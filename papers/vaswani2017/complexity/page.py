@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -15,10 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
-from common.files import read_text, write_whole
+from common.errors import UserError
+from common.files import write_whole
 from common.markdown import table
 from common.report import page
 from common.report.page import COLOURS
+from common.result import Environment, read_typed
 from common.yaml_files import read_yaml
 from papers.vaswani2017.complexity.layers import (
     CONVOLUTIONAL,
@@ -49,6 +50,18 @@ Row = tuple[str, bool, str]
 """A claim, whether it holds, and the evidence."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """What was counted on the graph of one layer at one length."""
+
+    layer: str
+    n: int
+    sequential_operations: int
+    path_length: int
+    layers: int
+    """How many of it a path from the last position to the first takes."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """What was measured of one layer at one size."""
@@ -58,7 +71,7 @@ class Cell:
     d: int
     flops: int
     peak_bytes: int
-    seconds: Sequence[float]
+    seconds: tuple[float, ...]
     """CPU seconds of one call, one value for each round."""
 
     @property
@@ -67,14 +80,39 @@ class Cell:
         return float(np.median(self.seconds))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A complexity.json."""
+
+    rounds: int
+    seed: int
+    seconds: float
+    cpu_seconds: float
+    matmul_flops_per_second: float
+    environment: Environment
+    commit: str | None
+    dirty: bool
+    counts: tuple[Count, ...]
+    cells: tuple[Cell, ...]
+
+
 class Measured:
-    """A measurement, read back."""
+    """A measurement, read back. Raise UserError if the file is missing, damaged or lacks a layer at a size."""
 
     def __init__(self, path: Path) -> None:
-        self.record: dict[str, Any] = json.loads(read_text(path, "measure it: python -m benchmarks.complexity"))
-        self.cells = [Cell(**cell) for cell in self.record["cells"]]
+        cure = "measure it: python -m benchmarks.complexity"
+        self.record: Record = read_typed(path, Record, "measurement", cure)
+        self.cells = self.record.cells
         self.n, self.d = (sorted({getattr(cell, letter) for cell in self.cells}) for letter in "nd")
         self.sizes: list[Size] = [(n, d) for n in self.n for d in self.d]
+        whole = {(kind.label, n) for kind in TYPES for n in self.n}
+        measured = {(cell.layer, cell.n, cell.d) for cell in self.cells}
+        if (
+            {(count.layer, count.n) for count in self.record.counts} != whole
+            or measured != {(*one, d) for one in whole for d in self.d}
+            or min(len(self.n), len(self.d)) < 2
+        ):
+            raise UserError(f"{path}: lacks a layer type at one of its sizes; {cure}")
         self.shown = SHOWN if SHOWN in self.d else self.d[-1]
 
     def of(self, kind: LayerType, least: int = 0) -> list[Cell]:
@@ -151,7 +189,8 @@ GROWTH_NOTE = (
     "self-attention leaves out its four projections, 8 n d² FLOPs. So do the rows without projections: Eq. (1) alone."
 )
 SEQUENTIAL_NOTE = (
-    "The longest chain of matrix products within one layer, each of which needs the one before, on the autograd graph."
+    "The longest chain of matrix products within one layer, each of which needs the one before, on the autograd graph. "
+    "It is walked with d = 2: neither this nor the path below depends on d."
 )
 PATH_NOTE = (
     "The fewest matrix products that a gradient of the last position's output passes until it reaches the first "
@@ -201,23 +240,23 @@ def growth_table(measured: Measured, stated: dict[str, Any]) -> str:
 def sequential_table(measured: Measured, stated: dict[str, Any]) -> str:
     """Return the sequential operations of each layer type by n, beside the stated order."""
     return count_table(
-        measured, lambda kind: stated[kind.row]["sequential"], lambda count: f"{count['sequential_operations']:,}"
+        measured, lambda kind: stated[kind.row]["sequential"], lambda count: f"{count.sequential_operations:,}"
     )
 
 
 def path_table(measured: Measured, stated: dict[str, Any]) -> str:
     """Return the path length of each layer type by n, and the layers if it takes several, beside the stated order."""
 
-    def shown(count: dict[str, Any]) -> str:
+    def shown(count: Count) -> str:
         """Return the text of a cell."""
-        return f"{count['path_length']:,}" + (f" ({count['layers']:,} layers)" if count["layers"] > 1 else "")
+        return f"{count.path_length:,}" + (f" ({count.layers:,} layers)" if count.layers > 1 else "")
 
     return count_table(measured, lambda kind: stated[kind.row][kind.path], shown)
 
 
-def count_table(measured: Measured, stated: Callable[[LayerType], str], shown: Callable[[dict[str, Any]], str]) -> str:
+def count_table(measured: Measured, stated: Callable[[LayerType], str], shown: Callable[[Count], str]) -> str:
     """Return what was counted on the graphs of each layer type by n, beside what is stated."""
-    counts = {(count["layer"], count["n"]): count for count in measured.record["counts"]}
+    counts = {(count.layer, count.n): count for count in measured.record.counts}
     rows = [[kind.label, stated(kind), *(shown(counts[kind.label, n]) for n in measured.n)] for kind in TYPES]
     header = ["layer", "stated", *(f"n = {n:,}" for n in measured.n)]
     return table(header, rows, right=range(2, len(header)))
@@ -261,7 +300,7 @@ def claims_table(measured: Measured) -> str:
 
     def counted(kind: LayerType, what: str) -> list[int]:
         """Return what was counted on the graphs of a layer type, by n."""
-        return [count[what] for count in measured.record["counts"] if count["layer"] == kind.label]
+        return [getattr(count, what) for count in measured.record.counts if count.layer == kind.label]
 
     def grows(kind: LayerType, what: str) -> str:
         values = counted(kind, what)
@@ -345,7 +384,7 @@ def departures(measured: Measured) -> list[str]:
         "Self-attention: while n < 2 d its projections have more FLOPs than the rest. It grows as n d² there, and as "
         f"n² d far beyond. Restricted self-attention grows as n d² wherever d is well above r / 2 = {WINDOW // 2}.",
         f"At {largest} self-attention without its projections makes {giga(alone.flops / alone.time)}, and square "
-        f"matrix products make {giga(measured.record['matmul_flops_per_second'])}. The softmax reads and writes a "
+        f"matrix products make {giga(measured.record.matmul_flops_per_second)}. The softmax reads and writes a "
         "number for each head and each pair of positions, which takes time and is no matrix product.",
         f"Restricted self-attention without its projections makes {giga(near.flops / near.time)} there. It copies r "
         "keys and r values for each position and multiplies them by one query.",
@@ -365,12 +404,13 @@ def giga(rate: float) -> str:
 
 def provenance(measured: Measured) -> str:
     """Return the line on how the measurement was made."""
-    record, environment = measured.record, measured.record["environment"]
-    changed = " with changes that nobody committed" if record["dirty"] else ""
+    record, environment = measured.record, measured.record.environment
+    commit = "no commit" if record.commit is None else f"commit {record.commit[:7]}"
+    changed = " with changes that nobody committed" if record.dirty else ""
     return (
-        f"Measured by commit {record['commit'][:7]}{changed} on {environment['hardware']}, {environment['threads']} "
-        f"thread, PyTorch {environment['torch']}, seed {record['seed']}, {record['rounds']} rounds over all sizes, in "
-        f"{record['seconds'] / 60:.1f} minutes, {record['cpu_seconds'] / record['seconds']:.0%} of them on the CPU."
+        f"Measured by {commit}{changed} on {environment.hardware}, {environment.threads} thread, PyTorch "
+        f"{environment.torch}, seed {record.seed}, {record.rounds} rounds over all sizes, in "
+        f"{record.seconds / 60:.1f} minutes, {record.cpu_seconds / record.seconds:.0%} of them on the CPU."
     )
 
 

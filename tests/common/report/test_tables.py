@@ -104,10 +104,19 @@ def started(name: str, *rates: float, hardware: str = "a machine", last_threads:
     return replace(result, file=replace(result.file, training=replace(result.file.training, starts=starts)))
 
 
-def test_time_times_rate_needs_one_machine_and_one_number_of_threads():
+def test_time_times_rate_needs_one_rate_and_one_number_of_threads():
     name = "europarl-small/rnnsearch-50"
-    assert started(name, 100, 100).flops_by_time == of(name).flops_by_time == 7200.0 * 1e6
-    assert started(name, 100, 200, last_threads=2).flops_by_time is None
+    assert started(name, 100, 100).flops_by_time == started(name, 100, 120).flops_by_time == 7200.0 * 1e6
+    assert of(name).flops_by_time == 7200.0 * 1e6
+    assert started(name, 100, 100, last_threads=2).flops_by_time is None
+    assert started(name, 100, 200).flops_by_time is None, "the machine had become faster when it was resumed"
+
+
+def test_provenance_names_the_threads_of_all_starts():
+    name = "europarl-small/rnnsearch-50"
+    assert ", 1 thread, " in started(name, 100, 100).provenance
+    assert ", 1, then 2 threads, " in started(name, 100, 100, last_threads=2).provenance
+    assert ", 2 threads, " in started(name, 100, last_threads=2).provenance
 
 
 def test_times_do_not_compare_where_the_machine_was_not_equally_fast():
@@ -135,6 +144,13 @@ def test_changed_parts_are_listed_for_finished_and_unfinished_alike():
     assert "/elsewhere" not in closing_parts(PAPER, "europarl-small", done)[-1]
     foreign = closing_parts(PAPER, "multi30k", {})[-1]
     assert "`data.corpus`" in foreign and "`data.parts`" not in foreign
+
+
+def test_systems_of_a_change_are_named_by_those_without_it_where_these_are_few():
+    values = {"a": (1, 1, 1), "b": (1, 1, 1), "c": (1, 1, 0), "d": (1, 0, 0)}
+    recipes = {name: (dict(zip("xyz", ours, strict=True)), {"x": 0, "y": 0, "z": 0}) for name, ours in values.items()}
+    (rows,) = made.tables(changes(recipes))
+    assert [row["systems"] for row in rows] == ["all", "all but d", "a, b"]
 
 
 def test_trainings_against_other_references_are_named():

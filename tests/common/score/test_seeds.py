@@ -72,6 +72,12 @@ def test_without_a_spread_the_interval_is_the_paired_bootstraps():
     assert astuple(ours) == pytest.approx(astuple(theirs), abs=0.01)
 
 
+def test_a_difference_the_other_way_round_has_the_same_interval_negated():
+    a, b = [made.statistics([quality] * 20 + [0.4] * 20) for quality in (0.6, 0.7)], [made.statistics([0.5, 0.8] * 20)]
+    one, other = (bleu_difference(*pair, Spread(0.5, 2)) for pair in ((a, b), (b, a)))
+    assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low), abs=1e-9)
+
+
 def test_sentences_and_seeds_add_up_as_variances():
     """With many degrees both parts are normal: the half width is the root of the sum of their squares."""
     a, b = [counts(seed) for seed in (1, 2, 3)], [counts(seed) for seed in (4, 5, 6)]
