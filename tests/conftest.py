@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -17,6 +18,9 @@ from common.prepare.language_model import tools
 
 ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)
+# On a busy machine any example may take long, and that says nothing of the code.
+hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("tests")
 # A shell lets what it starts in the background ignore Ctrl-C, and every process of these tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

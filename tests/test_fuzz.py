@@ -25,7 +25,7 @@ from papers.vaswani2017.paper import PAPER as VASWANI
 from tests.test_faults import Place, call, filled, finished, place
 
 __all__ = ["finished", "place"]  # fixtures
-fuzz = settings(max_examples=60, derandomize=True, deadline=None, database=None,
+fuzz = settings(max_examples=60, derandomize=True, database=None,
                 suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 SIZES_OF_ALL_KINDS = st.one_of(
     st.integers(-3, 3),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -42,7 +42,6 @@ def by_hand(name: str, q: list[float], k: list[float]) -> float:
 
 
 @each_score
-@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_it_is_the_weighted_average_by_hand(name, seed):
     draw = torch.Generator().manual_seed(seed)

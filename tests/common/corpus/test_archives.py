@@ -269,7 +269,7 @@ def test_errors_of_the_reader_of_a_stream_stay_as_they_are(tmp_path: Path) -> No
         raise OSError(28, "disk full")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.integers(0, 3071), st.integers(0, 255)), min_size=1, max_size=4), st.booleans())
 def test_altered_headers_give_one_line_or_the_text(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]], compressed: bool

@@ -263,7 +263,7 @@ def test_stopping_early_saves_steps_and_changes_nothing(penalty, alpha):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_neither_batch_size_nor_order_changes_a_result(data):
     word = st.integers(2, 6)
     sources = data.draw(st.lists(st.lists(word, max_size=5).map(lambda words: (*words, EOS)), min_size=1, max_size=7))

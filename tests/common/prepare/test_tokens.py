@@ -32,7 +32,7 @@ def write(folder: Path, pairs: list[tuple[list[str], list[str]]], rules: Rules =
 
 
 @given(words, st.randoms(use_true_random=False))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_shard_gives_its_sentences_back(sentences: Sentences, draw) -> None:
     pairs = [(sentence, sentence[::-1]) for sentence in sentences]
     chosen = np.array([index for index in range(len(pairs)) if draw.random() < 0.5], dtype=np.int64)
@@ -63,7 +63,7 @@ class Halves:
 
 
 @given(words, words, st.integers(0, 2**32))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_counts_pieces_and_ids_over_shards(first: Sentences, second: Sentences, seed: int) -> None:
     """Two shards of which only some pairs are kept: counts of words and pieces, and every id, as loops give them."""
     texts = [[(sentence, sentence[:1] * 2) for sentence in sentences] for sentences in (first, second)]
@@ -121,7 +121,7 @@ def test_counts_pieces_and_ids_over_shards(first: Sentences, second: Sentences, 
 @given(
     st.dictionaries(st.text("abcdefghij", min_size=1, max_size=3), st.integers(1, 5), min_size=1), st.integers(1, 20)
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_most_frequent_types(counts: dict[str, int], size: int) -> None:
     """At least so many and all as frequent as the last; at most so many and none as frequent as the next."""
     with tempfile.TemporaryDirectory() as name:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from common.errors import UserError
@@ -124,7 +124,6 @@ def theirs():
     return lambda *trees: scorer.Scorer().score_trees(*map(parser.create_from_bracket_string, map(str, trees)))
 
 
-@settings(deadline=None)
 @given(TREES, st.randoms(use_true_random=False))
 def test_a_second_implementation_counts_the_same(theirs, tree, random):
     """PYEVALB takes all labels and all words as they are. Each of its brackets counts once, so none is doubled here."""

@@ -6,7 +6,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
@@ -36,7 +36,6 @@ def printed_lines(draw: st.DrawFn) -> str:
 
 
 @given(printed_lines())
-@settings(deadline=None)
 def test_a_line_that_was_computed_agrees_with_itself(line: str) -> None:
     found = recover(line)
     assert found.agrees and not found.suspects

@@ -315,7 +315,7 @@ LETTERS = st.sampled_from([chr(code) for code in SETTLED])
 
 
 @given(st.lists(st.lists(st.sampled_from(FRAGMENTS) | LETTERS, max_size=20).map("".join), min_size=1, max_size=30))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @pytest.mark.parametrize("state", ALL)
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_tokens_are_those_of_perl(language: str, state: str, lines: list[str]) -> None:

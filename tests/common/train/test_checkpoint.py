@@ -38,7 +38,7 @@ def test_average_is_the_arithmetic_mean(tmp_path):
     assert mean["W"].dtype == torch.float32 and about == {"averaged_steps": [0, 1, 2, 3, 4]}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(order=st.permutations(range(4)))
 def test_average_does_not_depend_on_order(tmp_path_factory, order):
     folder = tmp_path_factory.mktemp("average")
