@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -419,7 +421,12 @@ def _overridden(values: dict[str, Any], sections: dict[str, type], words: Sequen
     for word in words:
         _override(values, word, {**sections, **SECTIONS})
     _make_corpus_absolute(values, Path())
-    return recipe_from_dict(values, sections, where)
+    try:
+        return recipe_from_dict(values, sections, where)
+    except UserError as error:
+        if guilty := [word for word in words if re.search(rf"\b{re.escape(word.partition('=')[0])}`", str(error))]:
+            raise UserError(f"{error} (set by {' '.join(guilty[-1].split())})") from None
+        raise
 
 
 _MOVED = {
@@ -563,6 +570,9 @@ def _override(values: dict[str, Any], word: str, typed: dict[str, type]) -> None
             return
         if len(homes) != 1:
             advice = f"say which: {', '.join(f'{home}.{key}' for home in homes)}" if homes else "no section has it"
+            known = {field.name for kind in typed.values() for field in dataclasses.fields(kind)}
+            if not homes and (near := get_close_matches(key, known, 1)):
+                advice += f"; did you mean `{near[0]}`?"
             if moved := [now for then, now in _MOVED.items() if then.endswith(f".{key}")]:
                 advice = f"it is `{moved[0]}` now"
             raise UserError(f"override `{word}`: unknown or ambiguous key `{key}`; {advice}")

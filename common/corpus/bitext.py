@@ -90,7 +90,10 @@ class Bitext:
                 for name in self.files
             }
         except OSError as error:
-            raise UserError(f"{error.filename}: {error.strerror}; {corpus.name} names this file") from None
+            declaration = corpus.folder / f"{corpus.name}.yaml"
+            raise UserError(
+                f"{error.filename}: {error.strerror}; {declaration} names this file: put it there, or correct its path"
+            ) from None
 
     def bytes_needed(self, pairs: int, tokens: float) -> tuple[int, int]:
         """Return the bytes to download, as far as sizes are known, and the bytes that preparation writes to the disk.

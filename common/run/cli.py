@@ -707,6 +707,8 @@ def _tables(paper: Paper, options: argparse.Namespace) -> None:
     if options.results is not None and not options.results.is_dir():
         raise UserError(f"--results {options.results}: no such folder; name one of finished runs or committed results")
     results = options.results or options.runs / options.scale / paper.name
+    if not results.is_dir():
+        raise UserError(f"{results}: no run of this scale; train its systems first, or name another folder by --runs")
     out = options.out or results
     section = paper.build_tables(options.scale, results, out)
     if options.export:

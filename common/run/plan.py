@@ -185,7 +185,7 @@ def _describe_hours(values: dict[str, Any]) -> list[str]:
         rate, system = values["sustained_flops_per_second"][name], values["rates_measured_on"][name]
         eight = values["hours_on_8_assumed"].get(name)
         on_eight = "" if eight is None else f"{_hours(eight):>9} h"
-        lines.append(f"  {name:<36} {rate:.1e} FLOP/s on {system:<12} {_hours(hours):>8} h{on_eight}")
+        lines.append(f"  {name:<36} {rate:.2e} FLOP/s on {system:<12} {_hours(hours):>8} h{on_eight}")
     if values["hours_on_8_assumed"]:
         lines.append("  (last column: on eight of them, assumed to divide the work perfectly; not measured)")
     lines += [f"  ({note})" for note in values["hours_notes"]]

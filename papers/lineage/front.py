@@ -107,7 +107,7 @@ def scores() -> str:
     return "\n\n".join(
         [
             table(HEADER, rows, right=(3, 5)),
-            " ".join([*texts, THERE]),
+            "\n".join(f"- {text}" for text in [*texts, THERE]),
             *table3_verdicts(folders(SEEDS_SCALE, None)["vaswani2017"]),
         ]
     )

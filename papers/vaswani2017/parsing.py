@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         for tree, faults in parse(run, lines_as_they_come(sys.stdin.buffer, "standard input")):
             print(tree or "", flush=True)
             repaired, sentences = repaired + bool(faults), sentences + bool(tree)
-        print(f"{options.run}: {sentences:,} sentences, {repaired:,} outputs repaired", file=sys.stderr)
+        print(f"{options.run}: sentences: {sentences:,}; outputs repaired: {repaired:,}", file=sys.stderr)
 
     return guarded(work, parser.prog)
 

@@ -56,7 +56,7 @@ def build_page(
         part("BLEU on the development set", BLEU),
         *([page.figure_block(drawing)] if drawing else []),
         part("perplexity per sub-word of the development set", PPL),
-        f"## Size and cost\n\n{_costs(runs)}\n\nOf the training with the first seed. {report.cost_note(runs)}",
+        f"## Size and cost\n\n{_costs(runs)}\n\n{report.cost_note(runs)}",
         f"## Claims\n\n{report.claims_table(outcomes, runs)}",
         "## Notes\n\n" + "\n".join(f"- {note}" for note in remarks),
         f"## The runs\n\n{report.provenance(runs)}",
