@@ -126,7 +126,7 @@ def test_overrides_bare_and_dotted(root):
         (["data.parts=[a, a]"], "data.parts` must name nothing twice"),
         (["decode.alpha=.inf"], "`decode.alpha` is inf; write a finite number"),
         (["estimate.source_tokens=.nan"], "`estimate.source_tokens` is nan; write a finite number"),
-        (["decode.alpha=nan"], "`decode.alpha` is the text 'nan', not a number \(set by"),
+        (["decode.alpha=nan"], "`decode.alpha` is the text 'nan', not a number \\(set by"),
         (["mean_source_tokens=9"], "unknown or ambiguous key `mean_source_tokens`; it is `estimate.source_tokens` now"),
         (["decode.beam=0"], "decode.beam"),
         (["train.steps=null"], "empty"),
