@@ -24,6 +24,8 @@ from common.score.significance import Difference, paired_bootstrap
 Verdict = Literal["holds", "fails", "undecided", "not run"]
 Results = Mapping[str, Result]
 """Runs by system."""
+Scored = tuple[float, tuple[float, float]]
+"""A score and its interval."""
 Finding = tuple[Verdict, str, Difference | None]
 """Verdict, evidence in words, and the difference that the verdict rests on."""
 
@@ -130,7 +132,7 @@ def spread_of(results: Results, system: str, measure: Callable[[Result], float])
 
 def mean_bleu(
     results: Results, result: Result | None, column: str = "all", test_set: str | None = None
-) -> tuple[float, tuple[float, float]] | None:
+) -> Scored | None:
     """Return the mean BLEU over a system's seeds, with its 95% interval for seeds and sentences.
 
     Of one seed, return its BLEU with the interval for sentences. Return None if it was not run or not scored.

@@ -14,7 +14,7 @@ from common.errors import UserError
 from common.markdown import table
 from common.paper import Paper
 from common.recipe import OWN_SCALE, changes_no_number, differences, of_one_corpus
-from common.report.claims import Outcome
+from common.report.claims import Outcome, Scored
 from common.report.results import RATES_DIFFER, Result
 from common.result import Column
 from common.yaml_files import is_path
@@ -42,13 +42,18 @@ def score(value: float, interval: tuple[float, float]) -> str:
     return f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"
 
 
-def beside(ours: tuple[float, tuple[float, float]] | None, printed: float | None, form: str, scale: str) -> list[str]:
+def score_cell(scored: Scored | None) -> str:
+    """Return a score with its interval as text, or an empty cell for None."""
+    return score(*scored) if scored else ""
+
+
+def beside(ours: Scored | None, printed: float | None, form: str, scale: str) -> list[str]:
     """Return the cells under `headings`: our score with its interval, the printed score, and perhaps the difference.
 
     The difference is shown only at the papers' own scale.
     """
     difference = [versus(ours[0] if ours else None, printed)] if scale == OWN_SCALE else []
-    return [score(*ours) if ours else "", number(printed, form), *difference]
+    return [score_cell(ours), number(printed, form), *difference]
 
 
 def headings(name: str, scale: str, paper: str = "paper") -> list[str]:

@@ -200,7 +200,7 @@ def cost_table(group: Results, vocabulary: str, budget: str) -> str:
         rows.append(
             [
                 model,
-                report.score(result.all.bleu, result.all.interval),
+                report.score_cell(claim.mean_bleu(group, result)),
                 difference(group, key, base) if key != base and base in group else "",
                 f"{brevity_penalty(result.all.counts):.3f}",
                 f"{unk_share(result):.1%}",

@@ -19,7 +19,7 @@ from common.markdown import table
 from common.paper import Paper
 from common.report.claims import mean_bleu
 from common.report.results import Result, read_results
-from common.report.tables import number, score
+from common.report.tables import number, score_cell
 from common.yaml_files import read_yaml
 from papers.lineage import PAPERS
 from papers.lineage.same_data import folders
@@ -139,8 +139,7 @@ def row(paper: str, results: Mapping[str, Result], result: Result) -> list[str]:
     """Return the cells of one of a scale's results: of several seeds the mean."""
     seeds = f"{len(result.trainings)} seeds, " if result.others else ""
     trained = f"{seeds}{result.updates}, {result.hardware.split(',')[0]}"
-    scored = mean_bleu(results, result)
-    ours = score(*scored) if scored else ""
+    ours = score_cell(mean_bleu(results, result))
     return [result.title, result.pair, f"`{result.test_set}`", ours, trained, *printed(paper, result)]
 
 

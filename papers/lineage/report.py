@@ -70,13 +70,13 @@ def write(papers: Sequence[Paper], scale: str, runs: Path | None, path: Path) ->
     """Write the page of a scale to `path`. Return its gist, in a screenful."""
     chapters = build(papers, scale, runs)
     title = TITLES.get(scale.removesuffix(SMALL), scale) + ", small" * scale.endswith(SMALL)
-    own = [
-        (chapter.name, chapter.results, result)
+    rows = [
+        front.row(chapter.name, chapter.results, result)
         for chapter in chapters
         if chapter.learning
         for result in chapter.results.values()
+        if any(front.printed(chapter.name, result))
     ]
-    rows = [front.row(*one) for one in own if any(front.printed(one[0], one[2]))]
     shown = [[cells[column] for column in _COLUMNS] for cells in (front.HEADER, *rows)]
     beginning = ["# Scores beside printed ones", table(shown[0], shown[1:], right=(2, 3))] if rows else []
     if rows and scale != OWN_SCALE:

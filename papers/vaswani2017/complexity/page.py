@@ -112,7 +112,7 @@ class Measured:
             or measured != {(*one, d) for one in whole for d in self.d}
             or min(len(self.n), len(self.d)) < 2
         ):
-            raise UserError(f"{path}: lacks a layer type at one of its sizes; {cure}")
+            raise UserError(f"{path}: lacks a layer type at a size, or has fewer than two n or d; {cure}")
         self.shown = SHOWN if SHOWN in self.d else self.d[-1]
 
     def of(self, kind: LayerType, least: int = 0) -> list[Cell]:
